@@ -1,0 +1,56 @@
+# A fresh machine needs only Python 3.11 or newer, pip and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_FLAGS ?= -n auto --maxprocesses=8 --dist=worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test format demo bench bench-torch docs clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "nablax needs Python 3.11 or newer; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp file per installed set; a changed pyproject.toml installs anew.
+$(VENV)/.setup: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[test,examples,docs]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.setup
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	@touch $@
+
+$(VENV)/.bench-torch: $(VENV)/.bench
+	$(BIN)/python -m pip install --quiet -e '.[bench-torch]'
+	@touch $@
+
+setup: $(VENV)/.setup ## virtual environment with everything for tests, examples and docs
+
+test: setup ## lint, format check, types, tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+format: setup ## format, and fix what the linter can fix
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+demo: setup ## the main job on the digits example
+	$(BIN)/nablax report examples/digits.py:loss
+
+bench: $(VENV)/.bench ## the speed table, into benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+bench-torch: $(VENV)/.bench-torch ## the speed table with BackPACK (installs torch)
+	$(BIN)/python -m benchmarks
+
+docs: setup ## the documentation, into site/; its code is executed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

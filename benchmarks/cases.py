@@ -1,0 +1,252 @@
+"""The rows of the table: function, arguments (data are arguments), question, contenders, targets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import networks
+
+RIDGE = 1e-3
+
+Question = Literal["hessian", "diagonal", "trace", "hvp", "curvature"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row.
+
+    Attributes:
+        name: unique; `--only` looks for a part of it.
+        question: what is asked, always of the first argument.
+        function: scalar function of the arguments.
+        arguments: makes the arguments; for `hvp` the vector stands second and is not passed to `function`,
+            for `trace` the first argument is a batch of points.
+        closed_form: name in `closed_forms`, or None.
+        peers: names in `peers.PEERS`.
+        at_least: how many times faster than the best of the named group of peers nablax has to be.
+        at_most: nablax's time over the closed form's, at most; None without a target.
+        remark: why a target is missed, if it is, and with what number.
+    """
+
+    name: str
+    question: Question
+    function: Callable[..., Any]
+    arguments: Callable[[], tuple[Any, ...]]
+    closed_form: str | None = None
+    peers: tuple[str, ...] = ("jax.hessian",)
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    at_most: float | None = None
+    remark: str = ""
+
+
+def _logistic(w: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.log1p(jnp.exp(-y * (X @ w)))) + 0.5 * RIDGE * w @ w
+
+
+def _least_squares(x: jax.Array, A: jax.Array, b: jax.Array) -> jax.Array:
+    return 0.5 * jnp.sum((A @ x - b) ** 2)
+
+
+def _log_sum_exp(x: jax.Array, A: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.log(jnp.sum(jnp.exp(A @ x + b)))
+
+
+def _quadratic(x: jax.Array, A: jax.Array) -> jax.Array:
+    return x @ A @ x
+
+
+def _matrix_least_squares(X: jax.Array, A: jax.Array, B: jax.Array) -> jax.Array:
+    return jnp.sum((A @ X - B) ** 2)
+
+
+def _log_determinant(X: jax.Array) -> jax.Array:
+    return jnp.linalg.slogdet(X)[1]
+
+
+def _factorisation(U: jax.Array, V: jax.Array, T: jax.Array) -> jax.Array:
+    return jnp.sum((T - U @ V.T) ** 2)
+
+
+def _rosenbrock(x: jax.Array) -> jax.Array:
+    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+def _normals(*shapes: tuple[int, ...]) -> list[jax.Array]:
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    return [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
+
+
+def _logistic_data() -> tuple[Any, ...]:
+    w, X, y = _normals((400,), (5000, 400), (5000,))
+    return 0.1 * w, X, jnp.where(y > 0, 1.0, -1.0)
+
+
+def _tall_data() -> tuple[Any, ...]:
+    x, A, b = _normals((600,), (3000, 600), (3000,))
+    return 0.05 * x, A, b
+
+
+def _network_data(widths: tuple[int, ...]) -> tuple[Any, ...]:
+    return networks.make_layers(widths, 1), *networks.make_batch(256, widths[0], widths[-1], 2)
+
+
+def _with_vector(data: tuple[Any, ...]) -> tuple[Any, ...]:
+    leaves, tree = jax.tree.flatten(data[0])
+    v = jax.tree.unflatten(tree, _normals(*[leaf.shape for leaf in leaves]))
+    return data[0], v, *data[1:]
+
+
+def _diagonal(
+    name: str,
+    function: Callable[..., Any],
+    widths: tuple[int, ...],
+    at_least: Mapping[str, float],
+    **rest: Any,
+) -> Case:
+    return Case(
+        name,
+        "diagonal",
+        function,
+        lambda: _network_data(widths),
+        peers=(
+            "chunked vmapped products",
+            "lax.map of eᵀHe",
+            "Python loop of eᵀHe",
+            "lax.map of eᵀHe, leaf by leaf",
+            "BackPACK",
+        ),
+        at_least=at_least,
+        **rest,
+    )
+
+
+CASES: tuple[Case, ...] = (
+    Case(
+        "logistic loss, X 5000×400",
+        "hessian",
+        _logistic,
+        _logistic_data,
+        "logistic",
+        at_least={"jax.hessian": 2.5},
+        at_most=1.15,
+    ),
+    Case(
+        "least squares, A 3000×600",
+        "hessian",
+        _least_squares,
+        _tall_data,
+        "least_squares",
+        at_least={"jax.hessian": 2.2},
+        at_most=1.15,
+    ),
+    Case(
+        "log-sum-exp of Ax+b, A 3000×600",
+        "hessian",
+        _log_sum_exp,
+        _tall_data,
+        "log_sum_exp",
+        at_least={"jax.hessian": 1.9},
+        at_most=1.15,
+    ),
+    Case(
+        "xᵀAx, n=1500",
+        "hessian",
+        _quadratic,
+        lambda: tuple(_normals((1500,), (1500, 1500))),
+        "quadratic",
+        at_least={"jax.hessian": 30},
+        at_most=1.2,
+    ),
+    Case(
+        "‖AX-B‖², X 30×30",
+        "hessian",
+        _matrix_least_squares,
+        lambda: tuple(_normals((30, 30), (30, 30), (30, 30))),
+        "matrix_least_squares",
+        at_least={"jax.hessian": 12},
+        at_most=1.2,
+    ),
+    Case(
+        "logdet X, 30×30",
+        "hessian",
+        _log_determinant,
+        lambda: (_normals((30, 30))[0] + 8 * jnp.eye(30),),
+        "log_determinant",
+        at_least={"jax.hessian": 30},
+        at_most=1.2,
+    ),
+    Case(
+        "‖T-UVᵀ‖², U 200×5",
+        "hessian",
+        _factorisation,
+        lambda: tuple(_normals((200, 5), (200, 5), (200, 200))),
+        "factorisation",
+        at_least={"jax.hessian": 300},
+        at_most=1.2,
+    ),
+    _diagonal(
+        "diagonal, MLP 64-64-64-10",
+        networks.plain_loss,
+        (64, 64, 64, 10),
+        {"JAX loop": 1300, "leaf by leaf": 1300, "BackPACK": 40},
+        closed_form="plain_diagonal",
+        at_most=1.0,
+    ),
+    _diagonal(
+        "diagonal, 3 residual layers of 64",
+        networks.residual_loss,
+        (64, 64, 64, 64, 10),
+        {"JAX loop": 400, "leaf by leaf": 400},
+        closed_form="residual_diagonal",
+        at_most=1.0,
+    ),
+    _diagonal(
+        "diagonal, 6 plain layers of 64",
+        networks.plain_loss,
+        (64,) * 7 + (10,),
+        {"JAX loop": 400, "leaf by leaf": 400},
+    ),
+    _diagonal(
+        "diagonal, 6 residual layers of 64",
+        networks.residual_loss,
+        (64,) * 7 + (10,),
+        {"JAX loop": 400, "leaf by leaf": 400},
+    ),
+    Case(
+        "Laplacian, 64-256-256-1, batch 64",
+        "trace",
+        networks.scalar_network,
+        lambda: (_normals((64, 64))[0], networks.make_layers((64, 256, 256, 1), 1)),
+        "laplacian",
+        peers=("folx", "trace of jax.hessian"),
+        at_least={"folx": 1.0},
+        at_most=1.15,
+    ),
+    Case(
+        "hvp, MLP 64-64-64-10",
+        "hvp",
+        networks.plain_loss,
+        lambda: _with_vector(_network_data((64, 64, 64, 10))),
+        peers=("jvp(grad)", "gradient only"),
+        at_least={"jvp(grad)": 1.0},
+    ),
+    Case(
+        "hvp, 4 layers of 1024",
+        "hvp",
+        networks.plain_loss,
+        lambda: _with_vector(_network_data((1024,) * 5 + (10,))),
+        peers=("jvp(grad)", "gradient only"),
+        at_least={"jvp(grad)": 1.0},
+    ),
+    Case(
+        "gradient and Hessian, n=2",
+        "curvature",
+        _rosenbrock,
+        lambda: (jnp.array([-1.2, 1.0]),),
+        peers=("gradient and jax.hessian", "jax.hessian"),
+        at_least={"gradient and jax.hessian": 1.0},
+    ),
+)

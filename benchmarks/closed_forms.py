@@ -1,0 +1,135 @@
+"""The closed form of each row by hand in JAX: what a person who knows the answer would write.
+
+Each takes the row's arguments and returns what the row's question returns. Diagonals and the Laplacian are
+written as cores and legs (H = Σ Lᵀ M L), with the order of products that was fastest here.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.cases import RIDGE
+from benchmarks.networks import Layers
+
+
+def logistic(w: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
+    """Xᵀ diag(s(1-s)/m) X + λI with s the logistic function of the margin, y² = 1."""
+    s = jax.nn.sigmoid(-y * (X @ w))
+    d = s * (1 - s) / X.shape[0]
+    return (X * d[:, None]).T @ X + RIDGE * jnp.eye(X.shape[1])
+
+
+def least_squares(x: jax.Array, A: jax.Array, b: jax.Array) -> jax.Array:
+    """AᵀA."""
+    return A.T @ A
+
+
+def log_sum_exp(x: jax.Array, A: jax.Array, b: jax.Array) -> jax.Array:
+    """Aᵀ(diag p - ppᵀ)A, the diagonal and the rank-one core kept apart."""
+    p = jax.nn.softmax(A @ x + b)
+    q = p @ A
+    return (A * p[:, None]).T @ A - jnp.outer(q, q)
+
+
+def quadratic(x: jax.Array, A: jax.Array) -> jax.Array:
+    """A + Aᵀ."""
+    return A + A.T
+
+
+def matrix_least_squares(X: jax.Array, A: jax.Array, B: jax.Array) -> jax.Array:
+    """H[ij,kl] = 2 (AᵀA)[i,k] δ[j,l]."""
+    return (2 * A.T @ A)[:, None, :, None] * jnp.eye(X.shape[1])[None, :, None, :]
+
+
+def log_determinant(X: jax.Array) -> jax.Array:
+    """H[ij,kl] = -Y[j,k] Y[l,i] with Y the inverse."""
+    Y = jnp.linalg.inv(X)
+    return -Y[None, :, :, None] * Y.T[:, None, None, :]
+
+
+def factorisation(U: jax.Array, V: jax.Array, T: jax.Array) -> jax.Array:
+    """H[ia,jb] = 2 δ[i,j] (VᵀV)[a,b]."""
+    return jnp.eye(U.shape[0])[:, None, :, None] * (2 * V.T @ V)[None, :, None, :]
+
+
+def plain_diagonal(layers: Layers, X: jax.Array, labels: jax.Array) -> Layers:
+    """Two tanh layers.
+
+    Q[l] is the Hessian's diagonal per sample in the layer's z[l] = W[l] h[l-1] + b[l]. A weight meets its own
+    input linearly, so its diagonal is Σ_batch Q[l,i] h[l-1,j]². With s = v̄ tanh'' and d = tanh' the cores are
+    diag p - ppᵀ at z3, diag s2 at z2 and diag s1 at z1; their legs to z1 are W3 diag(d2) W2 diag(d1),
+    W2 diag(d1) and the identity.
+    """
+    (W1, b1), (W2, b2), (W3, b3) = layers
+    B, C, n = X.shape[0], W3.shape[0], W2.shape[1]
+    h1 = jnp.tanh(X @ W1.T + b1)
+    h2 = jnp.tanh(h1 @ W2.T + b2)
+    p = jax.nn.softmax(h2 @ W3.T + b3)
+    d1, d2 = 1 - h1 * h1, 1 - h2 * h2
+    a2 = (p - jax.nn.one_hot(labels, C)) / B @ W3
+    a1 = (a2 * d2) @ W2
+    s2, s1 = -2 * a2 * h2 * d2, -2 * a1 * h1 * d1
+
+    Q3 = (p - p * p) / B
+    Q2 = d2 * d2 * (p @ (W3 * W3) - (p @ W3) ** 2) / B + s2
+    leg = ((W3[None] * d2[:, None]).reshape(B * C, -1) @ W2).reshape(B, C, n)
+    Q1 = d1 * d1 * (_variance(p, leg) / B + s2 @ (W2 * W2)) + s1
+    return _weight_diagonals((Q1, Q2, Q3), (X, h1, h2))
+
+
+def residual_diagonal(layers: Layers, X: jax.Array, labels: jax.Array) -> Layers:
+    """Three residual layers, as `plain_diagonal`; the legs through a layer are now I + diag(d) W.
+
+    The dear one is the leg of core s3 to h1, W3 (I + diag(d2) W2), one 64×64 matrix per sample. In its
+    product only d2 depends on the sample: one matrix product with W3[k,j] W2[j,i], which is made once.
+    """
+    (W1, b1), (W2, b2), (W3, b3), (W4, b4) = layers
+    B, C, n = X.shape[0], W4.shape[0], X.shape[1]
+    t1 = jnp.tanh(X @ W1.T + b1)
+    h1 = X + t1
+    t2 = jnp.tanh(h1 @ W2.T + b2)
+    h2 = h1 + t2
+    t3 = jnp.tanh(h2 @ W3.T + b3)
+    h3 = h2 + t3
+    p = jax.nn.softmax(h3 @ W4.T + b4)
+    d1, d2, d3 = 1 - t1 * t1, 1 - t2 * t2, 1 - t3 * t3
+    a3 = (p - jax.nn.one_hot(labels, C)) / B @ W4
+    a2 = a3 + (a3 * d3) @ W3
+    a1 = a2 + (a2 * d2) @ W2
+    s3, s2, s1 = -2 * a3 * t3 * d3, -2 * a2 * t2 * d2, -2 * a1 * t1 * d1
+
+    Q4 = (p - p * p) / B
+    Q3 = d3 * d3 * (p @ (W4 * W4) - (p @ W4) ** 2) / B + s3
+    leg2 = W4 + ((W4[None] * d3[:, None]).reshape(B * C, n) @ W3).reshape(B, C, n)
+    Q2 = d2 * d2 * (_variance(p, leg2) / B + s3 @ (W3 * W3)) + s2
+    leg1 = leg2 + ((leg2 * d2[:, None]).reshape(B * C, n) @ W2).reshape(B, C, n)
+    pairs = (W3.T[:, :, None] * W2[:, None, :]).reshape(n, n * n)
+    leg3 = W3 + (d2 @ pairs).reshape(B, n, n)
+    through = jnp.einsum("bk,bki->bi", s3, leg3 * leg3)
+    Q1 = d1 * d1 * (_variance(p, leg1) / B + through + s2 @ (W2 * W2)) + s1
+    return _weight_diagonals((Q1, Q2, Q3, Q4), (X, h1, h2, h3))
+
+
+def laplacian(x: jax.Array, layers: Layers) -> jax.Array:
+    """Two tanh layers and a linear one, a batch of inputs: legs forward from the input.
+
+    tr H = Σ_k s2[k] |row k of W2 diag(d1) W1|² + Σ_k s1[k] |row k of W1|².
+    """
+    (W1, b1), (W2, b2), (W3, _) = layers
+    B, n = x.shape
+    h1 = jnp.tanh(x @ W1.T + b1)
+    h2 = jnp.tanh(h1 @ W2.T + b2)
+    d1, d2 = 1 - h1 * h1, 1 - h2 * h2
+    s2 = -2 * W3[0] * h2 * d2
+    s1 = -2 * ((W3[0] * d2) @ W2) * h1 * d1
+    J = ((d1[:, None, :] * W1.T).reshape(B * n, -1) @ W2.T).reshape(B, n, -1)
+    return jnp.sum(s2 * jnp.sum(J * J, 1), 1) + s1 @ jnp.sum(W1 * W1, 1)
+
+
+def _variance(p: jax.Array, leg: jax.Array) -> jax.Array:
+    """The diagonal of Lᵀ(diag p - ppᵀ)L per sample: a variance under p."""
+    mean = jnp.einsum("bc,bci->bi", p, leg)
+    return jnp.einsum("bc,bci->bi", p, leg * leg) - mean * mean
+
+
+def _weight_diagonals(Q: tuple[jax.Array, ...], h: tuple[jax.Array, ...]) -> Layers:
+    return [(q.T @ (u * u), q.sum(0)) for q, u in zip(Q, h, strict=True)]

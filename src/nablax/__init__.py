@@ -1,0 +1,44 @@
+"""nablax: exact derivatives, planned and fast."""
+
+from nablax.curvature import Curvature, curvature
+from nablax.derivatives import (
+    DiagonalEstimate,
+    hessian,
+    hessian_diagonal,
+    hvp,
+    laplacian,
+    plan,
+    quadratic_form,
+)
+from nablax.errors import (
+    ArgumentError,
+    DifferentiationError,
+    MemoryBoundError,
+    NablaxError,
+    OutputError,
+    StrategyError,
+    TracingError,
+)
+from nablax.plan.explain import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "Curvature",
+    "DiagonalEstimate",
+    "DifferentiationError",
+    "MemoryBoundError",
+    "NablaxError",
+    "OutputError",
+    "Plan",
+    "StrategyError",
+    "TracingError",
+    "curvature",
+    "hessian",
+    "hessian_diagonal",
+    "hvp",
+    "laplacian",
+    "plan",
+    "quadratic_form",
+]

@@ -1,0 +1,171 @@
+"""From a user's call to flat arrays and back: argument checks, static and traced parts, result trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nablax.errors import ArgumentError
+
+ArgNums = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The static part of a call: everything that a compiled answer depends on except the arrays.
+
+    Args:
+        tree: tree of (positional arguments, keyword arguments).
+        fixed: for each leaf None if it is an array, else a box with the static value.
+        asked: positions (among the arrays) of the arguments that derivatives are asked for.
+        asked_tree: tree of the differentiated arguments: one argument, or a tuple of them.
+    """
+
+    tree: Any
+    fixed: tuple[tuple[Hashable, ...] | None, ...]
+    asked: tuple[int, ...]
+    asked_tree: Any
+
+    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The user's function of the flat arrays."""
+
+        def flat(*arrays: Any) -> Any:
+            waiting = iter(arrays)
+            leaves = [next(waiting) if box is None else box[0] for box in self.fixed]
+            args, kwargs = jax.tree.unflatten(self.tree, leaves)
+            return function(*args, **kwargs)
+
+        return flat
+
+
+def bind(verb: str, argnums: ArgNums, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Signature, list[Any]]:
+    """Split a call into its signature and its arrays.
+
+    Args:
+        verb: what was called, for messages.
+        argnums: which positional arguments are differentiated.
+        args: positional arguments.
+        kwargs: keyword arguments.
+
+    Returns:
+        The signature and the flat arrays. Python ints, bools and strings outside the differentiated arguments
+        are static, so that they can steer Python control flow; a float is data.
+
+    Raises:
+        ArgumentError: an argument that cannot be differentiated or traced.
+    """
+    places = _places(verb, argnums, len(args))
+    leaves, tree = jax.tree.flatten((tuple(args), kwargs), is_leaf=lambda x: x is None)
+    owners = [
+        k for k, value in enumerate((*args, *kwargs.values()))
+        for _ in jax.tree.leaves(value, is_leaf=lambda x: x is None)
+    ]
+    # keyword arguments are flattened in the order of their sorted names; only positional ones are owned
+    arrays: list[Any] = []
+    fixed: list[tuple[Hashable, ...] | None] = []
+    asked: list[int] = []
+    for leaf, owner in zip(leaves, owners, strict=True):
+        differentiated = owner in places
+        if differentiated and leaf is not None:
+            _check_differentiable(verb, owner, leaf)
+            asked.append(len(arrays))
+        if differentiated and leaf is not None or _is_data(leaf):
+            arrays.append(leaf)
+            fixed.append(None)
+            continue
+        try:
+            hash(leaf)
+        except TypeError as error:
+            raise ArgumentError(
+                f"{verb} got an argument of type {type(leaf).__name__} in position {owner}, which is neither an "
+                "array nor hashable. Pass arrays, numbers, strings, or trees (lists, dicts, tuples) of them."
+            ) from error
+        fixed.append((leaf, type(leaf)))
+    ordered = [args[k] for k in places]
+    if not asked:
+        raise ArgumentError(
+            f"{verb} was asked for derivatives with respect to argument {argnums}, which holds no array. Pass at "
+            "least one floating-point array or number there, or choose another argnums."
+        )
+    asked_tree = jax.tree.structure(ordered[0] if isinstance(argnums, int) else tuple(ordered))
+    return Signature(tree, tuple(fixed), tuple(_in_order(args, places, asked)), asked_tree), arrays
+
+
+def _in_order(args: Sequence[Any], places: Sequence[int], asked: Sequence[int]) -> list[int]:
+    """Positions of the asked arrays in the order in which argnums names their arguments."""
+    groups: dict[int, list[int]] = {}
+    waiting = iter(asked)
+    for place in sorted(places):
+        groups[place] = [next(waiting) for _ in jax.tree.leaves(args[place])]
+    return [position for place in places for position in groups[place]]
+
+
+def _places(verb: str, argnums: ArgNums, count: int) -> list[int]:
+    listed = [argnums] if isinstance(argnums, int) else list(argnums)
+    found = []
+    for place in listed:
+        if not isinstance(place, int) or not -count <= place < count:
+            raise ArgumentError(
+                f"{verb} was asked for argnums={argnums!r}, but the call has {count} positional "
+                f"argument{'' if count == 1 else 's'}. Name positions between 0 and {count - 1}, and pass the "
+                "differentiated arguments by position."
+            )
+        found.append(place % count)
+    if len(set(found)) < len(found):
+        raise ArgumentError(f"{verb} was asked for argnums={argnums!r}, which names an argument twice. Name it once.")
+    return found
+
+
+def _is_data(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) or hasattr(leaf, "__jax_array__")
+
+
+def _check_differentiable(verb: str, place: int, leaf: Any) -> None:
+    asks = f"{verb} was asked for derivatives with respect to argument {place}, which holds"
+    if isinstance(leaf, bool | int) or not (_is_data(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)):
+        raise ArgumentError(
+            f"{asks} a Python {type(leaf).__name__} ({leaf!r:.40}). Pass floating-point arrays or numbers there, "
+            "or leave this argument out of argnums."
+        )
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        shape = list(np.shape(leaf))
+        advice = "real and imaginary part as two real arrays" if jnp.issubdtype(dtype, jnp.complexfloating) else "x.astype(float)"
+        raise ArgumentError(
+            f"{asks} an array {dtype.name}{shape}; derivatives exist for real floating-point arrays only. Pass "
+            f"{advice}, or leave this argument out of argnums."
+        )
+
+
+def check_vector(verb: str, signature: Signature, arrays: Sequence[Any], v: Any) -> list[Any]:
+    """The flat vector of a Hessian-vector product, checked against the differentiated arguments.
+
+    Raises:
+        ArgumentError: its tree, a shape or a dtype does not fit.
+    """
+    leaves, tree = jax.tree.flatten(v)
+    if tree != signature.asked_tree:
+        raise ArgumentError(
+            f"{verb} got a vector v with tree {tree}; the differentiated argument has tree "
+            f"{signature.asked_tree}. Give v the same tree, for example jax.tree.map(jax.numpy.ones_like, x)."
+        )
+    checked = []
+    for k, (leaf, place) in enumerate(zip(leaves, signature.asked, strict=True)):
+        wanted = np.shape(arrays[place])
+        if np.shape(leaf) != wanted:
+            raise ArgumentError(
+                f"{verb} got a vector v whose leaf {k} has shape {list(np.shape(leaf))}; the differentiated "
+                f"argument has shape {list(wanted)} there. Give v the shape of that argument."
+            )
+        dtype = jnp.result_type(leaf)
+        if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+            raise ArgumentError(
+                f"{verb} got a vector v whose leaf {k} is {dtype.name}; a direction is real. Pass a float array."
+            )
+        checked.append(jnp.asarray(leaf, jnp.result_type(arrays[place])))
+    return checked

@@ -1,0 +1,1 @@
+"""Labelled products: indices, terms and the order of multiplication."""

@@ -1,0 +1,227 @@
+"""Labels and static index maps of labels: where along an axis a label points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Label:
+    """A summation or open index of fixed size; two labels are equal only if they are the same object.
+
+    Args:
+        size: number of values that the label takes (elements).
+    """
+
+    size: int
+
+    def __repr__(self) -> str:
+        return f"Label({self.size})@{id(self) % 9973}"
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """A position along an axis as a static function of labels.
+
+    Either affine, ``offset + sum(stride * label)``, or a table over the grid of the labels.
+
+    Args:
+        labels: the labels that the position depends on, distinct.
+        extent: length of the axis that is indexed (elements).
+        offset: position at label values zero (affine form).
+        strides: one per label (affine form).
+        table: positions over the grid of the labels; None in the affine form.
+    """
+
+    labels: tuple[Label, ...]
+    extent: int
+    offset: int = 0
+    strides: tuple[int, ...] = ()
+    table: Positions | None = field(default=None, repr=False)
+
+    @cached_property
+    def label(self) -> Label | None:
+        """The label, if the index is nothing but that label running over the whole axis."""
+        if self.table is None and self.strides == (1,) and self.offset == 0:
+            return self.labels[0] if self.labels[0].size == self.extent else None
+        return None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the labels: the grid on which positions are tabulated."""
+        return tuple(label.size for label in self.labels)
+
+    def positions(self) -> Positions:
+        """Positions on the grid of the labels."""
+        if self.table is not None:
+            return self.table
+        grid: Positions = np.full(self.shape, self.offset, dtype=np.int64)
+        for axis, (label, stride) in enumerate(zip(self.labels, self.strides, strict=True)):
+            steps = stride * np.arange(label.size, dtype=np.int64)
+            grid = grid + steps.reshape([-1 if k == axis else 1 for k in range(len(self.labels))])
+        return grid
+
+    def key(self, number: Mapping[Label, int]) -> tuple[object, ...]:
+        """A hashable value that is equal for equal indices once labels are numbered."""
+        table = None if self.table is None else self.table.tobytes()
+        return (tuple(number[label] for label in self.labels), self.extent, self.offset, self.strides, table)
+
+
+Substitution = Mapping[Label, Index]
+
+
+def along(label: Label) -> Index:
+    """The index that runs over a whole axis with `label`."""
+    return Index((label,), label.size, 0, (1,))
+
+
+def fresh(shape: Iterable[int]) -> tuple[Index, ...]:
+    """New labels for all axes of a shape."""
+    return tuple(along(Label(int(size))) for size in shape)
+
+
+def affine(terms: Sequence[tuple[Label, int]], offset: int, extent: int) -> Index:
+    """The index ``offset + sum(stride * label)``; repeated labels are gathered, zero strides dropped."""
+    strides: dict[Label, int] = {}
+    for label, stride in terms:
+        strides[label] = strides.get(label, 0) + stride
+    kept = {label: stride for label, stride in strides.items() if stride != 0 and label.size != 1}
+    # a label of size one is always at 0; it stays only where it is the whole axis, to keep the axis bare
+    if not kept and extent == 1 and terms and terms[0][0].size == 1:
+        return along(terms[0][0])
+    return Index(tuple(kept), extent, offset, tuple(kept.values()))
+
+
+def tabulated(labels: Sequence[Label], table: npt.ArrayLike, extent: int) -> Index:
+    """The index given by a table of positions over the grid of `labels`; affine where the table is."""
+    positions: Positions = np.asarray(table, dtype=np.int64)
+    if positions.size == 0:
+        return Index(tuple(labels), extent, 0, (0,) * len(labels), positions)
+    origin = int(positions[(0,) * positions.ndim])
+    strides = []
+    for axis, label in enumerate(labels):
+        step = tuple(1 if k == axis else 0 for k in range(positions.ndim))
+        strides.append(int(positions[step]) - origin if label.size > 1 else 0)
+    guess = Index(tuple(labels), extent, origin, tuple(strides))
+    if np.array_equal(guess.positions(), positions):
+        return affine(list(zip(labels, strides, strict=True)), origin, extent)
+    return Index(tuple(labels), extent, 0, (), positions)
+
+
+def substitute(index: Index, values: Substitution) -> Index:
+    """Replace labels by indices: composition of static maps, no number of the user's moves."""
+    if not any(label in values for label in index.labels):
+        return index
+    if index.label is not None:
+        return values[index.label]
+    parts = [values.get(label, along(label)) for label in index.labels]
+    if index.table is None and all(part.table is None for part in parts):
+        offset = index.offset
+        terms: list[tuple[Label, int]] = []
+        for part, stride in zip(parts, index.strides, strict=True):
+            offset += stride * part.offset
+            terms += [(label, stride * inner) for label, inner in zip(part.labels, part.strides, strict=True)]
+        return affine(terms, offset, index.extent)
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    coordinates = tuple(_on_grid(part, labels) for part in parts)
+    return tabulated(labels, index.positions()[coordinates], index.extent)
+
+
+def _on_grid(index: Index, labels: Sequence[Label]) -> Positions:
+    """Positions of `index` broadcast over the grid of `labels`, which contain its own."""
+    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
+    positions = index.positions().transpose(order) if order else index.positions()
+    own = [index.labels[k] for k in order]
+    sizes = [label.size if label in own else 1 for label in labels]
+    return np.broadcast_to(positions.reshape(sizes), [label.size for label in labels])
+
+
+def unify(a: Index, b: Index) -> dict[Label, Index] | None:
+    """All label values at which two indices of the same axis point at the same position.
+
+    Args:
+        a: an index.
+        b: an index of the same axis.
+
+    Returns:
+        A substitution under which both are equal and which reaches every solution exactly once; None when
+        there is no solution.
+
+    Example:
+        >>> i, j = Label(3), Label(4)
+        >>> solution = unify(affine([(i, 1)], 1, 4), along(j))       # position i + 1 of an axis of 4
+        >>> solution[j].offset, solution[j].labels == (i,)
+        (1, True)
+    """
+    if a.extent != b.extent:
+        raise ValueError(f"indices of different axes: {a.extent} and {b.extent} elements")
+    if a.label is not None and a.label is b.label:
+        return {}
+    if a.label is not None and a.label not in b.labels:
+        return {a.label: b}
+    if b.label is not None and b.label not in a.labels:
+        return {b.label: a}
+    if a.table is None and b.table is None and a.offset == b.offset:
+        if a.labels == b.labels and a.strides == b.strides:
+            return {}
+        if _same_radix(a, b):
+            return {label: along(other) for label, other in zip(a.labels, b.labels, strict=True)}
+    return _join(a, b)
+
+
+def _same_radix(a: Index, b: Index) -> bool:
+    """Whether both are the same mixed-radix numbering of disjoint labels, so that labels match one by one."""
+    if a.strides != b.strides or a.shape != b.shape or set(a.labels) & set(b.labels):
+        return False
+    room = a.extent + 1
+    for label, stride in zip(a.labels, a.strides, strict=True):
+        if stride <= 0 or label.size * stride > room:
+            return False
+        room = stride
+    return True
+
+
+def _join(a: Index, b: Index) -> dict[Label, Index] | None:
+    """Solve a == b by listing the solutions; a new label runs over the list."""
+    labels = tuple(dict.fromkeys((*a.labels, *b.labels)))
+    if set(a.labels) & set(b.labels):
+        solutions = np.nonzero(_on_grid(a, labels) == _on_grid(b, labels))
+    else:
+        left, right = a.positions().ravel(), b.positions().ravel()
+        order = np.argsort(right, kind="stable")
+        low = np.searchsorted(right[order], left, side="left")
+        high = np.searchsorted(right[order], left, side="right")
+        counts = high - low
+        first = np.repeat(np.arange(left.size), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        second = order[np.repeat(low, counts) + within]
+        solutions = (*np.unravel_index(first, a.shape or (1,)), *np.unravel_index(second, b.shape or (1,)))
+        if not a.labels:
+            solutions = solutions[1:]
+        if not b.labels:
+            solutions = solutions[:-1]
+        if not labels:
+            return {} if counts.sum() else None
+    if not labels or solutions[0].size == 0:
+        return None
+    run = Label(int(solutions[0].size))
+    return {label: tabulated((run,), found, label.size) for label, found in zip(labels, solutions, strict=True)}
+
+
+def solve(pairs: Iterable[tuple[Index, Index]]) -> dict[Label, Index] | None:
+    """Unify several pairs of indices at once; None when they have no common solution."""
+    found: dict[Label, Index] = {}
+    for a, b in pairs:
+        step = unify(substitute(a, found), substitute(b, found))
+        if step is None:
+            return None
+        if step:
+            found = {label: substitute(index, step) for label, index in found.items()} | step
+    return found

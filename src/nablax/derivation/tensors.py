@@ -1,0 +1,257 @@
+"""Sums of labelled products in a canonical form: the algebra in which closed forms are simplified.
+
+A `Poly` is an array written in index notation: a sum of `Monomial`s, each a coefficient times atoms on labels.
+Labels 0 … r-1 are the axes of the array, larger ones are summed. Equal arrays that differ in the names of summed
+labels, in the order of factors or in the order of the axes of a symmetric atom have equal keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from functools import cached_property
+
+Number = Fraction | float
+
+
+class AtomKind(Enum):
+    """What an atom is; the value says what its fields mean."""
+
+    LEAF = "a variable; name"
+    SIZE = "the number of elements along an axis; name"
+    DELTA = "the identity matrix"
+    UNIT = "a unit vector; name is the place of the one"
+    GROUP = "a sum kept together; one argument"
+    FUNCTION = "a scalar function of each element; name, arguments of the same axes or without axes"
+    MATRIX = "a function of a whole matrix; name, one argument"
+    CONSTANT = "a known array; name"
+
+
+@dataclass(frozen=True, eq=False)
+class Atom:
+    """Something that stands in a product.
+
+    Args:
+        kind: what it is.
+        name: see `AtomKind`.
+        axes: elements along each axis.
+        arguments: what it is computed from.
+        symmetric: whether it is a matrix equal to its transpose.
+        trait: a declared property of a variable that a rule uses (``orthogonal``).
+    """
+
+    kind: AtomKind
+    name: str
+    axes: tuple[int, ...]
+    arguments: tuple[Poly, ...] = ()
+    symmetric: bool = False
+    trait: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal atoms."""
+        inside = ",".join(argument.key for argument in self.arguments)
+        return f"{self.kind.name[0]}{self.kind.name[1]}:{self.name}{list(self.axes)}({inside})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Atom) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """An atom on labels, to a power (elementwise).
+
+    Args:
+        atom: the atom.
+        labels: one per axis of the atom.
+        exponent: the power.
+    """
+
+    atom: Atom
+    labels: tuple[int, ...]
+    exponent: Fraction = Fraction(1)
+
+    def relabelled(self, names: Mapping[int, int]) -> Factor:
+        """The factor on other labels."""
+        labels = tuple(names.get(label, label) for label in self.labels)
+        if self.atom.symmetric and len(labels) == 2 and labels[0] > labels[1]:
+            labels = (labels[1], labels[0])
+        return Factor(self.atom, labels, self.exponent)
+
+    @property
+    def sort_key(self) -> tuple[str, Fraction, tuple[int, ...]]:
+        """Orders factors."""
+        return (self.atom.key, self.exponent, self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Monomial:
+    """``coefficient * product(factors)``, summed over labels that are no axes.
+
+    Args:
+        coefficient: a number.
+        factors: the factors, in canonical order.
+    """
+
+    coefficient: Number
+    factors: tuple[Factor, ...]
+
+    @cached_property
+    def body(self) -> str:
+        """The key without the coefficient."""
+        return " ".join(
+            f"{f.atom.key}{list(f.labels)}" + ("" if f.exponent == 1 else f"^{f.exponent}") for f in self.factors
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Poly:
+    """An array as a sum of monomials.
+
+    Args:
+        axes: elements along each axis.
+        terms: the monomials, in canonical order, no two alike.
+    """
+
+    axes: tuple[int, ...]
+    terms: tuple[Monomial, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal arrays in canonical form."""
+        return f"{list(self.axes)}" + " + ".join(f"{t.coefficient}*{t.body}" for t in self.terms)
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.axes)
+
+    @property
+    def constant(self) -> Number | None:
+        """The number that every element is; None if it is none."""
+        if not self.terms:
+            return Fraction(0)
+        if len(self.terms) == 1 and not self.terms[0].factors:
+            return self.terms[0].coefficient
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Poly) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def atoms(self) -> Iterator[Atom]:
+        """All atoms, those inside atoms included."""
+        for term in self.terms:
+            for factor in term.factors:
+                yield factor.atom
+                for argument in factor.atom.arguments:
+                    yield from argument.atoms()
+
+
+def label_sizes(axes: Sequence[int], factors: Iterable[Factor]) -> dict[int, int]:
+    """Elements per label."""
+    sizes = dict(enumerate(axes))
+    for factor in factors:
+        sizes.update(zip(factor.labels, factor.atom.axes, strict=True))
+    return sizes
+
+
+def components(factors: Sequence[Factor], rank: int) -> list[list[Factor]]:
+    """Factors in groups that share summed labels; free labels do not connect."""
+    groups: list[tuple[set[int], list[Factor]]] = []
+    for factor in factors:
+        labels = {label for label in factor.labels if label >= rank}
+        members = [factor]
+        apart = []
+        for group in groups:
+            if group[0] & labels:
+                labels |= group[0]
+                members = group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (labels, members)]
+    return [members for _, members in groups]
+
+
+def canonical(coefficient: Number, factors: Sequence[Factor], rank: int) -> Monomial:
+    """The monomial with its summed labels numbered and its factors ordered in the one canonical way.
+
+    Labels are told apart by their neighbourhoods, refined until nothing changes; ties are broken by trying.
+    """
+    factors = [factor.relabelled({}) for factor in factors]
+    summed = sorted({label for factor in factors for label in factor.labels if label >= rank})
+    if not summed:
+        return Monomial(coefficient, tuple(sorted(factors, key=lambda f: f.sort_key)))
+    best: tuple[Factor, ...] | None = None
+    best_key: list[tuple[str, Fraction, tuple[int, ...]]] = []
+    for names in _numberings(factors, summed, rank):
+        listed = tuple(sorted((f.relabelled(names) for f in factors), key=lambda f: f.sort_key))
+        key = [f.sort_key for f in listed]
+        if best is None or key < best_key:
+            best, best_key = listed, key
+    assert best is not None
+    return Monomial(coefficient, best)
+
+
+def _numberings(factors: Sequence[Factor], summed: Sequence[int], rank: int) -> Iterator[dict[int, int]]:
+    colours: dict[int, int] = dict.fromkeys(summed, 0)
+    colours |= {k: -1 - k for k in range(rank)}
+    while True:
+        signatures: dict[int, object] = {}
+        for label in summed:
+            seen = []
+            for factor in factors:
+                for place, own in enumerate(factor.labels):
+                    if own == label:
+                        others = [colours[x] for k, x in enumerate(factor.labels) if k != place]
+                        where = -1 if factor.atom.symmetric else place
+                        seen.append((factor.atom.key, str(factor.exponent), where, tuple(others)))
+            signatures[label] = (colours[label], tuple(sorted(seen)))
+        order = {signature: k for k, signature in enumerate(sorted(set(signatures.values()), key=repr))}
+        refined = {label: order[signatures[label]] for label in summed}
+        if len(set(refined.values())) == len({colours[label] for label in summed}):
+            break
+        colours |= refined
+    classes: dict[int, list[int]] = {}
+    for label in summed:
+        classes.setdefault(colours[label], []).append(label)
+    groups = [classes[colour] for colour in sorted(classes)]
+    choices = [itertools.islice(itertools.permutations(group), 24) for group in groups]
+    for arrangement in itertools.islice(itertools.product(*choices), 200):
+        flat = [label for group in arrangement for label in group]
+        yield {label: rank + k for k, label in enumerate(flat)}
+
+
+def collected(axes: Sequence[int], terms: Iterable[Monomial]) -> Poly:
+    """The sum of monomials: like ones are added, those with coefficient zero vanish."""
+    found: dict[str, Monomial] = {}
+    for term in terms:
+        if term.body in found:
+            coefficient = found[term.body].coefficient + term.coefficient
+            found[term.body] = Monomial(coefficient, term.factors)
+        else:
+            found[term.body] = term
+    kept = [term for term in found.values() if not _is_zero(term.coefficient)]
+    return Poly(tuple(axes), tuple(sorted(kept, key=lambda term: term.body)))
+
+
+def _is_zero(value: Number) -> bool:
+    return value == 0 or (isinstance(value, float) and abs(value) < 1e-14)
+
+
+def rational(value: float) -> Number:
+    """The simple fraction that a float is nearest to, where one is equal to it up to rounding."""
+    if isinstance(value, Fraction | int):
+        return Fraction(value)
+    if value != value or value in (float("inf"), float("-inf")):
+        return value
+    guess = Fraction(value).limit_denominator(100_000)
+    return guess if abs(float(guess) - value) <= 4e-16 * abs(value) else value

@@ -1,0 +1,206 @@
+"""Function calls: number of arguments, plain arguments (sizes, orders), and the shape by the rule of the
+row.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import assert_never
+
+from nablax.formula.declarations import LARGEST_SIZE
+from nablax.formula.errors import FormulaError
+from nablax.formula.functions import FUNCTIONS, SPELLINGS, Function, Rule, nearest
+from nablax.formula.site import Site
+from nablax.formula.sizes import SCALAR, Shape, Size, symbol
+from nablax.formula.syntax import Call, Expression, Name, Number
+from nablax.formula.typed import Operation, Option, Typed
+
+ORDERS_OF_MATRIX = (1, 2, "inf", "fro")
+
+
+def function_of(call: Call, site: Site) -> Function:
+    """The row of the function that is called; refuses unknown names and wrong numbers of arguments."""
+    row = FUNCTIONS.get(call.function)
+    if row is None:
+        raise _unknown(call, site)
+    found = len(call.arguments)
+    if not row.least <= found <= row.most:
+        number = f"{row.least}" if row.least == row.most else f"{row.least} to {row.most}"
+        plural = "" if number == "1" else "s"
+        reason = f"{row.name} takes {number} argument{plural}, found {found}"
+        raise site.refusal(reason, call.span, f"write {row.signature}")
+    return row
+
+
+def _unknown(call: Call, site: Site) -> FormulaError:
+    bare = call.spelling.rpartition(".")[2] or call.function
+    guess = nearest(bare, list(SPELLINGS))
+    advice = f"did you mean {guess!r}?" if guess else f"functions are {', '.join(FUNCTIONS)}"
+    if len(bare) <= 2 and not guess:
+        advice = f"a product is written {bare}*(…), an entry {bare}[0]"
+    return site.refusal(f"unknown function {call.spelling or call.function!r}", call.span, advice)
+
+
+def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site: Site) -> Typed:
+    """The typed call.
+
+    Args:
+        row: the function.
+        call: the call as written.
+        operands: typed leading arguments (those that are expressions).
+        site: for sizes and refusals.
+
+    Returns:
+        The typed node; ``norm`` comes back as norm1 or norm2 where it is one, hadamard and outer as
+        operations.
+
+    Raises:
+        FormulaError: operands that the rule does not take.
+    """
+
+    def typed(shape: Shape, label: str = row.name, options: tuple[Option, ...] = ()) -> Typed:
+        return Typed(Operation.CALL, operands, shape, call, label, options)
+
+    plain = call.arguments[row.expressions :]
+    match row.rule:
+        case Rule.ELEMENTWISE:
+            return typed(operands[0].shape)
+        case Rule.REDUCTION:
+            return typed(SCALAR)
+        case Rule.SQUARE_TO_SCALAR:
+            site.square(row.name, operands[0], call.span)
+            return typed(SCALAR)
+        case Rule.SQUARE_TO_SQUARE:
+            site.square(row.name, operands[0], call.span)
+            return typed(operands[0].shape)
+        case Rule.EIGENVALUES:
+            return typed(Shape((site.square(row.name, operands[0], call.span),)))
+        case Rule.EXTREMUM if len(operands) == 1:
+            return typed(SCALAR)
+        case Rule.EXTREMUM | Rule.CHOICE:
+            return typed(_aligned(row, operands, call, site))
+        case Rule.FILL_VECTOR | Rule.FILL_MATRIX | Rule.IDENTITY:
+            return typed(_filled(row, operands, plain, call, site))
+        case Rule.INNER:
+            if operands[0].shape != operands[1].shape and SCALAR in (
+                operands[0].shape,
+                operands[1].shape,
+            ):
+                raise site.mismatch(
+                    "take the inner product of", *_pair(operands), call.span, "shapes have to be equal"
+                )
+            site.common("take the inner product of", *_pair(operands), call.span)
+            return typed(SCALAR)
+        case Rule.PRODUCT_ENTRYWISE:
+            shape = site.common("multiply entrywise", *_pair(operands), call.span)
+            return Typed(Operation.MULTIPLY, operands, shape, call)
+        case Rule.OUTER:
+            return _outer(operands, call, site)
+        case Rule.KRONECKER:
+            left, right = _pair(operands)
+            if (
+                left.shape.rank != right.shape.rank
+                or left.shape.is_scalar
+                or left.shape.is_row != right.shape.is_row
+            ):
+                raise site.mismatch(
+                    "take the Kronecker product of", left, right, call.span, f"it takes {row.rule.value}"
+                )
+            axes = tuple(one * other for one, other in zip(left.shape.axes, right.shape.axes, strict=True))
+            return typed(Shape(axes, left.shape.is_row))
+        case Rule.DIAGONAL:
+            if operands[0].shape.rank == 1:
+                return typed(Shape(operands[0].shape.axes * 2))
+            return typed(Shape((site.square(row.name, operands[0], call.span),)))
+        case Rule.SOFTMAX:
+            if operands[0].shape.is_scalar:
+                raise site.refusal("softmax of a scalar is always 1", call.span, f"it takes {row.rule.value}")
+            return typed(operands[0].shape)
+        case Rule.NORM:
+            label, options = _order(operands[0], plain, call, site)
+            return typed(SCALAR, label, options)
+    assert_never(row.rule)
+
+
+def _pair(operands: tuple[Typed, ...]) -> tuple[Typed, Typed]:
+    left, right = operands
+    return left, right
+
+
+def _aligned(row: Function, operands: tuple[Typed, ...], call: Call, site: Site) -> Shape:
+    shape = site.common(f"take {row.name} of", operands[-2], operands[-1], call.span)
+    if row.rule is Rule.CHOICE:
+        condition = operands[0]
+        if condition.operation is not Operation.COMPARE:
+            raise site.refusal(
+                f"the first argument of where is {site.shape(condition)}, not a comparison",
+                condition.span,
+                f"write {row.signature}",
+            )
+        if not condition.shape.is_scalar:
+            branch = next((branch for branch in operands[1:] if not branch.shape.is_scalar), None)
+            shape = (
+                condition.shape if branch is None else site.common("choose by", condition, branch, call.span)
+            )
+    return shape
+
+
+def _outer(operands: tuple[Typed, ...], call: Call, site: Site) -> Typed:
+    left, right = _pair(operands)
+    if left.shape.rank != 1 or right.shape.rank != 1:
+        raise site.mismatch("take the outer product of", left, right, call.span, "it takes two vectors")
+    return Typed(Operation.OUTER, operands, Shape((left.shape.axes[0], right.shape.axes[0])), call)
+
+
+def _filled(
+    row: Function, operands: tuple[Typed, ...], plain: tuple[Expression, ...], call: Call, site: Site
+) -> Shape:
+    if operands and not operands[0].shape.is_scalar:
+        reason = f"{row.name} is filled with a scalar, found {site.shape(operands[0])}"
+        raise site.refusal(reason, operands[0].span, f"write {row.signature}")
+    if row.rule is Rule.FILL_MATRIX and len(plain) == 1:
+        raise site.refusal("matrix takes two sizes, found 1", call.span, f"write {row.signature}")
+    sizes = tuple(_size(argument, site) for argument in plain)
+    if row.rule is Rule.FILL_VECTOR:
+        return Shape(sizes or (site.solver.fresh(),))
+    if row.rule is Rule.FILL_MATRIX:
+        return Shape(sizes or (site.solver.fresh(), site.solver.fresh()))
+    return Shape((sizes or (site.solver.fresh(),)) * 2)
+
+
+def _size(argument: Expression, site: Site) -> Size:
+    if isinstance(argument, Name):
+        return symbol(argument.name)
+    if isinstance(argument, Number) and isinstance(argument.value, int) and argument.value <= LARGEST_SIZE:
+        return Size(argument.value)
+    advice = f"a size is a symbol or an integer up to {LARGEST_SIZE:,}"
+    raise site.refusal(f"{argument} is not a size", argument.span, advice)
+
+
+def _order(
+    operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site
+) -> tuple[str, tuple[Option, ...]]:
+    """The function and options that a norm is: norm2 and norm1 where they are the same."""
+    if not plain:
+        return "norm2", ()
+    order: Option
+    match plain[0]:
+        case Number(value=value):
+            order = int(value) if value == math.floor(value) else value
+        case Name(name="inf" | "fro" as name):
+            order = name
+        case other:
+            raise site.refusal(
+                f"{other} is not the order of a norm", other.span, f"norm takes {Rule.NORM.value}"
+            )
+    if operand.shape.is_matrix and order not in ORDERS_OF_MATRIX:
+        advice = "for a matrix it is 1, 2, inf or fro; entrywise norms are norm1(X), norm2(X)"
+        raise site.refusal(f"{order} is not an order of a matrix norm here", plain[0].span, advice)
+    if not operand.shape.is_matrix and (order == "fro" or (not isinstance(order, str) and order < 1)):
+        advice = "a norm of a vector has an order that is at least 1, or inf"
+        raise site.refusal(f"{order} is not the order of a vector norm", plain[0].span, advice)
+    if order == "fro" or (order == 2 and not operand.shape.is_matrix):
+        return "norm2", ()
+    if order == 1 and not operand.shape.is_matrix:
+        return "norm1", ()
+    return "norm", (order,)

@@ -1,0 +1,256 @@
+"""Text or nested list to a formula whose every expression has a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from nablax.formula.declarations import (
+    SIZES_OF_KIND,
+    Declaration,
+    default_declaration,
+    is_greek,
+    parse_declarations,
+)
+from nablax.formula.errors import FormulaError
+from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
+from nablax.formula.nested import nested_text, parse_nested
+from nablax.formula.parse import parse_expression
+from nablax.formula.shapes import CONSTANTS, Inference, unknown_size, variable_names
+from nablax.formula.site import Site
+from nablax.formula.sizes import Shape, Size, SizeSolver, symbol
+from nablax.formula.symmetry import is_symmetric
+from nablax.formula.syntax import Binary, Call, Expression, Name, walk
+from nablax.formula.typed import Formula, Kind, Operation, Typed, Variable
+
+
+def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, str] | None = None) -> Formula:
+    """Reads a formula and infers the shape of every expression in it.
+
+    Args:
+        formula: text such as ``"1/2*norm2(A*x - y)^2"``, or a nested list (or its text) such as
+            ``[['exp','x'],'+',2]``, in which undeclared names are scalars.
+        declare: what names are, see `parse_declarations`. Others follow their first letter: a–g scalar, h–z
+            vector, A–Z matrix; small Greek letters and their names are scalars. An undeclared a–g name that
+            is added to a vector or transposed is read as a vector, an undeclared h–z name that scales
+            ``eye`` as a scalar; `Formula.notes` says so.
+
+    Returns:
+        The formula: typed expression, variables, sizes.
+
+    Raises:
+        FormulaError: unreadable text, shapes that do not fit, unknown functions, or a size that nothing
+            determines.
+
+    Example:
+        >>> f = parse_formula("x'*A*x", "A: symmetric(n)")
+        >>> str(f.shape), [str(v) for v in f.variables.values()]
+        ('scalar', ['x: vector(n)', 'A: symmetric(n)'])
+    """
+    declarations = parse_declarations(declare)
+    if isinstance(formula, str):
+        source, is_nested = formula, formula.lstrip().startswith("[")
+    elif isinstance(formula, list | tuple):
+        source, is_nested = nested_text(formula), True
+    else:
+        raise FormulaError(f"a formula is text or a nested list, not {type(formula).__name__}")
+    tree = parse_nested(source) if is_nested else parse_expression(source)
+    return _Reading(source, tree, declarations, is_nested).formula()
+
+
+class _Reading:
+    """One tree with its declarations; tries the reading by use before the reading by default."""
+
+    def __init__(
+        self, source: str, tree: Expression, declarations: Mapping[str, Declaration], is_nested: bool
+    ) -> None:
+        self._source = source
+        self._tree = tree
+        self._declarations = declarations
+        self._is_nested = is_nested
+        listed = [name for one in declarations.values() for size in one.sizes or () for name in size.symbols]
+        self._sizes = list(dict.fromkeys([*listed, *_sizes_in_calls(tree)]))
+        special = {*self._sizes, *CONSTANTS, "eye", *SPELLINGS} - declarations.keys()
+        names = (node.name for node in variable_names(tree))
+        self._names = [name for name in dict.fromkeys(names) if name not in special]
+        self._numpy_spelled = any(
+            (isinstance(node, Binary) and node.operator == "@")
+            or (isinstance(node, Call) and "." in node.spelling)
+            for node in walk(tree)
+        )
+        self._check_declared_names()
+
+    def _check_declared_names(self) -> None:
+        """Refuses a declared name that is absent while a similar undeclared one is there: a slip of the
+        pen.
+        """
+        undeclared = [name for name in self._names if name not in self._declarations]
+        for name in self._declarations:
+            if name in self._names or name in self._sizes:
+                continue
+            similar = nearest(name, undeclared)
+            if similar:
+                found = next(node for node in variable_names(self._tree) if node.name == similar)
+                advice = f"did you mean {name!r}?"
+                raise FormulaError(
+                    f"{name} is declared but {similar} stands here", self._source, found.span, advice
+                )
+
+    def formula(self) -> Formula:
+        """The formula, with as many names as fit read by use where their defaults would be odd."""
+        readings: dict[str, Kind] = {}
+        fitting: list[Formula] = []
+        refusals: list[FormulaError] = []
+        while True:
+            inference = self._inference(readings)
+            try:
+                fitting.append(self._finished(inference, inference.value(self._tree)))
+            except FormulaError as error:
+                refusals.append(error)
+            if not (new := inference.clear or inference.likely):
+                break
+            readings |= new
+        if fitting:
+            return fitting[-1]
+        raise refusals[0]
+
+    def _inference(self, rereadings: Mapping[str, Kind]) -> Inference:
+        solver = SizeSolver(self._names, self._sizes)
+        variables: dict[str, Variable] = {}
+        defaults: dict[str, Kind] = {}
+        for name in self._names:
+            declaration = self._declarations.get(name) or default_declaration(name)
+            if not declaration.declared:
+                kind = rereadings.get(name, Kind.SCALAR if self._is_nested else declaration.kind)
+                declaration = Declaration(kind, constant=declaration.constant, declared=False)
+                if not self._is_nested and not is_greek(name) and name not in rereadings:
+                    defaults[name] = kind
+            shape = _shape(declaration, solver)
+            variables[name] = Variable(
+                name, declaration.kind, shape, declaration.constant, name in rereadings
+            )
+        scalars = frozenset(name for name, kind in defaults.items() if kind is Kind.SCALAR)
+        site = Site(self._source, solver, scalars)
+        return Inference(site, variables, frozenset(self._sizes), self._numpy_spelled, defaults)
+
+    def _finished(self, inference: Inference, typed: Typed) -> Formula:
+        solver = inference.site.solver
+        names = solver.names()
+        variables = {
+            name: Variable(name, one.kind, solver.show(one.shape, names), one.constant, one.reread)
+            for name, one in inference.variables.items()
+        }
+        carried = {size for one in variables.values() for size in one.shape.symbols} | set(self._sizes)
+        expression = _Settled(inference.site, names).settle(typed)
+        for node in expression.walk():
+            if not carried.issuperset(node.shape.symbols) and not node.operands[1:]:
+                at_fault = next(
+                    inner
+                    for inner in node.walk()
+                    if not carried.issuperset(inner.shape.symbols) and _fills(inner)
+                )
+                raise unknown_size(at_fault, inference.site)
+        _check_eigenvalues(expression, variables, inference.site)
+        seen = [size for one in variables.values() for size in one.shape.symbols]
+        seen += [size for node in expression.walk() for size in _sizes_of(node)]
+        return Formula(
+            self._source,
+            expression,
+            MappingProxyType(variables),
+            tuple(dict.fromkeys(seen)),
+            solver.equalities(),
+            tuple(_notes(variables)),
+        )
+
+
+def _notes(variables: Mapping[str, Variable]) -> Iterator[str]:
+    for variable in variables.values():
+        if variable.reread:
+            yield (
+                f"{variable.name} is read as a {variable.shape} by its use; declare it if that is not meant"
+            )
+    if "I" in variables:
+        yield "I is a matrix like any other; the identity is written eye"
+
+
+def _sizes_of(node: Typed) -> tuple[str, ...]:
+    if node.operation is Operation.SIZE:
+        return tuple(option for option in node.options if isinstance(option, str))
+    return node.shape.symbols
+
+
+def _fills(node: Typed) -> bool:
+    return node.operation is Operation.CALL and node.label in ("vector", "matrix", "eye")
+
+
+def _sizes_in_calls(tree: Expression) -> list[str]:
+    found: list[str] = []
+    for node in walk(tree):
+        if isinstance(node, Call) and node.function in ("vector", "matrix", "eye"):
+            plain = node.arguments[FUNCTIONS[node.function].expressions :]
+            found += [argument.name for argument in plain if isinstance(argument, Name)]
+    return found
+
+
+def _shape(declaration: Declaration, solver: SizeSolver) -> Shape:
+    given = declaration.sizes
+    if given is None:
+        sizes: tuple[Size, ...] = tuple(solver.fresh() for _ in SIZES_OF_KIND[declaration.kind])
+    else:
+        sizes = given
+    squares = declaration.kind not in (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
+    return Shape(sizes * 2 if squares else sizes)
+
+
+class _Settled:
+    """Rebuilds a typed tree with final sizes; equal expressions become one object."""
+
+    def __init__(self, site: Site, names: Mapping[str, str]) -> None:
+        self._site = site
+        self._names = names
+        self._known: dict[tuple[object, ...], Typed] = {}
+
+    def settle(self, node: Typed) -> Typed:
+        """The same expression with every size under its final name."""
+        operands = tuple([self.settle(operand) for operand in node.operands])
+        shape = self._site.solver.show(node.shape, self._names)
+        options = node.options
+        if node.operation is Operation.SIZE:
+            (size,) = self._site.solver.show(Shape((symbol(node.label),)), self._names).axes
+            options = (size.coefficient, *size.symbols)
+        key = (
+            node.operation,
+            node.label,
+            options,
+            shape,
+            tuple(map(id, operands)),
+            type(node.value),
+        )
+        if key not in self._known:
+            self._known[key] = Typed(
+                node.operation, operands, shape, node.syntax, node.label, options, node.value
+            )
+        return self._known[key]
+
+
+def _check_eigenvalues(expression: Typed, variables: Mapping[str, Variable], site: Site) -> None:
+    """Eigenvalues of a matrix that need not be symmetric may be complex: only their sum and product are
+    taken.
+    """
+    for node in expression.walk():
+        if node.label in ("sum", "prod") and node.operation is Operation.CALL:
+            continue
+        for operand in node.operands:
+            _refuse_complex(operand, variables, site)
+    _refuse_complex(expression, variables, site)
+
+
+def _refuse_complex(node: Typed, variables: Mapping[str, Variable], site: Site) -> None:
+    if (
+        node.operation is Operation.CALL
+        and node.label == "eig"
+        and not is_symmetric(node.operands[0], variables)
+    ):
+        matrix = node.operands[0]
+        advice = "write sum(eig(X)) or prod(eig(X)), or declare the matrix symmetric"
+        raise site.refusal(f"the eigenvalues of {matrix} may be complex", node.span, advice)

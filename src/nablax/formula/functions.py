@@ -1,0 +1,131 @@
+"""The functions of the language: one row each, and the kinds that say how shapes follow."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from enum import Enum
+
+ANY_NUMBER = 64
+
+
+class Rule(Enum):
+    """How the shape of a call follows from its operands; the value is the sentence that error messages
+    use.
+    """
+
+    ELEMENTWISE = "one operand of any shape, elementwise"
+    REDUCTION = "one scalar, vector or matrix; gives a scalar"
+    SQUARE_TO_SCALAR = "one square matrix; gives a scalar"
+    SQUARE_TO_SQUARE = "one square matrix; gives a matrix of the same size"
+    EXTREMUM = (
+        "one vector or matrix (its extreme entry), or two operands of equal shape or a scalar, elementwise"
+    )
+    FILL_VECTOR = "a scalar, then optionally the size"
+    FILL_MATRIX = "a scalar, then optionally two sizes"
+    IDENTITY = "nothing, or the size"
+    INNER = "two operands of equal shape; gives a scalar"
+    OUTER = "two vectors; gives a matrix"
+    NORM = "one vector or matrix, then optionally the order: a number that is at least 1, inf, or fro"
+    KRONECKER = "two matrices or two vectors"
+    DIAGONAL = "a vector (gives a matrix) or a square matrix (gives a vector)"
+    EIGENVALUES = "one square matrix; gives the vector of eigenvalues"
+    PRODUCT_ENTRYWISE = "two operands of equal shape, or one a scalar"
+    CHOICE = "a comparison, then two operands of equal shape, or one a scalar"
+    SOFTMAX = "one vector, or a matrix (each row by itself)"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of the language.
+
+    Args:
+        name: the canonical name, which plain text prints.
+        rule: how its shape follows.
+        signature: how a call looks, for messages.
+        least: least number of arguments.
+        most: greatest number of arguments.
+        aliases: other spellings, without the ``np.`` prefix.
+        expressions: how many leading arguments are expressions; those after are sizes or the order of a
+            norm.
+    """
+
+    name: str
+    rule: Rule
+    signature: str
+    least: int = 1
+    most: int = 1
+    aliases: tuple[str, ...] = ()
+    expressions: int = ANY_NUMBER
+
+
+def _elementwise(name: str, *aliases: str) -> Function:
+    return Function(name, Rule.ELEMENTWISE, f"{name}(x)", aliases=aliases)
+
+
+ROWS = (
+    _elementwise("sin"),
+    _elementwise("cos"),
+    _elementwise("tan"),
+    _elementwise("arcsin", "asin"),
+    _elementwise("arccos", "acos"),
+    _elementwise("arctan", "atan"),
+    _elementwise("sinh"),
+    _elementwise("cosh"),
+    _elementwise("tanh"),
+    _elementwise("exp"),
+    _elementwise("expm1"),
+    _elementwise("log", "ln"),
+    _elementwise("log1p"),
+    _elementwise("sqrt"),
+    _elementwise("square"),
+    _elementwise("abs", "absolute"),
+    _elementwise("sign"),
+    _elementwise("relu"),
+    _elementwise("sigmoid", "expit", "logistic"),
+    _elementwise("softplus"),
+    Function("softmax", Rule.SOFTMAX, "softmax(x)"),
+    Function("logsumexp", Rule.REDUCTION, "logsumexp(x)"),
+    Function("sum", Rule.REDUCTION, "sum(x)"),
+    Function("prod", Rule.REDUCTION, "prod(x)"),
+    Function("mean", Rule.REDUCTION, "mean(x)"),
+    Function("norm1", Rule.REDUCTION, "norm1(x)"),
+    Function("norm2", Rule.REDUCTION, "norm2(x)"),
+    Function("norm", Rule.NORM, "norm(x, p)", most=2, expressions=1),
+    Function("max", Rule.EXTREMUM, "max(x) or max(x, y)", most=2, aliases=("maximum", "amax")),
+    Function("min", Rule.EXTREMUM, "min(x) or min(x, y)", most=2, aliases=("minimum", "amin")),
+    Function("tr", Rule.SQUARE_TO_SCALAR, "tr(X)", aliases=("trace",)),
+    Function("det", Rule.SQUARE_TO_SCALAR, "det(X)"),
+    Function("logdet", Rule.SQUARE_TO_SCALAR, "logdet(X)"),
+    Function("inv", Rule.SQUARE_TO_SQUARE, "inv(X)"),
+    Function("eig", Rule.EIGENVALUES, "eig(X)", aliases=("eigvals", "eigvalsh")),
+    Function("diag", Rule.DIAGONAL, "diag(x)"),
+    Function("inner", Rule.INNER, "<a, b>", 2, 2, ("vdot",)),
+    Function("outer", Rule.OUTER, "outer(x, y)", 2, 2),
+    Function("kron", Rule.KRONECKER, "kron(A, B)", 2, 2),
+    Function("hadamard", Rule.PRODUCT_ENTRYWISE, "hadamard(A, B)", 2, 2, ("multiply",)),
+    Function("where", Rule.CHOICE, "where(x > 0, a, b)", 3, 3),
+    Function("vector", Rule.FILL_VECTOR, "vector(1) or vector(1, n)", 1, 2, expressions=1),
+    Function("matrix", Rule.FILL_MATRIX, "matrix(1) or matrix(1, m, n)", 1, 3, expressions=1),
+    Function("eye", Rule.IDENTITY, "eye or eye(n)", 0, 1, ("identity",), expressions=0),
+)
+FUNCTIONS = {row.name: row for row in ROWS}
+SPELLINGS = {spelling: row.name for row in ROWS for spelling in (row.name, *row.aliases)}
+UNARY = frozenset(row.name for row in ROWS if row.rule is Rule.ELEMENTWISE)
+
+
+def canonical(spelling: str) -> str:
+    """The canonical name of a spelling such as ``np.linalg.inv`` or ``ln``; without a prefix where it is
+    unknown.
+
+    ``np.transpose`` and ``np.matmul`` are not functions here: the parser reads them as the operators.
+    """
+    bare = spelling.rpartition(".")[2]
+    return SPELLINGS.get(bare, bare)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The known word that is most like this one; empty where none is near."""
+    lowered = {name.lower(): name for name in reversed(known)}
+    found = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[found[0]] if found else ""

@@ -1,0 +1,108 @@
+"""The three grammars, for lark's LALR parser: formulas, nested lists, declarations.
+
+Notes on the formula grammar:
+- ``'`` and the powers are one level, read left to right, as in MATLAB: ``X^-1'`` is ``(X^-1)'``. A chain
+of powers is
+  refused by the tree builder, since MATLAB and mathematics read it differently.
+- ``2.*x`` is ``2 .* x``: a number does not swallow the dot of an elementwise operator.
+- ``<`` where an operand is due opens an inner product; after an operand it compares. Comparisons stand
+only at the
+  outermost level of an argument or a parenthesis, so the ``>`` that closes an inner product is never one.
+"""
+
+from __future__ import annotations
+
+WORD = r"[A-Za-z\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*"
+PREFIX = r"(?:(?:numpy|jnp|np|jax|scipy)\.(?:(?:linalg|nn|numpy|special|scipy)\.)*)?"
+NAME = f"/{WORD}/"
+NUMBER = r"/(?:\d+\.\d+|\d+\.(?![*\/^T'\d])|\.\d+|\d+)(?:[eE][+-]?\d+)?/"
+
+FORMULA = rf"""
+formula: _expression
+
+_expression: comparison | _sum
+comparison: _sum (LESS | MORE | LESS_EQUAL | MORE_EQUAL | EQUAL | UNEQUAL) _sum
+_sum: sum | _product
+sum: _sum (PLUS | MINUS) _product
+_product: product | _signed
+product: _product (TIMES | OVER | AT | DOT_TIMES | DOT_OVER) _signed
+_signed: signed | _postfix
+signed: (PLUS | MINUS) _signed
+_postfix: transpose | power | _indexed
+transpose: _postfix (PRIME | DOT_T)
+power: _postfix (HAT | DOT_HAT | STARS) _exponent
+_exponent: signed_exponent | _indexed
+signed_exponent: (PLUS | MINUS) _exponent
+_indexed: index | _atom
+index: _indexed LSQB place (COMMA place)* RSQB
+place: COLON | MINUS? NUMBER
+_atom: number | name | call | inner | parenthesis
+number: NUMBER
+name: NAME
+call: CALLEE LPAR [_expression (COMMA _expression)*] RPAR
+inner: (LESS | LANGLE) _sum COMMA _sum (MORE | RANGLE)
+parenthesis: LPAR _expression RPAR
+
+PLUS: "+"
+MINUS: "-" | "−"
+TIMES: "*"
+OVER: "/"
+AT: "@"
+DOT_TIMES: ".*"
+DOT_OVER: "./"
+DOT_HAT: ".^"
+HAT: "^"
+STARS: "**"
+PRIME: "'"
+DOT_T: /\.T(?![A-Za-z0-9_])/
+LESS: "<"
+MORE: ">"
+LESS_EQUAL: "<="
+MORE_EQUAL: ">="
+EQUAL: "=="
+UNEQUAL: "!="
+LANGLE: "⟨"
+RANGLE: "⟩"
+LPAR: "("
+RPAR: ")"
+LSQB: "["
+RSQB: "]"
+COMMA: ","
+COLON: ":"
+CALLEE.2: /{PREFIX}{WORD}(?=\s*\()/
+NAME: {NAME}
+NUMBER: {NUMBER}
+%ignore /\s+/
+"""
+
+NESTED = r"""
+nested: _list
+_list: list
+list: LSQB [_item (COMMA _item)* COMMA?] RSQB
+_item: list | word | numeral
+word: WORD
+numeral: NUMERAL
+LSQB: "["
+RSQB: "]"
+COMMA: ","
+WORD: /'[^'\[\]]*'|"[^"\[\]]*"/
+NUMERAL: /-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/
+%ignore /\s+/
+"""
+
+DECLARATION = rf"""
+declarations: [_declaration (_COMMA _declaration)* _COMMA?]
+_declaration: declaration
+declaration: NAME _COLON kind
+kind: WORD+ [LPAR [size (_COMMA size)*] _RPAR]
+size: SIZE (_STAR SIZE)*
+LPAR: "("
+_RPAR: ")"
+_COMMA: ","
+_STAR: "*"
+_COLON: ":"
+SIZE: /[A-Za-z\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*|\d+/
+WORD: /[A-Za-z_]+/
+NAME: {NAME}
+%ignore /\s+/
+"""

@@ -1,0 +1,84 @@
+"""Rows that are labelled products: dot_general, sums, broadcasts, transposes, diagonals of unit axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nablax.contraction.index import Index, Label, along, fresh
+from nablax.contraction.term import Factor, Term
+from nablax.graph.graph import Graph, Node
+from nablax.ops.jaxprs import Equation
+
+Row = Callable[[Graph, Equation, Sequence[Node]], Node]
+
+
+def relabelled(graph: Graph, node: Node, axes: Sequence[Index], output: Sequence[Index]) -> Node:
+    """One operand with its axes renamed, summed, repeated or broadcast."""
+    return graph.multiply(Term(1.0, (Factor(node, tuple(axes)),), (tuple(output),)), node.dtype)
+
+
+def _dot_general(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
+    a, b = inputs
+    (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
+    left, right = list(fresh(a.shape)), list(fresh(b.shape))
+    for j, k in (*zip(a_sum, b_sum, strict=True), *zip(a_batch, b_batch, strict=True)):
+        right[k] = left[j]
+    free_left = [x for j, x in enumerate(left) if j not in a_sum and j not in a_batch]
+    free_right = [x for k, x in enumerate(right) if k not in b_sum and k not in b_batch]
+    output = (*(left[j] for j in a_batch), *free_left, *free_right)
+    term = Term(1.0, (Factor(a, tuple(left)), Factor(b, tuple(right))), (output,))
+    return graph.multiply(term, equation.outputs[0].dtype)
+
+
+def _reduce_sum(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
+    axes = fresh(inputs[0].shape)
+    kept = [x for k, x in enumerate(axes) if k not in equation.params["axes"]]
+    return relabelled(graph, inputs[0], axes, kept)
+
+
+def _transpose(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
+    axes = fresh(inputs[0].shape)
+    return relabelled(graph, inputs[0], axes, [axes[k] for k in equation.params["permutation"]])
+
+
+def _broadcast_in_dim(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
+    [node] = inputs[:1]
+    shape = equation.outputs[0].shape
+    output = list(fresh(shape))
+    axes = []
+    for k, place in enumerate(equation.params["broadcast_dimensions"]):
+        stretched = node.shape[k] == 1 and shape[place] != 1
+        axes.append(along(Label(1)) if stretched else output[int(place)])
+    return relabelled(graph, node, axes, output)
+
+
+def stretched(graph: Graph, node: Node, shape: Sequence[int]) -> Node:
+    """A node whose axes of length one are stretched to a shape, as elementwise operations do; scalars stay."""
+    if node.shape in ((), tuple(shape)):
+        return node
+    output = fresh(shape)
+    axes = [along(Label(1)) if n != index.extent else index for n, index in zip(node.shape, output, strict=True)]
+    return relabelled(graph, node, axes, output)
+
+
+def _squeeze(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
+    return reshaped_units(graph, inputs[0], equation.outputs[0].shape)
+
+
+def reshaped_units(graph: Graph, node: Node, shape: Sequence[int]) -> Node:
+    """A reshape that only adds or removes axes of length one."""
+    axes, output = list(fresh(node.shape)), list(fresh(shape))
+    long = [x for x in axes if x.extent != 1]
+    for k, place in enumerate(output):
+        if place.extent != 1:
+            output[k] = long.pop(0)
+    return relabelled(graph, node, axes, output)
+
+
+ROWS: dict[str, Row] = {
+    "dot_general": _dot_general,
+    "reduce_sum": _reduce_sum,
+    "transpose": _transpose,
+    "broadcast_in_dim": _broadcast_in_dim,
+    "squeeze": _squeeze,
+}

@@ -1,0 +1,285 @@
+"""Lowering: a graph evaluated with plain JAX, each node once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nablax.contraction.index import Index
+from nablax.graph.graph import Node, reachable
+from nablax.ops.kinds import (
+    AxesMap,
+    Constant,
+    Contraction,
+    Elementwise,
+    IndexMap,
+    Leaf,
+    MatrixFunction,
+    Opaque,
+)
+from nablax.ops.matrix_functions import ROWS
+
+
+def evaluate(
+    outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node, Any] | None = None
+) -> list[Any]:
+    """Values of nodes.
+
+    Args:
+        outputs: the nodes asked for.
+        leaves: one array per leaf of the graph.
+        known: values of nodes that need no evaluation.
+
+    Returns:
+        One array per output. Traceable: works under jit, vmap, grad and on sharded arrays.
+    """
+    values: dict[Node, Any] = dict(known or {})
+    for node in _needed(outputs, values):
+        values[node] = _value(node, [values[source] for source in node.inputs], leaves)
+    return [values[node] for node in outputs]
+
+
+def _needed(outputs: Sequence[Node], values: Mapping[Node, Any]) -> list[Node]:
+    if not values:
+        return reachable(outputs)
+    found: dict[int, Node] = {}
+    waiting = [node for node in outputs if node not in values]
+    while waiting:
+        node = waiting.pop()
+        if node.number not in found:
+            found[node.number] = node
+            waiting += [source for source in node.inputs if source not in values]
+    return [found[number] for number in sorted(found)]
+
+
+def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
+    kind = node.kind
+    match kind:
+        case Leaf():
+            return jnp.asarray(leaves[kind.position], node.dtype)
+        case Constant():
+            return jnp.asarray(kind.value, node.dtype)
+        case Elementwise():
+            return jnp.broadcast_to(kind.function(*inputs), node.shape)
+        case Contraction():
+            return contract(kind, inputs, node.dtype)
+        case IndexMap():
+            return _move(kind, inputs, node)
+        case MatrixFunction():
+            return ROWS[kind.name].evaluate(*inputs, **dict(kind.params))
+        case Opaque():
+            return kind.function(*inputs)
+        case _:
+            assert_never(kind)
+
+
+# -- contraction -----------------------------------------------------------------------------------
+
+
+def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any) -> Any:
+    """Evaluate one contraction of at most two operands.
+
+    Products without a sum are broadcast multiplications, which XLA fuses; sums over shared labels are one
+    matrix product. Where one operand has no free label of its own the sum is a fused multiply and reduce:
+    a batched matrix-vector product is limited by memory, not by arithmetic.
+    """
+    distinct = tuple(dict.fromkeys(kind.output))
+    present = {k for labels in kind.inputs for k in labels}
+    target = tuple(k for k in distinct if k in present)
+    operands = [_diagonals(x, labels) for x, labels in zip(inputs, kind.inputs, strict=True)]
+    coefficient = kind.coefficient * math.prod(
+        kind.sizes[k] for k in range(len(kind.sizes)) if k not in present and k not in distinct
+    )
+    if not operands:
+        value = jnp.full((), coefficient, dtype)
+        coefficient = 1.0
+    elif len(operands) == 1:
+        [(value, labels)] = operands
+        value = _arranged(*_reduced(value.astype(dtype), labels, target), target)
+    elif len(operands) == 2:
+        (a, a_labels), (b, b_labels) = operands
+        a, a_labels = _reduced(a.astype(dtype), a_labels, (*target, *b_labels))
+        b, b_labels = _reduced(b.astype(dtype), b_labels, (*target, *a_labels))
+        value = _pair(a, a_labels, b, b_labels, target)
+    else:
+        raise AssertionError("products are lowered pairwise")
+    if coefficient != 1.0:
+        value = value * jnp.asarray(coefficient, dtype)
+    shape = [kind.sizes[k] if k in target else 1 for k in distinct]
+    value = jnp.broadcast_to(value.reshape(shape), [kind.sizes[k] for k in distinct])
+    return _embedded(value, distinct, kind.output)
+
+
+Labelled = tuple[Any, tuple[int, ...]]
+
+
+def _diagonals(value: Any, labels: tuple[int, ...]) -> Labelled:
+    """Take diagonals until every label stands once."""
+    while len(set(labels)) < len(labels):
+        first = next(k for k, label in enumerate(labels) if label in labels[k + 1 :])
+        second = labels.index(labels[first], first + 1)
+        value = jnp.diagonal(value, axis1=first, axis2=second)
+        moved = labels[first]
+        labels = tuple(x for k, x in enumerate(labels) if k not in (first, second)) + (moved,)
+    return value, labels
+
+
+def _reduced(value: Any, labels: tuple[int, ...], kept: Sequence[int]) -> Labelled:
+    axes = tuple(k for k, label in enumerate(labels) if label not in kept)
+    if not axes:
+        return value, labels
+    return value.sum(axes), tuple(label for label in labels if label in kept)
+
+
+def _arranged(value: Any, labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
+    order = tuple(labels.index(label) for label in target)
+    return value if order == tuple(range(len(order))) else jnp.transpose(value, order)
+
+
+def _aligned(value: Any, labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
+    """Axes in the order of `target`, with length one where a label is missing."""
+    arranged = _arranged(value, labels, tuple(label for label in target if label in labels))
+    sizes = dict(zip(labels, value.shape, strict=True))
+    return arranged.reshape([sizes.get(label, 1) for label in target])
+
+
+def _pair(a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
+    summed = tuple(label for label in a_labels if label in b_labels and label not in target)
+    batch = tuple(label for label in a_labels if label in b_labels and label in target)
+    a_free = tuple(label for label in a_labels if label not in b_labels)
+    b_free = tuple(label for label in b_labels if label not in a_labels)
+    if not summed:
+        return _aligned(a, a_labels, target) * _aligned(b, b_labels, target)
+    if batch and not (a_free and b_free):
+        every = (*target, *summed)
+        product = _aligned(a, a_labels, every) * _aligned(b, b_labels, every)
+        return product.sum(tuple(range(len(target), len(every))))
+    value = jax.lax.dot_general(
+        a,
+        b,
+        (
+            (tuple(a_labels.index(x) for x in summed), tuple(b_labels.index(x) for x in summed)),
+            (tuple(a_labels.index(x) for x in batch), tuple(b_labels.index(x) for x in batch)),
+        ),
+    )
+    return _arranged(value, (*batch, *a_free, *b_free), target)
+
+
+def _embedded(value: Any, labels: tuple[int, ...], output: tuple[int, ...]) -> Any:
+    """Put values on diagonals where the output repeats a label."""
+    if len(labels) == len(output):
+        return value
+    first = {label: output.index(label) for label in labels}
+    sizes = dict(zip(labels, value.shape, strict=True))
+    spread = value.reshape([sizes[x] if first[x] == k else 1 for k, x in enumerate(output)])
+    mask: Any = True
+    for k, label in enumerate(output):
+        if first[label] != k:
+            run = jnp.arange(sizes[label])
+            row = run.reshape([-1 if j == first[label] else 1 for j in range(len(output))])
+            column = run.reshape([-1 if j == k else 1 for j in range(len(output))])
+            mask = mask & (row == column)
+    return jnp.where(mask, spread, jnp.zeros((), value.dtype))
+
+
+# -- index maps ------------------------------------------------------------------------------------
+
+
+def _move(kind: IndexMap, inputs: Sequence[Any], node: Node) -> Any:
+    total = None
+    for value, axes in zip(inputs, kind.maps, strict=True):
+        moved = _spread(_taken(jnp.asarray(value, node.dtype), axes), axes, node.shape)
+        total = moved if total is None else total + moved
+    return jnp.zeros(node.shape, node.dtype) if total is None else total
+
+
+def _run(index: Index) -> tuple[int, int] | None:
+    """(offset, stride) of an index that depends on one label affinely."""
+    if index.table is None and len(index.labels) == 1:
+        return index.offset, index.strides[0]
+    return None
+
+
+def _taken(value: Any, axes: AxesMap) -> Any:
+    """Read the source: one axis per label, in the order of `axes.labels`."""
+    labels = axes.labels
+    by_label = [index.labels for index in axes.source]
+    if all(len(own) == 1 for own in by_label) and len({own[0] for own in by_label}) == len(by_label):
+        for k, index in enumerate(axes.source):
+            run = _run(index)
+            count = index.labels[0].size
+            if index.label is not None:
+                continue
+            if run is None or count == 0:
+                value = jnp.take(value, jnp.asarray(index.positions()), axis=k, indices_are_sorted=False)
+                continue
+            offset, stride = run
+            low = min(offset, offset + stride * (count - 1))
+            high = max(offset, offset + stride * (count - 1)) + 1
+            value = jax.lax.slice_in_dim(value, low, high, abs(stride) or 1, axis=k)
+            if stride < 0:
+                value = jnp.flip(value, axis=k)
+        order = [own[0] for own in by_label]
+        value = jnp.transpose(value, [order.index(label) for label in labels if label in order])
+        sizes = [label.size if label in order else 1 for label in labels]
+        return jnp.broadcast_to(value.reshape(sizes), [label.size for label in labels])
+    if _splits(axes.source, labels):
+        return value.reshape([label.size for label in labels])
+    grids = tuple(jnp.asarray(_grid(index, labels)) for index in axes.source)
+    return jnp.broadcast_to(value[grids], [label.size for label in labels])
+
+
+def _splits(source: Sequence[Index], labels: Sequence[Any]) -> bool:
+    """Whether reading is a reshape: axes enumerate the labels in order, in row-major numbering."""
+    order = []
+    for index in source:
+        if index.table is not None or index.offset != 0:
+            return False
+        if math.prod(label.size for label in index.labels) != index.extent:
+            return False
+        pairs = sorted(zip(index.strides, index.labels, strict=True), key=lambda pair: -pair[0])
+        room = index.extent
+        for stride, label in pairs:
+            if stride * label.size != room:
+                return False
+            room = stride
+            order.append(label)
+    return order == list(labels)
+
+
+def _grid(index: Index, labels: Sequence[Any]) -> Any:
+    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
+    positions = index.positions().transpose(order) if order else index.positions()
+    return positions.reshape([label.size if label in index.labels else 1 for label in labels])
+
+
+def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
+    """Write one axis per label to the target."""
+    labels = axes.labels
+    target = axes.target
+    single = [index.labels[0] for index in target if len(index.labels) == 1]
+    if len(single) == len(target) == len(set(single)) == len(labels):
+        if all(index.label is not None for index in target):
+            return jnp.transpose(value, [labels.index(label) for label in single])
+        runs = [_run(index) for index in target]
+        if all(run is not None and run[1] > 0 for run in runs) and 0 not in shape:
+            value = jnp.transpose(value, [labels.index(label) for label in single])
+            padding = []
+            for index, run in zip(target, runs, strict=True):
+                assert run is not None
+                offset, stride = run
+                last = offset + stride * (index.labels[0].size - 1)
+                padding.append((offset, index.extent - 1 - last, stride - 1))
+            return jax.lax.pad(value, jnp.zeros((), value.dtype), padding)
+    if _splits(target, labels):
+        return value.reshape(shape)
+    grids = tuple(jnp.asarray(_grid(index, labels)) for index in target)
+    zeros = jnp.zeros(shape, value.dtype)
+    if 0 in np.shape(value) or 0 in shape:
+        return zeros
+    return zeros.at[grids].add(value)

@@ -1,0 +1,325 @@
+"""Nodes and the hash-consed graph that makes them: equal expressions are one node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from nablax.contraction.index import Index, Label, along, fresh, substitute
+from nablax.contraction.order import pairwise_order
+from nablax.contraction.term import Factor, Term, connected, elements
+from nablax.ops.elementwise import ROWS
+from nablax.ops.kinds import (
+    AxesMap,
+    Constant,
+    Contraction,
+    Elementwise,
+    IndexMap,
+    Kind,
+    Leaf,
+    MatrixFunction,
+    Opaque,
+)
+from nablax.ops.scalar_function import ScalarFunction, from_jax
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Node:
+    """One value of the computation, known by shape and dtype alone.
+
+    Args:
+        kind: what it does.
+        inputs: the nodes that it reads.
+        shape: elements along each axis.
+        dtype: dtype of the elements.
+        number: its place in the order of creation; inputs come first.
+        depends: bit k is set if a derivative with respect to leaf k can be non-zero.
+    """
+
+    kind: Kind
+    inputs: tuple[Node, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    number: int
+    depends: int = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __repr__(self) -> str:
+        return f"<{self.number}: {type(self.kind).__name__} {self.dtype.name}{list(self.shape)}>"
+
+
+NodeTerm = Term[Node]
+NodeFactor = Factor[Node]
+
+
+class Graph:
+    """Makes nodes. The only mutable thing of a plan; nodes themselves never change."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[Any, ...], Node] = {}
+        self._count = 0
+
+    def holds(self, test: Callable[[Node], bool]) -> bool:
+        """Whether any node passes a test."""
+        return any(test(node) for node in self._nodes.values())
+
+    # -- making nodes ------------------------------------------------------------------------------
+
+    def _make(self, kind: Kind, inputs: tuple[Node, ...], shape: Sequence[int], dtype: Any) -> Node:
+        dtype = jnp.dtype(dtype)
+        key = (kind, tuple(node.number for node in inputs), tuple(shape), dtype)
+        if key not in self._nodes:
+            depends = 0
+            if jnp.issubdtype(dtype, jnp.floating):
+                if isinstance(kind, Leaf):
+                    depends = 1 << kind.position
+                elif not _is_flat(kind):
+                    for node in inputs:
+                        depends |= node.depends
+            self._nodes[key] = Node(kind, inputs, tuple(int(n) for n in shape), dtype, self._count, depends)
+            self._count += 1
+        return self._nodes[key]
+
+    def leaf(self, position: int, shape: Sequence[int], dtype: Any) -> Node:
+        """An argument."""
+        return self._make(Leaf(position), (), shape, dtype)
+
+    def constant(self, value: Any) -> Node:
+        """An array known when tracing; small ones are equal by value, large ones and tracers by identity."""
+        if isinstance(value, np.ndarray | np.generic) and value.nbytes <= 4096:
+            key: Any = (np.asarray(value).tobytes(),)
+        else:
+            key = _Identity(value)
+        return self._make(Constant(value, key), (), np.shape(value), value.dtype)
+
+    def elementwise(self, function: ScalarFunction, inputs: Sequence[Node]) -> Node:
+        """A scalar function of each element."""
+        shape = max((node.shape for node in inputs), key=len, default=())
+        if function.constant is not None:
+            return self.full(function.constant, shape, function.dtype)
+        if not function.instructions and isinstance(function.result, int):
+            return inputs[function.result]
+        return self._make(Elementwise(function), tuple(inputs), shape, function.dtype)
+
+    def remake(self, node: Node, inputs: Sequence[Node]) -> Node:
+        """The same operation on other inputs of the same shapes and dtypes."""
+        return self._make(node.kind, tuple(inputs), node.shape, node.dtype)
+
+    def full(self, value: float, shape: Sequence[int], dtype: Any) -> Node:
+        """An array of equal values."""
+        labels = tuple(range(len(shape)))
+        return self._make(Contraction((), labels, tuple(shape), float(value)), (), shape, dtype)
+
+    def index_map(self, maps: Sequence[AxesMap], inputs: Sequence[Node], shape: Sequence[int]) -> Node:
+        """Elements moved along static maps."""
+        dtype = jnp.result_type(*(node.dtype for node in inputs))
+        if len(maps) == 1 and tuple(shape) == inputs[0].shape:
+            [only] = maps
+            sources = [index.label for index in only.source]
+            distinct = None not in sources and len(set(sources)) == len(sources)
+            if distinct and sources == [index.label for index in only.target]:
+                return inputs[0]
+        return self._make(IndexMap(tuple(maps)), tuple(inputs), shape, dtype)
+
+    def matrix_function(
+        self, name: str, inputs: Sequence[Node], shape: Sequence[int], **params: Any
+    ) -> Node:
+        """A row of the matrix functions."""
+        return self._make(
+            MatrixFunction(name, tuple(sorted(params.items()))), tuple(inputs), shape, inputs[0].dtype
+        )
+
+    def opaque(self, kind: Opaque, inputs: Sequence[Node], shape: Sequence[int], dtype: Any) -> Node:
+        """An operation that only JAX knows."""
+        return self._make(kind, tuple(inputs), shape, dtype)
+
+    def add(self, nodes: Sequence[Node]) -> Node:
+        """The sum of nodes of one shape."""
+        if len(nodes) == 1:
+            return nodes[0]
+        nodes = sorted(nodes, key=lambda node: node.number)
+        dtypes = [node.dtype.name for node in nodes]
+        function = from_jax(lambda *values: sum(values[1:], start=values[0]), *dtypes)
+        return self.elementwise(function, nodes)
+
+    def cast(self, node: Node, dtype: Any) -> Node:
+        """The node in another dtype."""
+        dtype = jnp.dtype(dtype)
+        if node.dtype == dtype:
+            return node
+        return self.elementwise(from_jax(lambda value: value.astype(dtype), node.dtype.name), (node,))
+
+    # -- products ----------------------------------------------------------------------------------
+
+    def multiply(self, term: NodeTerm, dtype: Any) -> Node:
+        """Multiply a term out into one node whose axes are those of its sides, one after the other.
+
+        Args:
+            term: the term.
+            dtype: dtype of the result.
+
+        Returns:
+            The node; labels that stand in no factor become broadcast axes, labels that two axes share put
+            the values on a diagonal, axes that are static index maps are scattered into.
+        """
+        axes = tuple(index for side in term.sides for index in side)
+        labels = term.open_labels
+        bare = all(index.label is not None for index in axes)
+        if bare:
+            output: tuple[Label, ...] = tuple(index.label for index in axes if index.label is not None)
+            return self._contract(term.coefficient, term.factors, output, dtype)
+        values = self._contract(term.coefficient, term.factors, labels, dtype)
+        spread = AxesMap(tuple(along(label) for label in labels), axes)
+        return self.index_map((spread,), (values,), tuple(index.extent for index in axes))
+
+    def sum_of(self, terms: Iterable[NodeTerm], shape: Sequence[int], dtype: Any) -> Node:
+        """The sum of terms, multiplied out; zeros where there are none."""
+        nodes = [self.multiply(term, dtype) for term in terms]
+        return self.add(nodes) if nodes else self.full(0.0, shape, dtype)
+
+    def _contract(
+        self, coefficient: float, factors: Sequence[NodeFactor], output: tuple[Label, ...], dtype: Any
+    ) -> Node:
+        """Multiply factors pairwise, in the order with the fewest operations."""
+        dtype = jnp.dtype(dtype)
+        waiting = [self._summed(factor, factors, output) for factor in self._merged(factors)]
+        if len(waiting) < 2:
+            return self._product(coefficient, waiting, output, dtype)
+        sizes = {label: label.size for _, labels in waiting for label in labels}
+        present = [label for label in dict.fromkeys(output) if label in sizes]
+        path = pairwise_order([labels for _, labels in waiting], present, sizes)
+        for step, positions in enumerate(path):
+            taken = [waiting[k] for k in positions]
+            waiting = [pair for k, pair in enumerate(waiting) if k not in positions]
+            if step == len(path) - 1:
+                return self._product(coefficient, taken, output, dtype)
+            elsewhere = {label for _, labels in waiting for label in labels} | set(output)
+            kept = tuple(
+                label for label in dict.fromkeys(x for _, labels in taken for x in labels) if label in elsewhere
+            )
+            waiting.append((self._product(1.0, taken, kept, _common(taken)), kept))
+        raise AssertionError("a path ends with one product")
+
+    def _merged(self, factors: Sequence[NodeFactor]) -> list[tuple[Node, tuple[Label, ...]]]:
+        """Factors on bare labels; those on the same labels are multiplied elementwise, equal ones squared."""
+        groups: dict[frozenset[Label], list[tuple[Node, tuple[Label, ...]]]] = {}
+        for factor in factors:
+            node, labels = self._on_labels(factor)
+            groups.setdefault(frozenset(labels), []).append((node, labels))
+        merged = []
+        for group in groups.values():
+            group.sort(key=lambda pair: pair[0].number)
+            node, labels = group[0]
+            for other, others in group[1:]:
+                node = self._product(1.0, [(node, labels), (other, others)], labels, _common([(node, labels), (other, others)]))
+            merged.append((node, labels))
+        return merged
+
+    def _on_labels(self, factor: NodeFactor) -> tuple[Node, tuple[Label, ...]]:
+        """A factor as a node with one distinct bare label per axis."""
+        bare = tuple(index.label for index in factor.axes if index.label is not None)
+        if len(bare) == len(factor.axes) == len(set(bare)):
+            return factor.operand, bare
+        labels = factor.labels
+        if len(bare) == len(factor.axes):  # a diagonal is taken
+            return self._product(1.0, [(factor.operand, bare)], labels, factor.operand.dtype), labels
+        taken = AxesMap(factor.axes, tuple(along(label) for label in labels))
+        shape = tuple(label.size for label in labels)
+        return self.index_map((taken,), (factor.operand,), shape), labels
+
+    def _summed(
+        self, pair: tuple[Node, tuple[Label, ...]], factors: Sequence[NodeFactor], output: Sequence[Label]
+    ) -> tuple[Node, tuple[Label, ...]]:
+        """Sum at once over labels that no other factor and no output has."""
+        node, labels = pair
+        if len(factors) == 1:
+            return pair
+        mine = frozenset(labels)
+        others = {x for factor in factors if frozenset(factor.labels) != mine for x in factor.labels}
+        kept = tuple(label for label in labels if label in others or label in output)
+        if len(kept) == len(labels):
+            return pair
+        return self._product(1.0, [pair], kept, node.dtype), kept
+
+    def _product(
+        self, coefficient: float, factors: Sequence[tuple[Node, tuple[Label, ...]]],
+        output: Sequence[Label], dtype: Any,
+    ) -> Node:
+        """The node of one contraction; operands in a canonical order, labels numbered by appearance."""
+        if len(factors) > 1:
+            factors = sorted(factors, key=lambda pair: pair[0].number)
+        if len(factors) == 1:
+            [(node, labels)] = factors
+            if coefficient == 1.0 and tuple(labels) == tuple(output) and len(set(labels)) == len(labels):
+                return self.cast(node, dtype)
+            inner = node.kind
+            if isinstance(inner, Contraction) and len(set(inner.output)) == len(inner.output) == len(labels):
+                # a contraction of a contraction of at most one factor is one contraction
+                if len(inner.inputs) <= 1 and len(set(labels)) == len(labels):
+                    named = dict(zip(inner.output, labels, strict=True))
+                    for k, size in enumerate(inner.sizes):
+                        named.setdefault(k, Label(size))
+                    within = {named[k] for ls in inner.inputs for k in ls}
+                    lost = elements(label for label in labels if label not in within and label not in output)
+                    pairs = [(n, tuple(named[k] for k in ls)) for n, ls in zip(node.inputs, inner.inputs, strict=True)]
+                    return self._product(coefficient * inner.coefficient * lost, pairs, output, dtype)
+        number: dict[Label, int] = {}
+        for label in (*(x for _, labels in factors for x in labels), *output):
+            number.setdefault(label, len(number))
+        kind = Contraction(
+            tuple(tuple(number[x] for x in labels) for _, labels in factors),
+            tuple(number[x] for x in output),
+            tuple(label.size for label in number),
+            float(coefficient),
+        )
+        return self._make(kind, tuple(n for n, _ in factors), tuple(x.size for x in output), dtype)
+
+
+def _common(factors: Sequence[tuple[Node, tuple[Label, ...]]]) -> np.dtype[Any]:
+    return jnp.result_type(*(node.dtype for node, _ in factors))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Identity:
+    """Compares by identity and keeps its object alive."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _is_flat(kind: Kind) -> bool:
+    """Whether the derivative is zero by definition."""
+    if not isinstance(kind, Elementwise):
+        return False
+    steps = kind.function.instructions
+    return len(steps) == 1 and steps[0].operation.name in ROWS and ROWS[steps[0].operation.name].flat
+
+
+def identify(node: Node) -> int:
+    """What makes a node itself, for the keys of terms."""
+    return node.number
+
+
+def reachable(outputs: Iterable[Node]) -> list[Node]:
+    """All nodes that the outputs need, inputs first."""
+    found: dict[int, Node] = {}
+    waiting = list(outputs)
+    while waiting:
+        node = waiting.pop()
+        if node.number not in found:
+            found[node.number] = node
+            waiting += node.inputs
+    return [found[number] for number in sorted(found)]

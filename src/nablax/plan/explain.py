@@ -1,0 +1,183 @@
+"""EXPLAIN: what was asked, the candidates, the choice and why, and the steps that will run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nablax.graph.graph import Node, reachable
+from nablax.ops.kinds import (
+    Constant,
+    Contraction,
+    Elementwise,
+    IndexMap,
+    Leaf,
+    MatrixFunction,
+    Opaque,
+)
+from nablax.plan.choose import Candidate, Choice, fixed_nodes
+from nablax.plan.estimate import cost_of, is_fusible
+from nablax.plan.strategies import STRATEGIES
+
+LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a question will be answered; printing it explains it.
+
+    Args:
+        choice: candidates and choice.
+    """
+
+    choice: Choice
+
+    @property
+    def strategy(self) -> str:
+        """Name of the chosen strategy."""
+        return self.choice.chosen.strategy
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All candidates, with their costs."""
+        return self.choice.candidates
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that will run, one line each."""
+        answer = self.choice.chosen.answer
+        assert answer is not None
+        lines = _steps(list(answer.direct.nodes.values()), ())
+        for loop in answer.loops:
+            products = list(loop.products.values())
+            fixed = fixed_nodes(products, loop.direction)
+            lines += _steps(fixed, ())
+            lines.append(f"for each of {loop.size} directions, {self.choice.chosen.chunk} at once:")
+            lines += [f"    {line}" for line in _steps(products, fixed)]
+        return tuple(lines)
+
+    def __str__(self) -> str:
+        problem, chosen = self.choice.problem, self.choice.chosen
+        leaves = ", ".join(f"{leaf.dtype.name}{list(leaf.shape)}" for leaf in problem.asked[:6])
+        more = f", … {len(problem.asked) - 6} more" if len(problem.asked) > 6 else ""
+        results = ", ".join(f"{node.dtype.name}{list(node.shape)}" for node in problem.outputs[:3])
+        rows = [("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "")]
+        for candidate in self.choice.candidates:
+            rows.append(_row(candidate, candidate is chosen))
+        lines = [
+            f"question    {self.choice.question.value} of a function with result {results}",
+            f"unknowns    {problem.size:,} in {leaves}{more}",
+            *_bound(self.choice.memory_bytes),
+            "",
+            *_table(rows),
+            "",
+            f"chosen      {chosen.strategy}: {_meaning(chosen)}",
+            f"because     {_reason(self.choice)}",
+            "steps",
+            *(f"  {line}" for line in self.steps),
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    __repr__ = __str__
+
+
+def _bound(memory_bytes: float | None) -> list[str]:
+    return [] if memory_bytes is None else [f"bound       {_number(memory_bytes)} bytes at once"]
+
+
+def _meaning(candidate: Candidate) -> str:
+    if candidate.strategy in STRATEGIES:
+        return STRATEGIES[candidate.strategy][1] + (f" ({candidate.note})" if candidate.note else "")
+    return candidate.note
+
+
+def _reason(choice: Choice) -> str:
+    others = [c for c in choice.candidates if c.answer is not None and c is not choice.chosen]
+    if not others:
+        return "it was asked for by name, or it is the only way"
+    over = [c for c in others if choice.memory_bytes is not None and c.cost.peak > choice.memory_bytes]
+    within = [c for c in others if c not in over]
+    parts = []
+    if within:
+        second = min(within, key=lambda c: c.cost.seconds)
+        ratio = second.cost.seconds / max(choice.chosen.cost.seconds, 1e-12)
+        parts.append(f"its estimate is {ratio:.3g} times below the next, {second.strategy}")
+    if over:
+        names = ", ".join(dict.fromkeys(c.strategy for c in over))
+        parts.append(f"{names} would not fit the memory bound")
+    return "; ".join(parts)
+
+
+def _row(candidate: Candidate, chosen: bool) -> tuple[str, ...]:
+    mark = "→" if chosen else ""
+    if candidate.answer is None:
+        return (mark, candidate.strategy, "–", "–", "–", "–", candidate.note)
+    cost = candidate.cost
+    return (
+        mark,
+        candidate.strategy,
+        _number(cost.flops),
+        _number(cost.moved),
+        _number(cost.peak),
+        _seconds(cost.seconds),
+        candidate.note,
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    left = {0, 1, len(widths) - 1}
+    return [
+        "  ".join(cell.ljust(w) if k in left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+
+
+def _number(value: float) -> str:
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def _seconds(value: float) -> str:
+    for limit, unit in ((1.0, "s"), (1e-3, "ms")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value * 1e6:.3g} µs"
+
+
+def _steps(outputs: Sequence[Node], given: Sequence[Node]) -> list[str]:
+    """Nodes that are stored; elementwise work and products without a sum run inside them."""
+    known = set(given)
+    lines = []
+    for node in reachable(outputs):
+        if node in known or isinstance(node.kind, Leaf | Constant):
+            continue
+        if is_fusible(node) and node not in outputs:
+            continue
+        lines.append(f"{_what(node)} → {node.dtype.name}{list(node.shape)}")
+    hidden = max(len(lines) - 40, 0)
+    return lines if not hidden else [*lines[:20], f"… {hidden} more …", *lines[-20:]]
+
+
+def _what(node: Node) -> str:
+    kind = node.kind
+    match kind:
+        case Elementwise():
+            names = [step.operation.name for step in kind.function.instructions]
+            shown = " ".join(names[:6]) + (" …" if len(names) > 6 else "")
+            return f"elementwise {shown}"
+        case Contraction():
+            spelled = ",".join("".join(LETTERS[k % 26] for k in labels) for labels in kind.inputs)
+            output = "".join(LETTERS[k % 26] for k in kind.output)
+            flops = cost_of([node], node.inputs).flops
+            return f"contract {spelled}->{output} ({_number(flops)} flops)"
+        case IndexMap():
+            return "move elements along static indices"
+        case MatrixFunction():
+            return kind.name
+        case Opaque():
+            return f"{kind.name} by JAX"
+        case _:
+            return type(kind).__name__.lower()

@@ -1,0 +1,67 @@
+"""Run a plan: the answer of every slot, as plain JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nablax.graph.evaluate import evaluate
+from nablax.graph.graph import Node
+from nablax.plan.choose import Choice, fixed_nodes
+from nablax.plan.question import Question
+from nablax.plan.strategies import Columns, Slot
+
+
+def run(choice: Choice, arrays: Sequence[Any], known: Mapping[Node, Any] | None = None) -> dict[Slot, Any]:
+    """Evaluate the chosen candidate.
+
+    Args:
+        choice: the plan.
+        arrays: one per leaf, then one per direction if the question has a vector.
+        known: values of nodes that are there already.
+
+    Returns:
+        The value of every slot.
+    """
+    answer = choice.chosen.answer
+    if answer is None:
+        raise AssertionError("a chosen candidate has an answer")
+    names = list(answer.direct.nodes)
+    values = evaluate([answer.direct.nodes[name] for name in names], arrays, known)
+    found = dict(zip(names, values, strict=True))
+    for loop in answer.loops:
+        found |= _looped(choice, loop, arrays, known)
+    return found
+
+
+def _looped(
+    choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping[Node, Any] | None
+) -> dict[Slot, Any]:
+    names = list(loop.products)
+    products = [loop.products[name] for name in names]
+    fixed = fixed_nodes(products, loop.direction)
+    once = dict(zip(fixed, evaluate(fixed, arrays, known), strict=True))
+    leaf = choice.problem.asked[loop.leaf]
+    shape = leaf.shape
+
+    def column(position: Any) -> Any:
+        unit = (jnp.arange(leaf.size) == position).astype(leaf.dtype).reshape(shape)
+        values = evaluate(products, arrays, {**once, loop.direction: unit})
+        if choice.question is Question.HESSIAN:
+            return values
+        return [jnp.ravel(value)[position] for value in values]
+
+    columns = jax.lax.map(column, jnp.arange(leaf.size), batch_size=min(choice.chosen.chunk, max(leaf.size, 1)))
+    match choice.question:
+        case Question.HESSIAN:
+            return {
+                name: jnp.moveaxis(stack, 0, -1).reshape(stack.shape[1:] + shape)
+                for name, stack in zip(names, columns, strict=True)
+            }
+        case Question.DIAGONAL:
+            return {name: stack.reshape(shape) for name, stack in zip(names, columns, strict=True)}
+        case _:
+            return {name: stack.sum() for name, stack in zip(names, columns, strict=True)}

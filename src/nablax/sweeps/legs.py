@@ -1,0 +1,141 @@
+"""Legs: keeping them short. Which factors of a leg are multiplied out, and which legs are summed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nablax.contraction.index import Index, Label, along
+from nablax.contraction.term import Factor, Term, collect_like, connected, elements
+from nablax.graph.graph import Graph, Node, NodeTerm, identify
+
+
+def multiply_out(graph: Graph, leg: NodeTerm) -> NodeTerm:
+    """Multiply the factors of a leg that are summed over a label with each other, and those on equal labels.
+
+    Factors that share no summed label are an outer product and stay apart.
+    """
+    groups = list(connected(leg.factors, leg.summed_labels))
+    summed = set(leg.summed_labels)
+    done: list[Factor[Node]] = []
+    for group in groups:
+        factors = [leg.factors[k] for k in group]
+        if summed.isdisjoint(x for factor in factors for x in factor.labels):
+            done += factors
+            continue
+        done.append(_product(graph, factors, summed))
+    return leg.replace(factors=_gathered(graph, done))
+
+
+def _product(graph: Graph, factors: Sequence[Factor[Node]], summed: set[Label]) -> Factor[Node]:
+    labels = dict.fromkeys(x for factor in factors for x in factor.labels if x not in summed)
+    axes = tuple(along(label) for label in labels)
+    dtype = _dtype(factors)
+    return Factor(graph.multiply(Term(1.0, tuple(factors), (axes,)), dtype), axes)
+
+
+def _gathered(graph: Graph, factors: Sequence[Factor[Node]]) -> list[Factor[Node]]:
+    """Factors on the same labels become one."""
+    groups: dict[frozenset[Label], list[Factor[Node]]] = {}
+    for factor in factors:
+        groups.setdefault(frozenset(factor.labels), []).append(factor)
+    return [group[0] if len(group) == 1 else _product(graph, group, set()) for group in groups.values()]
+
+
+def _dtype(factors: Iterable[Factor[Node]]) -> Any:
+    dtypes = [factor.operand.dtype for factor in factors]
+    return max(dtypes, key=lambda dtype: dtype.itemsize)
+
+
+def merge(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
+    """Sum legs between the same axes that arrive by several paths.
+
+    Legs whose sum would be larger than its parts (a diagonal plus a rank-one part) stay apart, and so do legs
+    along different index maps, whose sum would lose the sparsity that the maps state.
+
+    Args:
+        graph: makes the sum.
+        legs: terms with two sides.
+        dtype: dtype of the sum.
+
+    Returns:
+        As few legs as pay.
+    """
+    legs = collect_like(legs, identify)
+    if len(legs) < 2:
+        return legs
+    bare = [leg for leg in legs if all(index.label is not None for side in leg.sides for index in side)]
+    mapped = [leg for leg in legs if leg not in bare]
+    return [*_summed(graph, bare, dtype), *_by_pattern(graph, mapped, dtype)]
+
+
+def _by_pattern(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
+    """Sum legs whose sides are the same up to the names of labels, index maps included."""
+    groups: dict[tuple[object, ...], list[NodeTerm]] = {}
+    for leg in legs:
+        groups.setdefault(leg.replace(factors=()).key(identify), []).append(leg)
+    merged: list[NodeTerm] = []
+    for group in groups.values():
+        first = group[0]
+        labels = first.open_labels
+        size = elements(labels)
+        if len(group) == 1 or size > sum(_stored(leg) for leg in group):
+            merged += group
+            continue
+        nodes = [
+            graph.multiply(leg.replace(sides=(tuple(along(label) for label in leg.open_labels),)), dtype)
+            for leg in group
+        ]
+        axes = tuple(along(label) for label in labels)
+        merged.append(Term(1.0, (Factor(graph.add(nodes), axes),), first.sides))
+    return merged
+
+
+def _summed(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
+    if len(legs) < 2:
+        return list(legs)
+    classes = common_pattern(legs)
+    size = math.prod(index.extent for index in classes.values())
+    if size > sum(_stored(leg) for leg in legs):
+        return _by_pattern(graph, legs, dtype)
+    return [sum_in_pattern(graph, legs, classes, dtype)]
+
+
+def common_pattern(terms: Sequence[NodeTerm]) -> dict[tuple[int, ...], Index]:
+    """The coincidences of axes that all terms share.
+
+    Args:
+        terms: terms with the same sides, all axes bare.
+
+    Returns:
+        For each class of axes (positions counted over all sides) that carry one label in every term, a new
+        label.
+    """
+    labels = [[index.label for side in term.sides for index in side] for term in terms]
+    extents = [index.extent for side in terms[0].sides for index in side]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position in range(len(extents)):
+        groups.setdefault(tuple(id(own[position]) for own in labels), []).append(position)
+    return {tuple(group): along(Label(extents[group[0]])) for group in groups.values()}
+
+
+def sum_in_pattern(
+    graph: Graph, terms: Sequence[NodeTerm], classes: dict[tuple[int, ...], Index], dtype: Any
+) -> NodeTerm:
+    """The sum of terms as one factor with one axis per class of axes."""
+    nodes = []
+    for term in terms:
+        axes = [index for side in term.sides for index in side]
+        nodes.append(graph.multiply(term.replace(sides=(tuple(axes[group[0]] for group in classes),)), dtype))
+    place = {position: index for group, index in classes.items() for position in group}
+    sides, start = [], 0
+    for side in terms[0].sides:
+        sides.append(tuple(place[start + k] for k in range(len(side))))
+        start += len(side)
+    return Term(1.0, (Factor(graph.add(nodes), tuple(classes.values())),), tuple(sides))
+
+
+def _stored(term: NodeTerm) -> int:
+    """Elements that the factors of a term hold."""
+    return sum(elements(factor.labels) for factor in term.factors) or 1

@@ -1,0 +1,155 @@
+"""Local derivatives: one node's Jacobian and second derivative as labelled networks of nodes.
+
+First derivatives are stated once per kind (`differential`). Second derivatives follow by differentiating the
+factors of the first (`second_differential`), so that no operation states its second derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from nablax.contraction.index import Label, along, fresh
+from nablax.contraction.term import Factor, Term, collect_like, compose, identity
+from nablax.graph.graph import Graph, Node, NodeTerm, identify
+from nablax.ops.kinds import (
+    Constant,
+    Contraction,
+    Elementwise,
+    IndexMap,
+    Leaf,
+    MatrixFunction,
+    Opaque,
+)
+from nablax.ops.matrix_functions import ROWS
+
+LocalJacobian = Mapping[Node, list[NodeTerm]]
+
+
+def differential(graph: Graph, node: Node, leaves: int) -> LocalJacobian:
+    """The local Jacobian of a node that has one as a network.
+
+    Args:
+        graph: makes the partials.
+        node: any node but an opaque one.
+        leaves: bit set of the leaves of interest; inputs that do not depend on them are left out.
+
+    Returns:
+        For each distinct input the terms of the Jacobian, sides (axes of the node, axes of the input).
+    """
+    kind = node.kind
+    match kind:
+        case Leaf() | Constant():
+            return {}
+        case Elementwise():
+            pairs = _elementwise(graph, node, kind, leaves)
+        case Contraction():
+            pairs = _contraction(node, kind)
+        case IndexMap():
+            pairs = [
+                (source, Term(1.0, (), (axes.target, axes.source)))
+                for source, axes in zip(node.inputs, kind.maps, strict=True)
+            ]
+        case MatrixFunction():
+            rows = ROWS[kind.name].differential(graph, node, node.inputs, **dict(kind.params))
+            pairs = [(node.inputs[k], term) for k, terms in rows.items() for term in terms]
+        case Opaque():
+            raise TypeError("the Jacobian of an opaque node is applied, never written down")
+        case _:
+            assert_never(kind)
+    found: dict[Node, list[NodeTerm]] = {}
+    for source, term in pairs:
+        if source.depends & leaves:
+            found.setdefault(source, []).append(term)
+    return {source: collect_like(terms, identify) for source, terms in found.items()}
+
+
+def _elementwise(graph: Graph, node: Node, kind: Elementwise, leaves: int) -> list[tuple[Node, NodeTerm]]:
+    pairs = []
+    for position, source in enumerate(node.inputs):
+        if not source.depends & leaves:
+            continue
+        slope = kind.function.partial(position)
+        axes = fresh(node.shape)
+        sides = (axes, axes if source.shape == node.shape else ())
+        if slope.constant is not None:
+            if slope.constant != 0.0:
+                pairs.append((source, Term(slope.constant, (), sides)))
+            continue
+        value = graph.elementwise(slope.pruned(), [node.inputs[k] for k in slope.reads])
+        factor = Factor(value, axes if value.shape == node.shape else ())
+        pairs.append((source, Term(1.0, (factor,), sides)))
+    return pairs
+
+
+def _contraction(node: Node, kind: Contraction) -> list[tuple[Node, NodeTerm]]:
+    pairs = []
+    for position, source in enumerate(node.inputs):
+        labels = [along(Label(size)) for size in kind.sizes]
+        others = tuple(
+            Factor(other, tuple(labels[k] for k in own))
+            for k, (other, own) in enumerate(zip(node.inputs, kind.inputs, strict=True))
+            if k != position
+        )
+        sides = (tuple(labels[k] for k in kind.output), tuple(labels[k] for k in kind.inputs[position]))
+        pairs.append((source, Term(kind.coefficient, others, sides)))
+    return pairs
+
+
+def second_differential(
+    graph: Graph, node: Node, jacobian: LocalJacobian, adjoint: NodeTerm, leaves: int
+) -> dict[tuple[Node, Node], list[NodeTerm]]:
+    """The core of a node: adjoint times the second derivative of its operation.
+
+    Args:
+        graph: makes the partials.
+        node: the node.
+        jacobian: its local Jacobian.
+        adjoint: sides (open axes, axes of the node).
+        leaves: bit set of the leaves of interest.
+
+    Returns:
+        For each unordered pair of distinct inputs, in the order of `jacobian`, terms with sides
+        (open axes, row input, column input).
+    """
+    inputs = list(jacobian)
+    found: dict[tuple[Node, Node], list[NodeTerm]] = {}
+    for p, row in enumerate(inputs):
+        for term in jacobian[row]:
+            if not any(factor.operand.depends & leaves for factor in term.factors):
+                continue
+            pulled = compose(adjoint, 1, term, 0)
+            if pulled is None:
+                continue
+            first = len(adjoint.factors)
+            for place in range(first, len(pulled.factors)):
+                factor = pulled.factors[place]
+                if not factor.operand.depends & leaves:
+                    continue
+                rest = pulled.replace(
+                    factors=pulled.factors[:place] + pulled.factors[place + 1 :],
+                    sides=(*pulled.sides, factor.axes),
+                )
+                for column in inputs[p:]:
+                    for inner in _within(graph, factor.operand, column, node.inputs, leaves):
+                        core = compose(rest, 2, inner, 0)
+                        if core is not None:
+                            found.setdefault((row, column), []).append(core)
+    collected = {pair: collect_like(terms, identify) for pair, terms in found.items()}
+    return {pair: terms for pair, terms in collected.items() if terms}
+
+
+def _within(graph: Graph, value: Node, source: Node, inputs: Sequence[Node], leaves: int) -> list[NodeTerm]:
+    """Jacobian of a factor in one input of the node, the inputs being independent of each other."""
+    if value is source:
+        return [identity(fresh(source.shape))]
+    if value in inputs or not value.depends & leaves:
+        return []
+    found = []
+    for argument, terms in differential(graph, value, leaves).items():
+        for outer in terms:
+            for inner in _within(graph, argument, source, inputs, leaves):
+                whole = compose(outer, 1, inner, 0)
+                if whole is not None:
+                    found.append(whole)
+    return found
