@@ -1,7 +1,7 @@
 """The exact curvature of a residual network on scikit-learn's handwritten digits.
 
-    python examples/digits.py                      the Hessian's diagonal and trace, weight by weight
-    nablax report examples/digits.py:loss          everything about the Hessian
+python examples/digits.py                      the Hessian's diagonal and trace, weight by weight
+nablax report examples/digits.py:loss          everything about the Hessian
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def initial_params(seed: int = 0) -> Params:
     keys = iter(jax.random.split(jax.random.key(seed), BLOCKS + 2))
 
     def layer(inputs: int, outputs: int) -> Params:
-        W = jax.random.normal(next(keys), (inputs, outputs)) / np.sqrt(inputs)
-        return {"W": W, "b": jnp.zeros(outputs)}
+        W = jax.random.normal(next(keys), (inputs, outputs), jnp.float32) / inputs**0.5
+        return {"W": W, "b": jnp.zeros(outputs, jnp.float32)}
 
     return {
         "first": layer(64, WIDTH),
@@ -75,7 +75,7 @@ def example_args() -> tuple[Params, jax.Array, jax.Array]:
 
 def main() -> None:
     params, X, y = example_args()
-    accuracy = float(jnp.mean(jnp.argmax(logits(params, X), axis=1) == y))
+    accuracy = np.mean(np.argmax(logits(params, X), axis=1) == np.asarray(y))
     print(f"loss {loss(params, X, y):.6f}, {accuracy:.1%} of {PICTURES} pictures right")
 
     start = time.perf_counter()

@@ -58,6 +58,10 @@ def report(
     memory_bytes: Annotated[
         int | None, typer.Option(help="Bound on peak memory, in bytes.", show_default="none", min=1)
     ] = None,
+    gradient_zero: Annotated[
+        float | None,
+        typer.Option(help="Gradient norms up to this count as zero.", show_default="from rounding", min=0.0),
+    ] = None,
 ) -> None:
     """Report on the curvature of a function at a point: value, gradient, Hessian, its spectrum, the plan.
 
@@ -66,7 +70,13 @@ def report(
     """
     with _progress() as progress:
         progress("loading")
-        found = compute_report(load(target), strategy=strategy, memory_bytes=memory_bytes, progress=progress)
+        found = compute_report(
+            load(target),
+            strategy=strategy,
+            memory_bytes=memory_bytes,
+            gradient_zero=gradient_zero,
+            progress=progress,
+        )
     if as_json:
         sys.stdout.write(to_json(found) + "\n")
     else:
@@ -90,4 +100,4 @@ def _progress() -> Iterator[Progress]:
 
 def main() -> None:
     """Entry point."""
-    application()
+    application(prog_name="nablax")

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import jax
+import numpy as np
 
 from nablax.errors import NablaxError
 
@@ -33,12 +37,14 @@ class Target:
         name: the function's name.
         function: the function.
         arguments: what `example_args()` of the file returned; never empty.
+        seconds: time that loading took, `example_args()` included.
     """
 
     path: Path
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.path}:{self.name}"
@@ -76,9 +82,11 @@ def load(text: str) -> Target:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise TargetError(f"the file {file} {found}. Write FILE.py:function with the path of a Python file.")
+    start = time.perf_counter()
     module = _run(path)
     function = _function(module, path, name)
-    return Target(path, name, function, _arguments(module, path, name, function))
+    arguments = _arguments(module, path, name, function)
+    return Target(path, name, function, arguments, time.perf_counter() - start)
 
 
 def _run(path: Path) -> ModuleType:
@@ -86,7 +94,7 @@ def _run(path: Path) -> ModuleType:
     name = f"nablax_report_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise TargetError(f"{path} is not a Python file. Write FILE.py:function with the path of a Python file.")
+        raise TargetError(f"{path} is not a Python file: its name does not end in .py.")
     module = importlib.util.module_from_spec(spec)
     folder = str(path.parent.resolve())
     if folder not in sys.path:
@@ -107,13 +115,15 @@ def _function(module: ModuleType, path: Path, name: str) -> Callable[..., Any]:
     if callable(found):
         return found  # type: ignore[no-any-return]
     if found is not None:
-        raise TargetError(f"{name} in {path} is a {type(found).__name__}, not a function.")
+        raise TargetError(f"{name} in {path} is no function but of type {type(found).__name__}.")
     own = [
         key
         for key, value in vars(module).items()
-        if callable(value) and not inspect.isclass(value) and getattr(value, "__module__", "") == module.__name__
+        if inspect.isroutine(inspect.unwrap(value) if callable(value) else value)
+        and value.__module__ == module.__name__
+        and key != EXAMPLE
     ]
-    listed = ", ".join(key for key in own if key != EXAMPLE and not key.startswith("_")) or "none"
+    listed = ", ".join(key for key in own if not key.startswith("_")) or "none"
     similar = get_close_matches(name, own, n=1)
     advice = f" Did you mean {similar[0]}?" if similar else ""
     raise TargetError(f"{path} has no function {name}; its functions are: {listed}.{advice}")
@@ -133,7 +143,7 @@ def _arguments(module: ModuleType, path: Path, name: str, function: Callable[...
         line = _line_in(path, error)
         raise TargetError(f"{EXAMPLE}() in {path} raised {_said(error)} (line {line})") from error
     if type(arguments) is not tuple or not arguments:
-        found = "an empty tuple" if arguments == () else f"a {type(arguments).__name__}"
+        found = "an empty tuple" if type(arguments) is tuple else _kind(arguments)
         raise TargetError(
             f"{EXAMPLE}() in {path} returned {found}; it must return the tuple of all arguments of {name}, "
             "(x,) if there is only one."
@@ -148,6 +158,12 @@ def _arguments(module: ModuleType, path: Path, name: str, function: Callable[...
     except ValueError:  # no signature to compare with
         pass
     return arguments
+
+
+def _kind(value: Any) -> str:
+    return (
+        "an array" if isinstance(value, np.ndarray | jax.Array) else f"a value of type {type(value).__name__}"
+    )
 
 
 def _said(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from typing import Any
 
 from rich import box
@@ -79,7 +80,18 @@ def to_json(report: Report) -> str:
             "zero_below": found.zero_below,
         },
         "verdict": {"kind": report.verdict.name.lower(), "sentence": report.verdict.value},
-        "plans": report.plans,
+        "plans": [
+            {
+                "question": plan.question,
+                "strategy": plan.strategy,
+                "candidates": plan.candidates,
+                "flops": plan.flops,
+                "bytes_moved": plan.moved,
+                "peak_bytes": plan.peak,
+                "explanation": plan.explanation,
+            }
+            for plan in report.plans
+        ],
         "seconds": {**report.seconds, "total": report.total_seconds},
     }
     return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
@@ -98,17 +110,24 @@ def _finite(value: Any) -> Any:
 
 def show(report: Report, console: Console) -> None:
     """Print the report."""
-    parts: list[RenderableType] = [Rule(Text(report.target, "bold"), align="left", style="dim"), _facts(report)]
+    title = Rule(Text(report.target, "bold"), align="left", style="dim")
+    parts: list[RenderableType] = [title, _facts(report)]
     parts += [_heading("Leaves"), _leaves(report)]
     if 1 < len(report.leaves) <= MOST_COLUMNS and all(block.nonzeros is not None for block in report.blocks):
         parts += [_heading("Blocks"), _grid(report)]
-    parts += [_heading("Plan"), Padding(Text("\n\n".join(report.plans.values())), (0, 0, 0, 2))]
-    parts += [_heading("Time"), Padding(Text(_time(report)), (0, 0, 0, 2))]
+    parts += [_heading("Plans"), _plans(report)]
+    first = report.plans[0]
+    parts += [_heading(f"The plan of the {first.question}"), *_explanation(first.explanation, console.width)]
+    parts += [_heading("Time"), _indented(_time(report))]
     console.print(Group(*parts))
 
 
 def _heading(text: str) -> RenderableType:
-    return Padding(Text(text, "bold"), (1, 0, 0, 0))
+    return Text(f"\n{text}", "bold")
+
+
+def _indented(inner: str) -> RenderableType:
+    return Padding(Text(inner), (0, 0, 0, 2), expand=False)
 
 
 def _facts(report: Report) -> RenderableType:
@@ -123,11 +142,9 @@ def _facts(report: Report) -> RenderableType:
         "parameters",
         f"{report.parameters:,} in {count} {'leaf' if count == 1 else 'leaves'}, {', '.join(report.dtypes)}",
     )
-    table.add_row(
-        "Hessian",
-        f"{report.parameters:,} × {report.parameters:,}, {count} × {count} {'block' if count == 1 else 'blocks'}, "
-        f"{_bytes(report.hessian_bytes)} dense",
-    )
+    side = f"{report.parameters:,} × {report.parameters:,}"
+    blocks = f"{count} × {count} {'block' if count == 1 else 'blocks'}"
+    table.add_row("Hessian", f"{side}, {blocks}, {_bytes(report.hessian_bytes)} if formed")
     table.add_row("diagonal", _with_note(_range(report.diagonal_min, report.diagonal_max), "exact"))
     table.add_row("trace", _with_note(number(report.trace), "exact"))
     table.add_row("eigenvalues", _eigenvalues(report.eigenvalues))
@@ -141,15 +158,16 @@ def _eigenvalues(found: Eigenvalues | None) -> Text:
     span = _range(found.smallest, found.largest)
     if found.method == "dense":
         return _with_note(span, f"of the dense matrix; up to {found.zero_below:.1e} counts as zero")
+    residuals = f"{found.smallest_residual:.0e} and {found.largest_residual:.0e}"
     return _with_note(
         span,
-        f"Lanczos on {found.products} exact products, tolerance {found.tolerance:.0e}, residuals "
-        f"{found.smallest_residual:.0e} and {found.largest_residual:.0e}; up to {found.zero_below:.1e} counts as zero",
+        f"Lanczos on {found.products} exact products, tolerance {found.tolerance:.0e}, "
+        f"residuals {residuals}; up to {found.zero_below:.1e} counts as zero",
     )
 
 
 def _leaves(report: Report) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
     table.add_column("leaf", overflow="fold")
     table.add_column("shape")
     for name in ("parameters", "diagonal min", "max", "trace"):
@@ -164,14 +182,14 @@ def _leaves(report: Report) -> RenderableType:
             number(leaf.diagonal_max, 4),
             number(leaf.trace, 5),
         )
-    return Padding(table, (0, 0, 0, 1))
+    return Padding(table, (0, 0, 0, 1), expand=False)
 
 
 def _grid(report: Report) -> RenderableType:
     """The upper triangle of blocks: what each is, and how many of its elements are not zero."""
     found = {(block.row, block.column): block for block in report.blocks}
     paths = [leaf.path for leaf in report.leaves]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
     table.add_column("", overflow="fold", style="cyan")
     for path in paths:
         table.add_column(path, justify="center", overflow="fold")
@@ -179,9 +197,32 @@ def _grid(report: Report) -> RenderableType:
         cells = []
         for column in paths:
             block = found.get((row, column))
-            cells.append(Text(block.structure, "dim" if block.structure == "zero" else "") if block else Text(""))
+            structure = block.structure if block else ""
+            cells.append(Text(structure, "dim" if structure == "zero" else ""))
         table.add_row(row, *cells)
-    return Padding(table, (0, 0, 0, 1))
+    return Padding(table, (0, 0, 0, 1), expand=False)
+
+
+def _plans(report: Report) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    table.add_column("question")
+    table.add_column("strategy")
+    for name in ("candidates", "work", "moved", "held at once"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for plan in report.plans:
+        costs = (_scaled(plan.flops, "flop"), _bytes(plan.moved), _bytes(plan.peak))
+        table.add_row(plan.question, plan.strategy, str(plan.candidates), *costs)
+    return Padding(table, (0, 0, 0, 1), expand=False)
+
+
+def _explanation(text: str, width: int) -> list[RenderableType]:
+    """The plan's own lines; one that is too long goes on further in."""
+    room = max(width - 2, 40)
+    lines: list[RenderableType] = []
+    for line in text.splitlines():
+        wrapped = textwrap.wrap(line, room, subsequent_indent=" " * 12, break_long_words=False)
+        lines += [Text(f"  {part}".rstrip(), no_wrap=True, overflow="ignore") for part in wrapped or [""]]
+    return lines
 
 
 def _with_note(text: str, note: str) -> Text:
@@ -202,10 +243,12 @@ def _range(low: float, high: float) -> str:
     return f"{number(low)} … {number(high)}"
 
 
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+def _bytes(count: float) -> str:
+    return _scaled(count, "B")
+
+
+def _scaled(count: float, unit: str) -> str:
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g} {prefix}{unit}"
+    return f"{count:.0f} {unit}"

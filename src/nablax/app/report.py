@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import (  # type: ignore[import-untyped]
+    ArpackNoConvergence,
+    LinearOperator,
+    eigsh,
+)
 
 import nablax as nb
-from nablax.app.load import Target, TargetError
+from nablax.app.load import EXAMPLE, Target, TargetError
 
 DENSE_UP_TO = 2000
 """Unknowns up to which the Hessian is formed to find its eigenvalues."""
@@ -33,14 +38,18 @@ class Verdict(Enum):
     MINIMUM = "a strict local minimum: the gradient vanishes, every eigenvalue is positive"
     MAXIMUM = "a strict local maximum: the gradient vanishes, every eigenvalue is negative"
     SADDLE = "a saddle point: the gradient vanishes, eigenvalues of both signs exist"
-    DEGENERATE = "degenerate: the gradient vanishes, but an extreme eigenvalue is zero to rounding, so second order does not decide"
+    DEGENERATE = "degenerate: the gradient vanishes, and so does curvature in some direction, to rounding"
     POSITIVE = "not a stationary point; the curvature is positive in every direction"
     NEGATIVE = "not a stationary point; the curvature is negative in every direction"
     INDEFINITE = "not a stationary point; the curvature is positive in some directions, negative in others"
-    NEVER_NEGATIVE = "not a stationary point; the curvature is positive in some directions, zero to rounding in others, nowhere negative"
-    NEVER_POSITIVE = "not a stationary point; the curvature is negative in some directions, zero to rounding in others, nowhere positive"
+    NEVER_NEGATIVE = (
+        "not a stationary point; the curvature is positive or, to rounding, zero in every direction"
+    )
+    NEVER_POSITIVE = (
+        "not a stationary point; the curvature is negative or, to rounding, zero in every direction"
+    )
     FLAT = "not a stationary point; the Hessian is zero"
-    NOT_FINITE = "undecided: the gradient or the Hessian holds values that are not finite"
+    NOT_FINITE = "undecided: the value, the gradient or the Hessian is not finite"
     NOT_CONVERGED = "undecided: the extreme eigenvalues did not converge"
     ASYMMETRIC = "undecided: the Hessian is not symmetric, the second derivatives are not continuous here"
 
@@ -113,6 +122,29 @@ class Eigenvalues:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """How a question was answered.
+
+    Args:
+        question: "diagonal", "trace", "hessian" or "hvp".
+        strategy: the strategy that was chosen.
+        candidates: how many were costed.
+        flops: operations that the plan expects.
+        moved: bytes read and written that it expects.
+        peak: largest number of bytes alive at once that it expects.
+        explanation: the plan in words.
+    """
+
+    question: str
+    strategy: str
+    candidates: int
+    flops: float
+    moved: float
+    peak: float
+    explanation: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What `nablax report` says.
 
@@ -132,7 +164,7 @@ class Report:
         trace: the trace, exact.
         eigenvalues: the ends of the spectrum; None where they could not be had.
         verdict: what kind of point it is.
-        plans: for each question asked, how it was answered.
+        plans: for each question asked, how it was answered; the first in full.
         seconds: time of each step, planning and compiling included.
     """
 
@@ -151,7 +183,7 @@ class Report:
     trace: float
     eigenvalues: Eigenvalues | None
     verdict: Verdict
-    plans: dict[str, str]
+    plans: tuple[Answered, ...]
     seconds: dict[str, float]
 
     @property
@@ -183,6 +215,7 @@ def report(
     *,
     strategy: str = "auto",
     memory_bytes: int | None = None,
+    gradient_zero: float | None = None,
     progress: Progress = lambda step: None,
 ) -> Report:
     """Compute the report of a function at its example arguments, with respect to the first.
@@ -191,6 +224,7 @@ def report(
         target: the function and its arguments.
         strategy: the strategy for every question, or "auto".
         memory_bytes: bound on peak memory (bytes) for every question.
+        gradient_zero: gradient norms up to this count as zero; None for a bound that follows from rounding.
         progress: is told the step that begins.
 
     Returns:
@@ -203,11 +237,14 @@ def report(
     named = jax.tree_util.tree_leaves_with_path(x)
     if sum(np.size(leaf) for _, leaf in named) == 0:
         raise TargetError(
-            f"the first argument of {target} holds no numbers; there is nothing to differentiate with respect to."
+            f"the first argument of {target} holds no numbers, so there is no Hessian. Let {EXAMPLE}() put "
+            "first the argument that derivatives are asked for."
         )
     clock = _Clock(progress)
     with target.blamed():
-        curvature = nb.curvature(target.function, strategy=strategy, memory_bytes=memory_bytes)(*target.arguments)
+        curvature = nb.curvature(target.function, strategy=strategy, memory_bytes=memory_bytes)(
+            *target.arguments
+        )
         with clock.step("value and gradient"):
             value = float(np.asarray(curvature.value, np.float64))
             gradient = _flat(curvature.gradient)
@@ -215,37 +252,22 @@ def report(
             diagonals = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(curvature.diagonal())]
         with clock.step("trace"):
             trace = float(np.asarray(curvature.trace(), np.float64))
-        paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path, _ in named]
+        elements = np.concatenate([d.ravel() for d in diagonals])
         arrays = [np.asarray(leaf) for _, leaf in named]
-        leaves = tuple(map(_leaf, paths, arrays, diagonals))
+        leaves = tuple(map(_leaf, _paths(target, x), arrays, diagonals))
         size = sum(leaf.size for leaf in leaves)
-        epsilon = max(float(jax.numpy.finfo(_float_dtype(leaf)).eps) for leaf in arrays)
-        finite = bool(np.isfinite(gradient).all()) and all(np.isfinite(d).all() for d in diagonals)
-        eigenvalues: Eigenvalues | None = None
-        failure = None if finite else Verdict.NOT_FINITE
-        blocks = _blocks_unformed(leaves)
-        asked = ["diagonal", "trace"]
+        epsilon = max(map(_epsilon, arrays))
+        spectrum = None
         if size <= DENSE_UP_TO:
-            asked.append("hessian")
-            with clock.step("Hessian"):
-                formed = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(curvature.dense())]
-                blocks, matrix = _assembled(leaves, formed)
-            with clock.step("eigenvalues"):
-                eigenvalues, failure = _dense_eigenvalues(matrix, epsilon)
-        elif finite:
-            asked.append("hvp")
-            with clock.step("eigenvalues"):
-                eigenvalues, failure = _lanczos(lambda v: _flat(curvature @ _tree(v, x)), size, epsilon, progress)
-        with clock.step("plans"):
-            plans = {
-                question: str(
-                    nb.plan(target.function, question, strategy=strategy, memory_bytes=memory_bytes)(*target.arguments)
-                )
-                for question in asked
-            }
+            spectrum = _dense_spectrum(curvature, leaves, epsilon, clock)
+        if spectrum is None:
+            spectrum = _lanczos_spectrum(curvature, x, leaves, epsilon, clock)
+        eigenvalues, failure, blocks, question = spectrum
+        plans = tuple(_answered(asked, curvature.plan(asked)) for asked in ("diagonal", "trace", question))
+    if not (math.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(elements).all()):
+        failure = Verdict.NOT_FINITE
     norm = float(np.linalg.norm(gradient))
-    zero_below = _gradient_zero(arrays, eigenvalues, epsilon)
-    elements = np.concatenate([d.ravel() for d in diagonals])
+    zero_below = _gradient_zero(arrays, eigenvalues, epsilon) if gradient_zero is None else gradient_zero
     return Report(
         target=str(target),
         value=value,
@@ -263,8 +285,14 @@ def report(
         eigenvalues=eigenvalues,
         verdict=failure or _verdict(norm <= zero_below, eigenvalues),
         plans=plans,
-        seconds=clock.seconds,
+        seconds={"loading": target.seconds, **clock.seconds},
     )
+
+
+def _answered(question: str, plan: nb.Plan) -> Answered:
+    cost = plan.choice.chosen.cost
+    able = sum(candidate.answer is not None for candidate in plan.candidates)
+    return Answered(question, plan.strategy, able, cost.flops, cost.moved, cost.peak, str(plan))
 
 
 def _leaf(path: str, array: npt.NDArray[Any], diagonal: Vector) -> Leaf:
@@ -275,6 +303,18 @@ def _leaf(path: str, array: npt.NDArray[Any], diagonal: Vector) -> Leaf:
 def _float_dtype(array: npt.NDArray[Any]) -> np.dtype[Any]:
     """The dtype in which JAX takes an array: NumPy doubles and Python numbers follow its configuration."""
     return np.dtype(jax.dtypes.canonicalize_dtype(array.dtype))
+
+
+def _paths(target: Target, x: Any) -> list[str]:
+    """Where each leaf stands; an argument that is one array has the parameter's name."""
+    named = jax.tree_util.tree_leaves_with_path(x)
+    whole = next(iter(inspect.signature(target.function).parameters), "x")
+    return [jax.tree_util.keystr(path, simple=True, separator=".") or whole for path, _ in named]
+
+
+def _epsilon(array: npt.NDArray[Any]) -> float:
+    """Relative rounding error of an array's dtype."""
+    return float(jax.numpy.finfo(_float_dtype(array)).eps)  # type: ignore[no-untyped-call]
 
 
 # -- flat vectors ----------------------------------------------------------------------------------
@@ -339,6 +379,38 @@ def _block(row: Leaf, column: Leaf, part: Vector) -> Block:
 # -- eigenvalues -----------------------------------------------------------------------------------
 
 
+Spectrum = tuple[Eigenvalues | None, Verdict | None, tuple[Block, ...], str]
+
+
+def _dense_spectrum(
+    curvature: nb.Curvature, leaves: Sequence[Leaf], epsilon: float, clock: _Clock
+) -> Spectrum | None:
+    """From the formed Hessian; None if it does not fit the memory bound."""
+    try:
+        with clock.step("Hessian"):
+            formed = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(curvature.dense())]
+    except nb.MemoryBoundError:
+        if sum(leaf.size for leaf in leaves) < 3:  # too small for Lanczos
+            raise
+        return None
+    blocks, matrix = _assembled(leaves, formed)
+    with clock.step("eigenvalues"):
+        eigenvalues, failure = _dense_eigenvalues(matrix, epsilon)
+    return eigenvalues, failure, blocks, "hessian"
+
+
+def _lanczos_spectrum(
+    curvature: nb.Curvature, x: Any, leaves: Sequence[Leaf], epsilon: float, clock: _Clock
+) -> Spectrum:
+    """From Hessian-vector products alone."""
+    size = sum(leaf.size for leaf in leaves)
+    with clock.step("eigenvalues"):
+        eigenvalues, failure = _lanczos(
+            lambda v: _flat(curvature @ _tree(v, x)), size, epsilon, clock.progress
+        )
+    return eigenvalues, failure, _blocks_unformed(leaves), "hvp"
+
+
 def _dense_eigenvalues(matrix: Vector, epsilon: float) -> tuple[Eigenvalues | None, Verdict | None]:
     if not np.isfinite(matrix).all():
         return None, Verdict.NOT_FINITE
@@ -356,8 +428,8 @@ def _lanczos(
 ) -> tuple[Eigenvalues | None, Verdict | None]:
     """Both ends of the spectrum from Hessian-vector products.
 
-    The end of largest absolute value first; then the Hessian is shifted by it, so that the other end becomes the
-    largest. So both are found relative to the spectrum's width, also where the other end is zero.
+    The end of largest absolute value first; then the Hessian is shifted by it, so that the other end becomes
+    the largest. So both are found relative to the spectrum's width, also where the other end is zero.
     """
     count = 0
 
@@ -370,6 +442,8 @@ def _lanczos(
 
     tolerance = max(epsilon ** (2 / 3), 1e-9)
     start = np.random.default_rng(0).standard_normal(size)
+    if not np.isfinite(counted(start)).all():
+        return None, Verdict.NOT_FINITE
     ends: list[tuple[float, float]] = []
     try:
         for _ in range(2):
@@ -377,6 +451,10 @@ def _lanczos(
             operator = LinearOperator(
                 (size, size), matvec=lambda v, shift=shift: counted(v) - shift * np.ravel(v), dtype=np.float64
             )
+            moved = float(np.linalg.norm(operator @ start)) / float(np.linalg.norm(start))
+            if moved <= 4 * epsilon * abs(shift):  # all of the spectrum is here, or the Hessian is zero
+                ends.append((shift, moved))
+                continue
             found, vectors = eigsh(operator, k=1, which="LM", tol=tolerance, v0=start, maxiter=MOST_RESTARTS)
             value, vector = float(found[0]), vectors[:, 0]
             residual = float(np.linalg.norm(operator @ vector - value * vector))
@@ -394,9 +472,12 @@ def _lanczos(
 # -- verdict ---------------------------------------------------------------------------------------
 
 
-def _gradient_zero(arrays: Sequence[npt.NDArray[Any]], eigenvalues: Eigenvalues | None, epsilon: float) -> float:
-    """The gradient counts as zero if the point can be off by no more than ε^(2/3) of its own size: a stationary
-    point that is rounded to the dtype has a gradient of about ε · |λ| · |x|.
+def _gradient_zero(
+    arrays: Sequence[npt.NDArray[Any]], eigenvalues: Eigenvalues | None, epsilon: float
+) -> float:
+    """The gradient counts as zero if the point can be off by no more than ε^(2/3) of its own size.
+
+    (A stationary point that is rounded to the dtype has a gradient of about ε · |λ| · |x|.)
     """
     if eigenvalues is None:
         return 0.0

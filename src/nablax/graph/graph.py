@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -146,9 +147,7 @@ class Graph:
         if len(nodes) == 1:
             return nodes[0]
         nodes = sorted(nodes, key=lambda node: node.number)
-        dtypes = [node.dtype.name for node in nodes]
-        function = from_jax(lambda *values: sum(values[1:], start=values[0]), *dtypes)
-        return self.elementwise(function, nodes)
+        return self.elementwise(_sum_of(tuple(node.dtype.name for node in nodes)), nodes)
 
     def cast(self, node: Node, dtype: Any) -> Node:
         """The node in another dtype."""
@@ -179,6 +178,13 @@ class Graph:
         values = self._contract(term.coefficient, term.factors, labels, dtype)
         spread = AxesMap(tuple(along(label) for label in labels), axes)
         return self.index_map((spread,), (values,), tuple(index.extent for index in axes))
+
+    def product(self, factors: Sequence[NodeFactor], summed: Collection[Label]) -> NodeFactor:
+        """The product of factors, summed over some labels, as one factor."""
+        dtype = jnp.result_type(*(factor.operand.dtype for factor in factors))
+        order = tuple(dict.fromkeys(x for factor in factors for x in factor.labels if x not in summed))
+        node = self._contract(1.0, factors, order, dtype)
+        return Factor(node, tuple(along(label) for label in order))
 
     def sum_of(self, terms: Iterable[NodeTerm], shape: Sequence[int], dtype: Any) -> Node:
         """The sum of terms, multiplied out; zeros where there are none."""
@@ -283,7 +289,15 @@ class Graph:
         return self._make(kind, tuple(n for n, _ in factors), tuple(x.size for x in output), dtype)
 
 
+@lru_cache(maxsize=256)
+def _sum_of(dtypes: tuple[str, ...]) -> ScalarFunction:
+    return from_jax(lambda *values: sum(values[1:], start=values[0]), *dtypes)
+
+
 def _common(factors: Sequence[tuple[Node, tuple[Label, ...]]]) -> np.dtype[Any]:
+    first = factors[0][0].dtype
+    if all(node.dtype == first for node, _ in factors):
+        return first
     return jnp.result_type(*(node.dtype for node, _ in factors))
 
 

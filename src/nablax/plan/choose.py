@@ -27,6 +27,7 @@ MOST_CHUNK = 64
 COLLAPSE_RATIOS = (1.0, 2.0, 3.0, 4.0, 6.0)
 # A sweep of a large graph takes long; beyond this many nodes single collapse points are not tried.
 REFINED_NODES = 600
+MOST_FORWARD_PAIRS = 250
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
     failure: DifferentiationError | None = None
     for name in tried:
         try:
-            candidates += _build(problem, question, name, memory_bytes)
+            candidates += _build(problem, question, name, memory_bytes, alone=len(tried) == 1)
         except DifferentiationError as error:
             failure = error
             candidates.append(Candidate(name, None, Cost(), "JAX cannot differentiate an operation this way"))
@@ -115,13 +116,13 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
 
 
 def _build(
-    problem: Problem, question: Question, name: str, memory_bytes: float | None
+    problem: Problem, question: Question, name: str, memory_bytes: float | None, *, alone: bool
 ) -> list[Candidate]:
     match name:
         case "legs-backward":
             return _backward(problem, question)
         case "legs-forward":
-            return [_direct("legs-forward", legs_forward(problem, question))]
+            return _forward(problem, question, alone=alone)
         case "vector-first":
             return [_direct("vector-first", vector_first(problem, question))]
         case "columns":
@@ -132,6 +133,14 @@ def _build(
 
 def _direct(name: str, answer: Answer, note: str = "") -> Candidate:
     return Candidate(name, answer, cost_of(list(answer.direct.nodes.values())), note)
+
+
+def _forward(problem: Problem, question: Question, *, alone: bool) -> list[Candidate]:
+    """Forward legs carry one leg per node and leaf; where these are many, a network's weights, they never win."""
+    pairs = len(problem.asked) * sum(1 for node in reachable(problem.outputs) if node.depends)
+    if pairs > MOST_FORWARD_PAIRS and not alone:
+        return [Candidate("legs-forward", None, Cost(), f"not built: {pairs} pairs of node and leaf")]
+    return [_direct("legs-forward", legs_forward(problem, question))]
 
 
 def _backward(problem: Problem, question: Question) -> list[Candidate]:

@@ -14,9 +14,13 @@ from nablax.ops.kinds import Constant, Contraction, Elementwise, IndexMap, Leaf,
 from nablax.ops.matrix_functions import ROWS
 
 PRODUCT_FLOPS = 1.0e11  # multiply-adds of a matrix product count two
+VECTOR_FLOPS = 2.0e10  # a product in which one operand has no label of its own
 ELEMENT_FLOPS = 4.0e9
 OPAQUE_FLOPS = 2.0e10
 BYTES = 8.0e9
+CACHED_BYTES = 4.0e10  # arrays that stay in the cache between two operations
+CACHE = 1.0e6
+BATCH_SECONDS = 2.0e-7  # each matrix product of a batch
 LAUNCH_SECONDS = 2.0e-6
 
 
@@ -61,13 +65,28 @@ def is_fusible(node: Node) -> bool:
     return False
 
 
-def is_matrix_product(node: Node) -> bool:
-    """Whether a node is a sum of products in which both operands have labels of their own."""
+def is_product(node: Node) -> bool:
+    """Whether a node sums a product of two operands: a matrix product, which reads stored arrays."""
     kind = node.kind
     if not isinstance(kind, Contraction) or len(kind.inputs) != 2:
         return False
     a, b = (set(labels) for labels in kind.inputs)
-    return bool((a & b) - set(kind.output)) and bool(a - b) and bool(b - a)
+    return bool((a & b) - set(kind.output))
+
+
+def _batch(node: Node) -> int:
+    """Number of separate matrix products in a product with shared open labels."""
+    kind = node.kind
+    if not isinstance(kind, Contraction) or not is_product(node):
+        return 0
+    a, b = (set(labels) for labels in kind.inputs)
+    return math.prod(kind.sizes[label] for label in a & b & set(kind.output)) if a & b & set(kind.output) else 0
+
+
+def _product_rate(kind: Contraction) -> float:
+    """Operations per second of a product: that of a matrix product if both operands have labels of their own."""
+    a, b = (set(labels) for labels in kind.inputs)
+    return PRODUCT_FLOPS if a - b and b - a else VECTOR_FLOPS
 
 
 def cost_of(outputs: Sequence[Node], given: Collection[Node] = ()) -> Cost:
@@ -95,15 +114,15 @@ def cost_of(outputs: Sequence[Node], given: Collection[Node] = ()) -> Cost:
     for node in nodes:
         own, rate = _operations(node)
         flops += own
-        traffic = 0.0
+        traffic = transfer = 0.0
         if node in stored and not isinstance(node.kind, Leaf | Constant):
-            traffic = node.size * node.dtype.itemsize + sum(
-                source.size * source.dtype.itemsize for source in node.inputs
-            )
-            seconds += LAUNCH_SECONDS
+            sizes = [x.size * x.dtype.itemsize for x in (node, *node.inputs)]
+            traffic = float(sum(sizes))
+            seconds += LAUNCH_SECONDS + BATCH_SECONDS * _batch(node)
+            transfer = sum(size / (CACHED_BYTES if size < CACHE else BYTES) for size in sizes)
         moved += traffic
         # arithmetic in double precision runs at half the rate, its bytes are twice as many
-        seconds += max(own / rate * max(node.dtype.itemsize / 4.0, 1.0), traffic / BYTES)
+        seconds += max(own / rate * max(node.dtype.itemsize / 4.0, 1.0), transfer)
     return Cost(flops, moved, _peak(nodes, stored, kept), seconds)
 
 
@@ -123,7 +142,7 @@ def _needed(outputs: Sequence[Node], given: set[Node]) -> list[Node]:
 def _fuses_into(consumers: Iterable[Node]) -> bool:
     """One consumer that reads element by element, or sums without a matrix product."""
     consumers = list(consumers)
-    return len(consumers) == 1 and not is_matrix_product(consumers[0]) and isinstance(
+    return len(consumers) == 1 and not is_product(consumers[0]) and isinstance(
         consumers[0].kind, Elementwise | Contraction | IndexMap
     )
 
@@ -138,8 +157,8 @@ def _operations(node: Node) -> tuple[float, float]:
         case Contraction():
             used = {label for labels in kind.inputs for label in labels}
             terms = math.prod(kind.sizes[label] for label in used)
-            if is_matrix_product(node):
-                return 2.0 * terms, PRODUCT_FLOPS
+            if is_product(node):
+                return 2.0 * terms, _product_rate(kind)
             return float(max(terms, 1) * max(len(kind.inputs) - 1, 1)), ELEMENT_FLOPS
         case MatrixFunction():
             return ROWS[kind.name].flops(node.shape, *(x.shape for x in node.inputs)), OPAQUE_FLOPS

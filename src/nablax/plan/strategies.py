@@ -14,7 +14,9 @@ from nablax.contraction.term import join_sides, sum_side
 from nablax.graph.contraction_rows import relabelled
 from nablax.graph.graph import Graph, Node, NodeTerm
 from nablax.contraction.index import fresh
+from nablax.plan.estimate import cost_of
 from nablax.plan.question import Problem, Question
+from nablax.sweeps.common_factors import gathered
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, tangents
 from nablax.sweeps.second_order import CollapsePoint, SecondOrder, adjoints, reverse, second_order
@@ -104,14 +106,14 @@ def _contracted(problem: Problem, question: Question, swept: SecondOrder, number
                     _turned(graph, found[number, b, a], len(opened), len(column.shape)), row.dtype
                 )
                 continue
-            parts = []
-            for term, mirrored in swept.terms(row, column):
-                half = graph.multiply(term, row.dtype)
-                parts.append(half)
-                if mirrored:
-                    parts.append(_turned(graph, half, len(opened), len(row.shape)))
+            terms = swept.terms(row, column)
             shape = opened + row.shape + column.shape
-            found[number, a, b] = graph.add(parts) if parts else graph.full(0.0, shape, row.dtype)
+            parts = [summed(graph, [term for term, mirrored in terms if not mirrored], shape, row.dtype)]
+            halves = [term for term, mirrored in terms if mirrored]
+            if halves:
+                half = summed(graph, halves, shape, row.dtype)
+                parts += [half, _turned(graph, half, len(opened), len(row.shape))]
+            found[number, a, b] = graph.add(parts)
     return found
 
 
@@ -124,7 +126,17 @@ def _own(graph: Graph, question: Question, swept: SecondOrder, leaf: Node) -> No
             continue
         joined = joined.replace(coefficient=joined.coefficient * (2.0 if mirrored else 1.0))
         terms.append(sum_side(joined, 1) if question is Question.TRACE else joined)
-    return graph.sum_of(terms, () if question is Question.TRACE else leaf.shape, leaf.dtype)
+    return summed(graph, terms, () if question is Question.TRACE else leaf.shape, leaf.dtype)
+
+
+def summed(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any) -> Node:
+    """The sum of terms, with common factors taken out where that is cheaper."""
+    apart = graph.sum_of(terms, shape, dtype)
+    together = gathered(graph, terms, dtype)
+    if len(together) == len(terms):
+        return apart
+    whole = graph.sum_of(together, shape, dtype)
+    return whole if cost_of([whole]).seconds < cost_of([apart]).seconds else apart
 
 
 def _turned(graph: Graph, block: Node, opened: int, rows: int) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nablax.contraction.index import Index, Label, along
@@ -24,15 +24,8 @@ def multiply_out(graph: Graph, leg: NodeTerm) -> NodeTerm:
         if summed.isdisjoint(x for factor in factors for x in factor.labels):
             done += factors
             continue
-        done.append(_product(graph, factors, summed))
+        done.append(graph.product(factors, summed))
     return leg.replace(factors=_gathered(graph, done))
-
-
-def _product(graph: Graph, factors: Sequence[Factor[Node]], summed: set[Label]) -> Factor[Node]:
-    labels = dict.fromkeys(x for factor in factors for x in factor.labels if x not in summed)
-    axes = tuple(along(label) for label in labels)
-    dtype = _dtype(factors)
-    return Factor(graph.multiply(Term(1.0, tuple(factors), (axes,)), dtype), axes)
 
 
 def _gathered(graph: Graph, factors: Sequence[Factor[Node]]) -> list[Factor[Node]]:
@@ -40,12 +33,7 @@ def _gathered(graph: Graph, factors: Sequence[Factor[Node]]) -> list[Factor[Node
     groups: dict[frozenset[Label], list[Factor[Node]]] = {}
     for factor in factors:
         groups.setdefault(frozenset(factor.labels), []).append(factor)
-    return [group[0] if len(group) == 1 else _product(graph, group, set()) for group in groups.values()]
-
-
-def _dtype(factors: Iterable[Factor[Node]]) -> Any:
-    dtypes = [factor.operand.dtype for factor in factors]
-    return max(dtypes, key=lambda dtype: dtype.itemsize)
+    return [group[0] if len(group) == 1 else graph.product(group, ()) for group in groups.values()]
 
 
 def merge(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:

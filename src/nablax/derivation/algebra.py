@@ -1,0 +1,349 @@
+"""Arithmetic on `Poly`: sums, labelled products, powers, functions of elements and of matrices."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from fractions import Fraction
+from functools import reduce
+
+from nablax.derivation.rules import RULES
+from nablax.derivation.tensors import (
+    Atom,
+    AtomKind,
+    Factor,
+    Monomial,
+    Number,
+    Poly,
+    canonical,
+    collected,
+    components,
+    label_sizes,
+    rational,
+)
+
+Part = tuple[Poly, tuple[Hashable, ...]]
+
+
+class Algebra:
+    """Makes polys.
+
+    Args:
+        sizes: names of axis lengths; the lengths are primes that stand for nothing else, so that a number
+            that contains one says which size it is.
+        expand: whether products are multiplied out over sums; sums stay together otherwise.
+    """
+
+    def __init__(self, sizes: Mapping[int, str], *, expand: bool) -> None:
+        self.sizes = dict(sizes)
+        self.expand = expand
+
+    # -- making ------------------------------------------------------------------------------------
+
+    def number(self, value: float, axes: Sequence[int] = ()) -> Poly:
+        """A number at every element; factors that are lengths of axes become size symbols."""
+        coefficient, factors = self._sized(rational(value))
+        return self.monomial(coefficient, factors, axes)
+
+    def _sized(self, value: Number) -> tuple[Number, list[Factor]]:
+        factors: list[Factor] = []
+        if not isinstance(value, Fraction) or value == 0:
+            return value, factors
+        for size, name in self.sizes.items():
+            for number, step in ((value.numerator, 1), (value.denominator, -1)):
+                while number % size == 0:
+                    number //= size
+                    value = value / size if step == 1 else value * size
+                    factors.append(Factor(Atom(AtomKind.SIZE, name, ()), (), Fraction(step)))
+        return value, factors
+
+    def atom(self, atom: Atom) -> Poly:
+        """The atom by itself."""
+        return self.monomial(Fraction(1), [Factor(atom, tuple(range(len(atom.axes))))], atom.axes)
+
+    def delta(self, size: int) -> Poly:
+        """The identity matrix."""
+        return self.atom(Atom(AtomKind.DELTA, "", (size, size), symmetric=True))
+
+    # -- sums --------------------------------------------------------------------------------------
+
+    def add(self, polys: Sequence[Poly]) -> Poly:
+        """The sum; polys without axes are added to every element."""
+        axes = max((p.axes for p in polys), key=len, default=())
+        terms = [term for p in polys for term in self.broadcast(p, axes).terms]
+        return self._regrouped(collected(axes, terms))
+
+    def _regrouped(self, p: Poly) -> Poly:
+        """A sum that contains a group alone is one sum."""
+        if len(p.terms) < 2:
+            return p
+        for term in p.terms:
+            if len(term.factors) == 1 and term.factors[0].atom.kind is AtomKind.GROUP:
+                opened = self.monomial(term.coefficient, term.factors, p.axes)
+                if len(opened.terms) != 1 or opened.terms[0].body != term.body:
+                    rest = [other for other in p.terms if other is not term]
+                    return self._regrouped(collected(p.axes, [*rest, *opened.terms]))
+        return p
+
+    def scale(self, coefficient: Number, p: Poly) -> Poly:
+        """A multiple."""
+        return collected(p.axes, [Monomial(t.coefficient * coefficient, t.factors) for t in p.terms])
+
+    def broadcast(self, p: Poly, axes: Sequence[int]) -> Poly:
+        """A scalar at every element."""
+        if p.axes == tuple(axes):
+            return p
+        if p.axes:
+            raise ValueError(f"{p.axes} and {tuple(axes)} do not fit")
+        return self.product([(p, ())], tuple(range(len(axes))), dict(enumerate(axes)))
+
+    # -- products ----------------------------------------------------------------------------------
+
+    def product(
+        self, parts: Sequence[Part], output: Sequence[Hashable],
+        sizes: Mapping[Hashable, int] | Mapping[int, int], coefficient: Number = Fraction(1),
+    ) -> Poly:
+        """A labelled product, summed over labels that the output does not have.
+
+        Args:
+            parts: polys with a label per axis.
+            output: labels of the result's axes; one that stands twice puts values on a diagonal.
+            sizes: elements per label, for labels that stand in no part.
+            coefficient: a number.
+
+        Returns:
+            The product.
+        """
+        known: dict[Hashable, int] = dict(sizes)
+        for p, labels in parts:
+            known.update(zip(labels, p.axes, strict=True))
+        axes = tuple(known[label] for label in output)
+        place: dict[Hashable, int] = {}
+        deltas = []
+        for position, label in enumerate(output):
+            if label in place:
+                atom = Atom(AtomKind.DELTA, "", (known[label], known[label]), symmetric=True)
+                deltas.append(Factor(atom, (place[label], position)))
+            else:
+                place[label] = position
+        counter = itertools.count(len(output))
+        for label in itertools.chain(*(labels for _, labels in parts), sizes):
+            if label not in place:
+                place[label] = next(counter)
+        summed = {place[x]: n for x, n in known.items() if place[x] >= len(output)}
+        coefficient, numbers = self._sized(coefficient)
+        distribute = self.expand or sum(p.constant is None for p, _ in parts) == 1
+        choices: list[list[tuple[Number, list[Factor]]]] = []
+        for p, labels in parts:
+            own = {k: place[label] for k, label in enumerate(labels)}
+            if len(p.terms) > 1 and not distribute:
+                content, group = self.group(p)
+                choices.append([(content, [Factor(group, tuple(own[k] for k in range(p.rank)))])])
+                continue
+            listed = []
+            for term in p.terms:
+                names = dict(own)
+                for factor in term.factors:
+                    for label in factor.labels:
+                        if label not in names:
+                            names[label] = next(counter)
+                listed.append((term.coefficient, [f.relabelled(names) for f in term.factors]))
+            choices.append(listed)
+        polys = []
+        for choice in itertools.product(*choices):
+            number = reduce(lambda a, b: a * b, (c for c, _ in choice), coefficient)
+            factors = [*numbers, *deltas, *(f for _, fs in choice for f in fs)]
+            polys.append(self.monomial(number, factors, axes, summed))
+        return self.add([Poly(axes, ()), *polys])
+
+    def times(self, *polys: Poly) -> Poly:
+        """The product of elements; polys without axes scale."""
+        axes = max((p.axes for p in polys), key=len, default=())
+        labels = tuple(range(len(axes)))
+        return self.product([(p, labels if p.axes else ()) for p in polys], labels, dict(enumerate(axes)))
+
+    def transpose(self, p: Poly) -> Poly:
+        """The transposed matrix."""
+        return self.product([(p, (0, 1))], (1, 0), {})
+
+    def group(self, p: Poly) -> tuple[Number, Atom]:
+        """A sum as one atom, and the number taken out of it."""
+        content = self.content(p)
+        kept = self.scale(1 / content, p)
+        symmetric = p.rank == 2 and p.axes[0] == p.axes[1] and self.is_symmetric(kept)
+        return content, Atom(AtomKind.GROUP, "", p.axes, (kept,), symmetric)
+
+    def content(self, p: Poly) -> Number:
+        """The number that all coefficients are integer multiples of, with the sign of the sum."""
+        numbers = [term.coefficient for term in p.terms]
+        negative = sum(number < 0 for number in numbers)
+        sign = -1 if 2 * negative > len(numbers) or (2 * negative == len(numbers) and numbers[0] < 0) else 1
+        fractions = [number for number in numbers if isinstance(number, Fraction)]
+        if len(fractions) < len(numbers) or not numbers:
+            return Fraction(sign)
+        over = math.gcd(*(number.numerator for number in fractions))
+        under = math.lcm(*(number.denominator for number in fractions))
+        return sign * Fraction(over, under)
+
+    def is_symmetric(self, p: Poly) -> bool:
+        """Whether a matrix equals its transpose in canonical form."""
+        swapped = {0: 1, 1: 0}
+        turned = [canonical(t.coefficient, [f.relabelled(swapped) for f in t.factors], 2) for t in p.terms]
+        return collected(p.axes, turned).key == p.key
+
+    def monomial(
+        self, coefficient: Number, factors: Sequence[Factor], axes: Sequence[int],
+        summed: Mapping[int, int] | None = None,
+    ) -> Poly:
+        """One product, with every rule applied.
+
+        Args:
+            coefficient: a number.
+            factors: factors on labels; labels below the number of axes are axes, others are summed.
+            axes: elements along each axis.
+            summed: summed labels that may stand in no factor, with their sizes.
+
+        Returns:
+            The product; a sum where a group was opened.
+        """
+        if coefficient == 0:
+            return Poly(tuple(axes), ())
+        rank = len(axes)
+        sizes = label_sizes(axes, factors) | dict(summed or {})
+        alive = {label for label in sizes if label >= rank}
+        work = merged(factors)
+        while True:
+            for rule in RULES:
+                changed = rule(self, work, rank)
+                if changed is not None:
+                    work = merged(changed.factors)
+                    coefficient *= changed.coefficient
+                    alive -= set(changed.eliminated)
+                    sizes = label_sizes(axes, work) | sizes
+                    alive |= {x for f in work for x in f.labels if x >= rank}
+                    break
+            else:
+                present = {label for factor in work for label in factor.labels}
+                lost = alive - present
+                if lost:
+                    alive -= lost
+                    for label in lost:
+                        number, named = self._sized(Fraction(sizes[label]))
+                        coefficient *= number
+                        work = merged([*work, *named])
+                    continue
+                wrapped = self._wrapped(work, rank)
+                if wrapped is None:
+                    break
+                number, work = wrapped
+                coefficient *= number
+                alive = {label for factor in work for label in factor.labels if label >= rank}
+        return self._opened(coefficient, work, tuple(axes))
+
+    def _wrapped(self, factors: list[Factor], rank: int) -> tuple[Number, list[Factor]] | None:
+        """Scalar parts of a product as groups, so that equal ones meet as powers."""
+        groups = components(factors, rank)
+        for group in groups:
+            labels = {label for factor in group for label in factor.labels}
+            if not labels or any(label < rank for label in labels):
+                continue
+            if rank == 0 and len(groups) == 1:
+                continue
+            content, atom = self.group(self.monomial(Fraction(1), group, ()))
+            rest = [factor for factor in factors if not any(factor is one for one in group)]
+            return content, merged([*rest, Factor(atom, ())])
+        return None
+
+    def _opened(self, coefficient: Number, factors: list[Factor], axes: tuple[int, ...]) -> Poly:
+        for factor in factors:
+            if factor.atom.kind is not AtomKind.GROUP or factor.exponent != 1:
+                continue
+            [inside] = factor.atom.arguments
+            alone = len(factors) == 1 and len(set(factor.labels)) == len(factor.labels)
+            single = len(inside.terms) == 1 and (inside.rank > 0 or alone)
+            if not (self.expand and len(inside.terms) > 1) and not single and not alone:
+                continue
+            rest = [other for other in factors if other is not factor]
+            counter = itertools.count(
+                1 + max([len(axes), *(label for one in factors for label in one.labels)])
+            )
+            polys = []
+            for term in inside.terms:
+                names = dict(enumerate(factor.labels))
+                for own in term.factors:
+                    for label in own.labels:
+                        if label not in names:
+                            names[label] = next(counter)
+                within = [own.relabelled(names) for own in term.factors]
+                missing = {
+                    x: n
+                    for x, n in zip(factor.labels, inside.axes, strict=True)
+                    if x >= len(axes)
+                }
+                polys.append(self.monomial(coefficient * term.coefficient, [*rest, *within], axes, missing))
+            return self.add([Poly(axes, ()), *polys])
+        return collected(axes, [canonical(coefficient, factors, len(axes))])
+
+    # -- powers ------------------------------------------------------------------------------------
+
+    def power(self, p: Poly, exponent: Fraction) -> Poly:
+        """Every element to a constant power."""
+        if exponent == 0:
+            return self.number(1, p.axes)
+        if exponent == 1:
+            return p
+        if p.constant is not None:
+            return self.number(float(p.constant) ** float(exponent), p.axes)
+        labels = tuple(range(p.rank))
+        if len(p.terms) == 1:
+            [term] = p.terms
+            number = _root(term.coefficient, exponent)
+            groups = components(term.factors, p.rank)
+            simple = [g for g in groups if len(g) == 1 and all(x < p.rank for x in g[0].labels)]
+            whole = exponent.denominator == 1
+            if number is not None and (whole or all(_is_positive(g[0]) for g in simple)):
+                factors = [Factor(g[0].atom, g[0].labels, g[0].exponent * exponent) for g in simple]
+                for g in groups:
+                    if g not in simple:
+                        _, atom = self.group(self.monomial(Fraction(1), g, p.axes))
+                        factors.append(Factor(atom, labels, exponent))
+                if len(groups) > 1 or simple or number != 1:
+                    return self.monomial(number, factors, p.axes)
+        content, atom = self.group(p)
+        root = _root(content, exponent)
+        if root is None:
+            content, root = Fraction(1), Fraction(1)
+            symmetric = p.rank == 2 and p.axes[0] == p.axes[1] and self.is_symmetric(p)
+            atom = Atom(AtomKind.GROUP, "", p.axes, (p,), symmetric)
+        return self.monomial(root, [Factor(atom, labels, exponent)], p.axes)
+
+
+def merged(factors: Sequence[Factor]) -> list[Factor]:
+    """Factors that are one atom on the same labels become a power."""
+    found: dict[tuple[str, tuple[int, ...]], Factor] = {}
+    for factor in factors:
+        factor = factor.relabelled({})
+        key = (factor.atom.key, factor.labels)
+        exponent = factor.exponent + (found[key].exponent if key in found else 0)
+        if factor.atom.kind in (AtomKind.DELTA, AtomKind.UNIT):
+            exponent = Fraction(1)  # zeros and ones
+        found[key] = Factor(factor.atom, factor.labels, exponent)
+    return [factor for factor in found.values() if factor.exponent != 0]
+
+
+def _root(value: Number, exponent: Fraction) -> Number | None:
+    """A number to a power, where that is rational."""
+    if exponent.denominator == 1:
+        return value ** int(exponent)
+    if value < 0:
+        return None
+    root = rational(float(value) ** float(1 / Fraction(exponent.denominator)))
+    return root ** exponent.numerator if isinstance(root, Fraction) else None
+
+
+def _is_positive(factor: Factor) -> bool:
+    """Whether a factor is known to be at least zero."""
+    if factor.atom.kind is AtomKind.SIZE or factor.atom.name in ("exp", "sigmoid", "softmax"):
+        return True
+    return factor.exponent.denominator == 1 and factor.exponent.numerator % 2 == 0 and False

@@ -1,0 +1,194 @@
+"""Scalar and matrix functions of polys, with the identities that make them short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from nablax.derivation.algebra import Algebra
+from nablax.derivation.rules import argument_of, is_function
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
+
+EVEN = frozenset({"cos", "cosh", "abs"})
+ODD = frozenset({"sin", "tan", "tanh", "sinh", "arcsin", "arctan", "sign", "arsinh", "artanh", "erf"})
+_AT_ZERO = {"sin": 0, "tan": 0, "tanh": 0, "sinh": 0, "arcsin": 0, "arctan": 0, "sign": 0, "cos": 1, "cosh": 1}
+
+
+def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
+    """A scalar function of each element.
+
+    Args:
+        algebra: makes polys.
+        name: canonical name of the function.
+        arguments: polys of the same axes or without axes.
+
+    Returns:
+        The value, simplified.
+    """
+    axes = max((p.axes for p in arguments), key=len, default=())
+    if len(arguments) == 1:
+        [p] = arguments
+        if p.constant is not None:
+            known = _constant(name, float(p.constant))
+            if known is not None:
+                return algebra.number(known, axes)
+        if name == "exp":
+            return _exp(algebra, p)
+        if name == "log":
+            return _log(algebra, p)
+        if name in EVEN | ODD and algebra.content(p) < 0:
+            value = _made(algebra, name, (algebra.scale(-1, p),), axes)
+            return value if name in EVEN else algebra.scale(-1, value)
+        if name == "sigmoid" and algebra.content(p) < 0:  # σ(−u) = 1 − σ(u)
+            value = apply(algebra, name, (algebra.scale(-1, p),))
+            return algebra.add([algebra.number(1, axes), algebra.scale(-1, value)])
+    if name == "pow":
+        base, exponent = arguments
+        if isinstance(exponent.constant, Fraction):
+            return algebra.power(base, exponent.constant)
+        arguments = [algebra.broadcast(base, axes), algebra.broadcast(exponent, axes)]
+    return _made(algebra, name, tuple(arguments), axes)
+
+
+def _constant(name: str, value: float) -> float | None:
+    if value == 0 and name in _AT_ZERO:
+        return float(_AT_ZERO[name])
+    if name == "exp" and value == 0:
+        return 1.0
+    if name == "log" and value > 0:
+        return math.log(value)
+    if name == "exp":
+        return math.exp(value)
+    if name == "sign":
+        return math.copysign(1.0, value) if value else 0.0
+    return None
+
+
+def _made(algebra: Algebra, name: str, arguments: tuple[Poly, ...], axes: tuple[int, ...]) -> Poly:
+    """The atom; axes along which nothing changes are left out."""
+    used = [
+        k
+        for k in range(len(axes))
+        if any(k in f.labels for p in arguments for t in p.terms for f in t.factors)
+    ]
+    if len(used) < len(axes):
+        names = {k: place for place, k in enumerate(used)}
+        small = tuple(axes[k] for k in used)
+        inner = tuple(_narrowed(p, names, small) for p in arguments)
+        value = apply(algebra, name, inner)
+        return algebra.product([(value, tuple(used))], tuple(range(len(axes))), dict(enumerate(axes)))
+    symmetric = len(axes) == 2 and axes[0] == axes[1] and all(
+        not p.axes or algebra.is_symmetric(p) for p in arguments
+    )
+    return algebra.atom(Atom(AtomKind.FUNCTION, name, axes, arguments, symmetric))
+
+
+def _narrowed(p: Poly, names: dict[int, int], axes: tuple[int, ...]) -> Poly:
+    if not p.axes:
+        return p
+    shift = {k: k - p.rank + len(axes) for t in p.terms for f in t.factors for k in f.labels if k >= p.rank}
+    terms = tuple(
+        Monomial(t.coefficient, tuple(f.relabelled(names | shift) for f in t.factors)) for t in p.terms
+    )
+    return Poly(axes, terms)
+
+
+def _exp(algebra: Algebra, p: Poly) -> Poly:
+    """e^(a + k log v + c) = eᵃ vᵏ eᶜ for a number or scalar c."""
+    rest: list[Monomial] = []
+    values: list[Poly] = []
+    for term in p.terms:
+        single = term.factors[0] if len(term.factors) == 1 else None
+        if (
+            single is not None
+            and is_function(single.atom, "log")
+            and single.exponent == 1
+            and isinstance(term.coefficient, Fraction)
+        ):
+            inner = algebra.power(single.atom.arguments[0], term.coefficient)
+            labels = single.labels
+            values.append(algebra.product([(inner, labels)], tuple(range(p.rank)), dict(enumerate(p.axes))))
+        elif p.rank and len(p.terms) > 1 and all(not f.labels for f in term.factors):
+            values.append(apply(algebra, "exp", [Poly((), (term,))]))
+        else:
+            rest.append(term)
+    left = Poly(p.axes, tuple(rest))
+    if rest:
+        negative = algebra.content(left) < 0
+        value = _made(algebra, "exp", (algebra.scale(-1, left) if negative else left,), p.axes)
+        values.append(algebra.power(value, Fraction(-1)) if negative else value)
+    return algebra.times(algebra.number(1, p.axes), *values)
+
+
+def _log(algebra: Algebra, p: Poly) -> Poly:
+    """log(eᵘ v) = u + log v."""
+    if len(p.terms) != 1:
+        return _made(algebra, "log", (p,), p.axes)
+    [term] = p.terms
+    known = tuple(range(p.rank))
+    exps = [f for f in term.factors if is_function(f.atom, "exp") and all(x < p.rank for x in f.labels)]
+    if not exps:
+        return _made(algebra, "log", (p,), p.axes)
+    parts = []
+    for f in exps:
+        inner = algebra.scale(f.exponent, f.atom.arguments[0])
+        parts.append(algebra.product([(inner, f.labels)], known, dict(enumerate(p.axes))))
+    rest = algebra.monomial(term.coefficient, [f for f in term.factors if f not in exps], p.axes)
+    if rest.constant != 1:
+        parts.append(apply(algebra, "log", [rest]))
+    return algebra.add([algebra.number(0, p.axes), *parts])
+
+
+def matrix_function(algebra: Algebra, name: str, p: Poly) -> Poly:
+    """A function of a whole matrix: inv, det, logdet, or another by name (a scalar).
+
+    Args:
+        algebra: makes polys.
+        name: what it is.
+        p: the matrix.
+
+    Returns:
+        The value; transposes, scalings and inverses inside are moved outside.
+    """
+    if name == "inv":
+        return _inverse(algebra, p)
+    inner = _alone(p, "inv")
+    if name in ("det", "logdet"):
+        if inner is not None:
+            value = matrix_function(algebra, name, inner)
+            return algebra.power(value, Fraction(-1)) if name == "det" else algebra.scale(-1, value)
+        p = min(p, algebra.transpose(p), key=lambda q: q.key)
+    return algebra.atom(Atom(AtomKind.MATRIX, name, (), (p,)))
+
+
+def _alone(p: Poly, name: str) -> Poly | None:
+    """The argument, where a poly is nothing but that matrix function (or its transpose)."""
+    if len(p.terms) == 1 and len(p.terms[0].factors) == 1 and p.terms[0].coefficient == 1:
+        return argument_of(p.terms[0].factors[0].atom, name)
+    return None
+
+
+def _inverse(algebra: Algebra, p: Poly) -> Poly:
+    if len(p.terms) == 1:
+        [term] = p.terms
+        scalars = [f for f in term.factors if not f.labels]
+        if scalars or term.coefficient not in (1,):
+            rest = algebra.monomial(Fraction(1), [f for f in term.factors if f.labels], p.axes)
+            number = algebra.power(algebra.monomial(term.coefficient, scalars, ()), Fraction(-1))
+            return algebra.times(number, _inverse(algebra, rest))
+        if len(term.factors) == 1:
+            [factor] = term.factors
+            if factor.atom.kind is AtomKind.DELTA:
+                return p
+            inner = argument_of(factor.atom, "inv")
+            if inner is not None and factor.exponent == 1:
+                return inner if factor.labels == (0, 1) else algebra.transpose(inner)
+            if factor.atom.trait == "orthogonal" and factor.exponent == 1:
+                return algebra.transpose(p)
+    turned = algebra.transpose(p)
+    symmetric = turned.key == p.key
+    flipped = turned.key < p.key
+    atom = Atom(AtomKind.MATRIX, "inv", p.axes, (turned if flipped else p,), symmetric)
+    labels = (1, 0) if flipped else (0, 1)
+    return algebra.monomial(Fraction(1), [Factor(atom, labels)], p.axes)

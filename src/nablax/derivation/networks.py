@@ -1,0 +1,393 @@
+"""Labelled networks to matrix expressions: chains to products, cycles to traces, crossings to diag and ⊙.
+
+A label is a vertex. An atom on two labels is an edge, an atom on one label a weight of its vertex. A summed vertex
+with one edge is a matrix-vector product, with two edges a matrix product, with none a sum; what is left between the
+free labels is the expression. A vertex with more edges has no matrix notation: `NotMatrices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from nablax.derivation.forms import Form, factored, factors_of, powered
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
+from nablax.printing.expression import (
+    ONE,
+    Array,
+    Call,
+    Expression,
+    Function,
+    Hadamard,
+    Identity,
+    Indexed,
+    Inverse,
+    Ones,
+    Piece,
+    Product,
+    Scale,
+    SizeOf,
+    Sum,
+    Symbol,
+    Transpose,
+    Unit,
+    transposed,
+)
+from nablax.printing.expression import Number as NumberExpression
+
+LETTERS = "ijklpqrstuvwabcdefgh"
+
+
+class NotMatrices(Exception):
+    """A network that matrix notation cannot express."""
+
+
+Chain = tuple[Expression, ...]
+
+
+@dataclass
+class _Network:
+    """Vertices with weights, and edges as chains of matrices from the lower to the higher label."""
+
+    weights: dict[int, list[Expression]]
+    edges: dict[tuple[int, int], list[Chain]]
+
+    def degree(self, label: int) -> int:
+        return sum(label in pair for pair in self.edges)
+
+    def neighbours(self, label: int) -> list[tuple[int, Chain]]:
+        """Chains from the label outwards."""
+        found = []
+        for pair, chains in self.edges.items():
+            if label in pair:
+                other = pair[1] if pair[0] == label else pair[0]
+                for chain in chains:
+                    found.append((other, chain if pair[0] == label else reversed_chain(chain)))
+        return found
+
+    def connect(self, a: int, b: int, chain: Chain) -> None:
+        if a > b:
+            a, b, chain = b, a, reversed_chain(chain)
+        self.edges.setdefault((a, b), []).append(chain)
+
+    def remove(self, label: int) -> None:
+        self.weights.pop(label, None)
+        for pair in [pair for pair in self.edges if label in pair]:
+            del self.edges[pair]
+
+
+def reversed_chain(chain: Chain) -> Chain:
+    """The transpose of a product."""
+    return tuple(transposed(factor) for factor in reversed(chain))
+
+
+def product(chain: Chain) -> Expression:
+    """A chain as one expression."""
+    return chain[0] if len(chain) == 1 else Product(chain)
+
+
+def hadamard(parts: Sequence[Expression]) -> Expression:
+    """The product of elements, flat."""
+    flat = [inner for part in parts for inner in (part.factors if isinstance(part, Hadamard) else (part,))]
+    return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
+
+
+class Writer:
+    """Writes polys as matrix expressions.
+
+    Args:
+        names: names of axis lengths.
+    """
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = dict(names)
+        self._known: dict[str, Expression] = {}
+
+    def size(self, length: int) -> str:
+        """The name of an axis length; products of sizes are written as such."""
+        if length in self._names:
+            return self._names[length]
+        found = []
+        rest = length
+        for size, name in self._names.items():
+            while rest % size == 0 and rest > 1:
+                rest //= size
+                found.append(name)
+        return "·".join([*([str(rest)] if rest != 1 or not found else []), *found])
+
+    def shape(self, axes: Sequence[int]) -> tuple[str, ...]:
+        """Names of the sizes of axes."""
+        return tuple(self.size(length) for length in axes)
+
+    def write(self, p: Poly) -> Expression:
+        """The expression of a poly; in index notation where matrices do not suffice."""
+        if p.key not in self._known:
+            self._known[p.key] = self._written(p)
+        return self._known[p.key]
+
+    def _written(self, p: Poly) -> Expression:
+        if p.rank > 2:
+            return self.indexed(p)
+        try:
+            forms = [self.form(term, p) for term in p.terms]
+        except NotMatrices:
+            return self.indexed(p)
+        return factored(forms, self.shape(p.axes))
+
+    # -- atoms -------------------------------------------------------------------------------------
+
+    def atom(self, atom: Atom) -> Expression:
+        """The expression of an atom."""
+        shape = self.shape(atom.axes)
+        arguments = tuple(self.write(argument) for argument in atom.arguments)
+        match atom.kind:
+            case AtomKind.LEAF:
+                return Symbol(atom.name, shape, atom.symmetric)
+            case AtomKind.SIZE:
+                return SizeOf(atom.name)
+            case AtomKind.DELTA:
+                return Identity(shape[0])
+            case AtomKind.UNIT:
+                return Unit(int(atom.name), shape[0])
+            case AtomKind.GROUP:
+                return arguments[0]
+            case AtomKind.CONSTANT:
+                return Array(atom.name, shape)
+            case AtomKind.MATRIX if atom.name == "inv":
+                return Inverse(arguments[0])
+            case AtomKind.MATRIX:
+                return Call(atom.name, arguments)
+            case AtomKind.FUNCTION if atom.name.startswith("softmax"):
+                return Call(atom.name, arguments, shape)
+            case AtomKind.FUNCTION:
+                return Function(atom.name, arguments)
+        raise AssertionError(atom.kind)
+
+    def powered(self, factor: Factor) -> Expression:
+        """An atom with axes to its power; e⁻ᵘ as exp(−u)."""
+        if factor.atom.name == "exp" and factor.exponent < 0:
+            [p] = factor.atom.arguments
+            turned = Poly(p.axes, tuple(Monomial(-t.coefficient, t.factors) for t in p.terms))
+            return powered(Function("exp", (self.write(turned),)), -factor.exponent)
+        return powered(self.atom(factor.atom), factor.exponent)
+
+    # -- one product -------------------------------------------------------------------------------
+
+    def form(self, term: Monomial, p: Poly) -> Form:
+        """A monomial as scalars times a chain of matrices."""
+        scalars: dict[Expression, Fraction] = {}
+        rest: list[Factor] = []
+        for group in components(term.factors, p.rank):
+            labels = {label for factor in group for label in factor.labels}
+            if any(label < p.rank for label in labels):
+                rest += group
+                continue
+            if len(group) == 1 and not labels:
+                base, exponent = self._scalar(group[0])
+            else:
+                base, exponent = self._component(group)
+            scalars[base] = scalars.get(base, Fraction(0)) + exponent
+        if p.rank == 0:
+            return Form(term.coefficient, scalars, ())
+        network = self._network(rest)
+        self._reduce(network, p.rank, {})
+        return Form(term.coefficient, scalars, self._chain(network, p))
+
+    def _scalar(self, factor: Factor) -> tuple[Expression, Fraction]:
+        """A scalar atom as base and exponent: norms rather than roots of inner products."""
+        atom, exponent = factor.atom, factor.exponent
+        if atom.name == "exp" and exponent < 0:
+            return self.powered(Factor(atom, (), Fraction(-1))), -exponent
+        if atom.kind is AtomKind.GROUP:
+            squared = self._norm(atom.arguments[0])
+            simple = squared is not None and isinstance(squared.arguments[0], Symbol) and squared.name == "norm"
+            if squared is not None and (exponent.denominator == 2 or not simple):
+                return squared, 2 * exponent
+        return self.atom(atom), exponent
+
+    def _norm(self, p: Poly) -> Call | None:
+        """‖v‖ where a scalar is vᵀv."""
+        if len(p.terms) != 1 or p.terms[0].coefficient != 1 or p.rank:
+            return None
+        [term] = p.terms
+        if len(term.factors) == 1 and term.factors[0].exponent == 2 and len(set(term.factors[0].labels)) == len(term.factors[0].labels):
+            inside = self.atom(term.factors[0].atom)
+            return Call("norm" if len(term.factors[0].labels) == 1 else "norm_F", (inside,))
+        written = self.write(p)
+        if isinstance(written, Product):
+            half = len(written.factors) // 2
+            left, right = written.factors[:half], written.factors[half:]
+            if 2 * half == len(written.factors) and reversed_chain(right) == left:
+                return Call("norm", (product(right),))
+        return None
+
+    def _component(self, group: Sequence[Factor]) -> tuple[Expression, Fraction]:
+        """A connected scalar: inner product, trace, sum or norm."""
+        if len(group) == 1 and group[0].exponent == 2 and len(set(group[0].labels)) == len(group[0].labels):
+            inside = self.atom(group[0].atom)
+            if len(group[0].labels) == 1 and isinstance(inside, Symbol):
+                return Product((Transpose(inside), inside)), Fraction(1)
+            return Call("norm" if len(group[0].labels) == 1 else "norm_F", (inside,)), Fraction(2)
+        network = self._network(group)
+        scalars: dict[Expression, Fraction] = {}
+        self._reduce(network, 0, scalars)
+        if len(scalars) != 1:
+            raise NotMatrices
+        [(base, exponent)] = scalars.items()
+        return base, exponent
+
+    def _network(self, factors: Sequence[Factor]) -> _Network:
+        network = _Network({}, {})
+        for factor in factors:
+            for label in factor.labels:
+                network.weights.setdefault(label, [])
+            written = self.powered(factor)
+            match factor.labels:
+                case (label,):
+                    network.weights[label].append(written)
+                case (a, b) if a == b:
+                    shape = self.shape(factor.atom.axes[:1])
+                    network.weights[a].append(Call("diagonal", (written,), shape))
+                case (a, b):
+                    network.connect(a, b, factors_of(written))
+                case _:
+                    raise NotMatrices
+        self._sizes = {x: n for f in factors for x, n in zip(f.labels, f.atom.axes, strict=True)}
+        return network
+
+    def _reduce(self, network: _Network, rank: int, scalars: dict[Expression, Fraction]) -> None:
+        """Eliminate all summed labels."""
+        while True:
+            summed = [label for label in network.weights if label >= rank]
+            if not summed:
+                return
+            if self._trace(network, summed, scalars):
+                continue
+            self._merge(network, rank)
+            if not self._eliminate_one(network, summed, scalars):
+                raise NotMatrices
+
+    def _trace(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
+        """Two summed labels with two edges between them and nothing else: tr(P Q)."""
+        for (a, b), chains in network.edges.items():
+            alone = network.degree(a) == network.degree(b) == 1 and a in summed and b in summed
+            if alone and len(chains) == 2 and not network.weights[a] and not network.weights[b]:
+                forward, back = chains
+                trace = Call("tr", (Product(best_rotation((*forward, *reversed_chain(back)))),))
+                scalars[trace] = scalars.get(trace, Fraction(0)) + 1
+                network.remove(a)
+                network.remove(b)
+                return True
+        return False
+
+    def _merge(self, network: _Network, rank: int) -> None:
+        """Edges between the same labels become one, elementwise."""
+        for pair, chains in list(network.edges.items()):
+            if len(chains) < 2:
+                continue
+            a, b = pair
+            if len(chains) == 2:
+                for kept, gone in ((a, b), (b, a)):
+                    lonely = gone >= rank and not network.weights[gone] and network.degree(gone) == 1
+                    if lonely and len(chains) == 2:
+                        forward, back = chains if kept == a else map(reversed_chain, chains)
+                        loop = product((*forward, *reversed_chain(back)))
+                        shape = (self.size(self._sizes[kept]),)
+                        network.weights[kept].append(Call("diagonal", (loop,), shape))
+                        network.remove(gone)
+                        break
+                if pair not in network.edges:
+                    continue
+            network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
+
+    def _eliminate_one(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
+        for degree in (0, 1, 2):
+            for label in summed:
+                if label not in network.weights or network.degree(label) != degree:
+                    continue
+                weights, around = network.weights[label], network.neighbours(label)
+                if degree == 0:
+                    base, exponent = _inner(weights)
+                    scalars[base] = scalars.get(base, Fraction(0)) + exponent
+                elif degree == 1:
+                    [(other, chain)] = around
+                    size = (self.size(self._sizes[label]),)
+                    vector = hadamard(weights) if weights else Ones(size)
+                    network.weights[other].append(product((*reversed_chain(chain), *factors_of(vector))))
+                else:
+                    (a, left), (b, right) = around
+                    middle = (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),) if weights else ()
+                    network.remove(label)
+                    network.connect(a, b, (*reversed_chain(left), *middle, *right))
+                    return True
+                network.remove(label)
+                return True
+        return False
+
+    def _chain(self, network: _Network, p: Poly) -> Chain:
+        """What is left between the free labels."""
+        self._merge(network, p.rank)
+        shape = self.shape(p.axes)
+        rows = network.weights.get(0, [])
+        if p.rank == 1:
+            return factors_of(hadamard(rows)) if rows else (Ones(shape),)
+        columns = network.weights.get(1, [])
+        edges = network.edges.get((0, 1))
+        if edges is None:
+            left = factors_of(hadamard(rows)) if rows else (Ones(shape[:1]),)
+            right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
+            return (*left, *reversed_chain(right))
+        [chain] = edges
+        if rows:
+            chain = (Call("diag", (hadamard(rows),), (shape[0],) * 2), *chain)
+        if columns:
+            chain = (*chain, Call("diag", (hadamard(columns),), (shape[1],) * 2))
+        kept = tuple(factor for factor in chain if not isinstance(factor, Identity))
+        return kept or (chain[0],)
+
+    # -- index notation ----------------------------------------------------------------------------
+
+    def indexed(self, p: Poly) -> Expression:
+        """The poly in index notation."""
+        terms: list[Expression] = []
+        for term in p.terms:
+            labels = dict.fromkeys([*range(p.rank), *(x for f in term.factors for x in f.labels)])
+            letters = dict(zip(labels, LETTERS, strict=False))
+            pieces = []
+            for f in term.factors:
+                pieces.append(Piece(self.atom(f.atom), tuple(letters[x] for x in f.labels), f.exponent))
+            free = tuple(letters[k] for k in range(p.rank))
+            terms.append(Indexed(term.coefficient, tuple(pieces), free, self.shape(p.axes)))
+        if not terms:
+            return Indexed(Fraction(0), (), tuple(LETTERS[: p.rank]), self.shape(p.axes))
+        return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+
+def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:
+    """Σᵢ of a product of vectors."""
+    if len(vectors) == 1:
+        [vector] = vectors
+        if isinstance(vector, Call) and vector.name == "diagonal":
+            return Call("tr", vector.arguments), Fraction(1)
+        return Call("sum", (vector,)), Fraction(1)
+    left, right = vectors[0], hadamard(vectors[1:])
+    if left == right and not isinstance(left, Symbol):
+        return Call("norm", (left,)), Fraction(2)
+    options = [(*reversed_chain(factors_of(a)), *factors_of(b)) for a, b in ((left, right), (right, left))]
+    return Product(min(options, key=lambda chain: (_transposes(chain), repr(chain)))), Fraction(1)
+
+
+def _transposes(chain: Chain) -> int:
+    return sum(isinstance(factor, Transpose) for factor in chain)
+
+
+def best_rotation(chain: Chain) -> Chain:
+    """The trace's cyclic order with the fewest transposes, then the least by name."""
+    options = []
+    for one in (chain, reversed_chain(chain)):
+        options += [(*one[k:], *one[:k]) for k in range(len(one))]
+    return min(options, key=lambda option: (_transposes(option), repr(option)))
+
+
+__all__ = ["ONE", "NotMatrices", "Number", "NumberExpression", "Scale", "Writer"]

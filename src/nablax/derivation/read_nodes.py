@@ -1,0 +1,244 @@
+"""Nodes and terms of the engine's graph as polys: the planned derivative, read as mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, assert_never
+
+import numpy as np
+
+from nablax.contraction.index import Index, Label
+from nablax.derivation.algebra import Algebra, Part
+from nablax.derivation.errors import UnprintableError
+from nablax.derivation.functions import apply, matrix_function
+from nablax.derivation.rules import is_function
+from nablax.derivation.tensors import Atom, AtomKind, Poly, rational
+from nablax.graph.graph import Node, NodeTerm
+from nablax.ops.kinds import Constant, Contraction, Elementwise, IndexMap, Leaf, MatrixFunction, Opaque
+from nablax.ops.scalar_function import Argument, Instruction, ScalarFunction
+from nablax.ops.scalar_function import Number as Literal
+
+# Scalar functions whose name alone says what they are.
+NAMED = {
+    "exp": "exp", "log": "log", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "arcsin", "acos": "arccos",
+    "atan": "arctan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "logistic": "sigmoid", "abs": "abs",
+    "sign": "sign", "max": "max", "min": "min", "asinh": "arsinh", "acosh": "arcosh", "atanh": "artanh",
+    "erf": "erf", "pow": "pow", "floor": "floor", "ceil": "ceil", "lgamma": "lgamma", "digamma": "digamma",
+}  # fmt: skip
+COMPARISONS = {"gt": ">", "lt": "<", "ge": "≥", "le": "≤", "eq": "=", "ne": "≠", "lt_to": "<", "le_to": "≤"}
+UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
+
+
+class Reader:
+    """Reads nodes.
+
+    Args:
+        algebra: makes polys.
+        leaves: the atom of each leaf.
+    """
+
+    def __init__(self, algebra: Algebra, leaves: Mapping[int, Atom]) -> None:
+        self.algebra = algebra
+        self._leaves = leaves
+        self._known: dict[Node, Poly] = {}
+
+    def terms(self, terms: Sequence[NodeTerm], shapes: Sequence[int]) -> Poly:
+        """The sum of terms, with all sides one after the other as axes.
+
+        Args:
+            terms: terms of a derivative.
+            shapes: elements along each axis.
+
+        Returns:
+            The poly.
+        """
+        found = [Poly(tuple(shapes), ())]
+        for term in terms:
+            parts: list[Part] = []
+            for factor in term.factors:
+                self._part(self.node(factor.operand), factor.axes, parts)
+            output = tuple(self._output(index, parts) for side in term.sides for index in side)
+            sizes = {label: label.size for index in (i for s in term.sides for i in s) for label in index.labels}
+            found.append(self.algebra.product(parts, output, sizes, rational(term.coefficient)))
+        return self.algebra.add(found)
+
+    def _part(self, p: Poly, axes: Sequence[Index], parts: list[Part]) -> None:
+        parts.append((p, tuple(self._output(index, parts) for index in axes)))
+
+    def _output(self, index: Index, parts: list[Part]) -> Label:
+        """The label of an axis; a fixed place is a unit vector on a label of its own."""
+        if index.label is not None:
+            return index.label
+        if not index.labels:
+            label = Label(index.extent)
+            unit = Atom(AtomKind.UNIT, str(index.offset), (index.extent,))
+            parts.append((self.algebra.atom(unit), (label,)))
+            return label
+        label = Label(index.extent)
+        table = np.zeros((*index.shape, index.extent))
+        np.put_along_axis(table, index.positions()[..., None], 1.0, axis=-1)
+        parts.append((self._constant(table), (*index.labels, label)))
+        return label
+
+    def node(self, node: Node) -> Poly:
+        """The value of a node."""
+        if node not in self._known:
+            self._known[node] = self._read(node)
+        return self._known[node]
+
+    def _read(self, node: Node) -> Poly:
+        kind = node.kind
+        algebra = self.algebra
+        match kind:
+            case Leaf():
+                return algebra.atom(self._leaves[kind.position])
+            case Constant():
+                return self._constant(np.asarray(kind.value))
+            case Elementwise():
+                return algebra.broadcast(self._elementwise(kind.function, node.inputs), node.shape)
+            case Contraction():
+                parts = [(self.node(x), labels) for x, labels in zip(node.inputs, kind.inputs, strict=True)]
+                sizes = dict(enumerate(kind.sizes))
+                return algebra.product(parts, kind.output, sizes, rational(kind.coefficient))
+            case IndexMap():
+                found = [Poly(node.shape, ())]
+                for source, axes in zip(node.inputs, kind.maps, strict=True):
+                    moved: list[Part] = []
+                    self._part(self.node(source), axes.source, moved)
+                    output = tuple(self._output(index, moved) for index in axes.target)
+                    found.append(algebra.product(moved, output, {x: x.size for x in axes.labels}))
+                return algebra.add(found)
+            case MatrixFunction():
+                return self._matrix_function(kind, node)
+            case Opaque():
+                raise UnprintableError(kind.name, kind.line)
+            case _:
+                assert_never(kind)
+
+    def _matrix_function(self, kind: MatrixFunction, node: Node) -> Poly:
+        if kind.name in ("inv", "det", "logdet") and len(node.inputs[0].shape) == 2:
+            return matrix_function(self.algebra, kind.name, self.node(node.inputs[0]))
+        if kind.name == "solve" and len(node.inputs[0].shape) == 2:
+            inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
+            return self.algebra.product([(inverse, (0, 1)), (self.node(node.inputs[1]), (1, 2))], (0, 2), {})
+        if kind.name in ("reduce_max", "reduce_min") and not node.shape:
+            return self.algebra.atom(
+                Atom(AtomKind.MATRIX, kind.name[-3:], (), (self.node(node.inputs[0]),))
+            )
+        if kind.name == "extremum_weights" and not node.inputs[1].shape:
+            p, value = self.node(node.inputs[0]), self.node(node.inputs[1])
+            equal = apply(self.algebra, "=", [p, self.algebra.broadcast(value, p.axes)])
+            total = self.algebra.product([(equal, tuple(range(p.rank)))], (), {})
+            return self.algebra.times(equal, self.algebra.power(total, Fraction(-1)))
+        raise UnprintableError(kind.name, "")
+
+    def _constant(self, array: Any) -> Poly:
+        """Known arrays: numbers, identities, and others by value."""
+        values = np.asarray(array)
+        values = values.astype(float)
+        axes = values.shape
+        if values.size and np.all(values == values.flat[0]):
+            return self.algebra.number(float(values.flat[0]), axes)
+        if values.ndim == 2 and axes[0] == axes[1]:
+            diagonal = values[0, 0]
+            if np.array_equal(values, diagonal * np.eye(axes[0])):
+                return self.algebra.scale(rational(float(diagonal)), self.algebra.delta(axes[0]))
+        name = repr(values.tolist())
+        if values.size > 4096:
+            raise UnprintableError(f"a constant array of shape {axes}", "")
+        symmetric = values.ndim == 2 and axes[0] == axes[1] and np.array_equal(values, values.T)
+        return self.algebra.atom(Atom(AtomKind.CONSTANT, name, axes, symmetric=bool(symmetric)))
+
+    # -- scalar functions --------------------------------------------------------------------------
+
+    def _elementwise(self, function: ScalarFunction, inputs: Sequence[Node]) -> Poly:
+        values = [self.node(source) for source in inputs]
+
+        def load(argument: Argument) -> Poly:
+            if isinstance(argument, Literal):
+                return self.algebra.number(float(argument.value))
+            return values[argument]
+
+        for instruction in function.instructions:
+            values.append(self._instruction(instruction, [load(a) for a in instruction.arguments]))
+        return load(function.result)
+
+    def _instruction(self, instruction: Instruction, values: list[Poly]) -> Poly:
+        algebra, name = self.algebra, instruction.operation.name
+        match name, values:
+            case ("add" | "add_any"), [a, b]:
+                return algebra.add([a, b])
+            case "sub", [a, b]:
+                return algebra.add([a, algebra.scale(-1, b)])
+            case "mul", [a, b]:
+                return algebra.times(a, b)
+            case "div", [a, b]:
+                return algebra.times(a, algebra.power(b, Fraction(-1)))
+            case "neg", [a]:
+                return algebra.scale(-1, a)
+            case "sqrt", [a]:
+                return algebra.power(a, Fraction(1, 2))
+            case "rsqrt", [a]:
+                return algebra.power(a, Fraction(-1, 2))
+            case "square", [a]:
+                return algebra.power(a, Fraction(2))
+            case "integer_pow", [a]:
+                return algebra.power(a, Fraction(dict(instruction.operation.key)["y"]))
+            case "log1p", [a]:
+                return apply(algebra, "log", [algebra.add([algebra.number(1), a])])
+            case "expm1", [a]:
+                return algebra.add([algebra.number(-1), apply(algebra, "exp", [a])])
+            case "is_finite", [a]:
+                return algebra.number(1, a.axes)
+            case "select_n", [condition, no, yes]:
+                return self._select(condition, no, yes)
+            case "not", [a]:
+                return algebra.add([algebra.number(1), algebra.scale(-1, a)])
+            case "and", [a, b]:
+                return algebra.times(a, b)
+            case _ if name in UNCHANGED:
+                return values[0]
+            case _ if name in NAMED:
+                return apply(algebra, NAMED[name], self._fitted(values))
+            case _ if name in COMPARISONS:
+                return apply(algebra, COMPARISONS[name], self._fitted(values))
+            case _ if name in ("relu", "softplus", "logaddexp", "silu"):
+                return self._library(name, values)
+            case _:
+                raise UnprintableError(name, "")
+
+    def _fitted(self, values: list[Poly]) -> list[Poly]:
+        axes = max((p.axes for p in values), key=len)
+        return [self.algebra.broadcast(p, axes) for p in values]
+
+    def _select(self, condition: Poly, no: Poly, yes: Poly) -> Poly:
+        algebra = self.algebra
+        if condition.constant is not None:
+            return yes if condition.constant else no
+        if no == yes:
+            return no
+        single = condition.terms[0].factors[0].atom if len(condition.terms) == 1 else None
+        guards = single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
+        if guards and single is not None and single.name in ("=", "≠"):
+            # JAX guards a singular point of a formula: elsewhere the other branch holds
+            if any(argument.constant == 0 for argument in single.arguments):
+                regular, singular = (no, yes) if single.name == "=" else (yes, no)
+                if singular.constant is not None:
+                    return regular
+        rest = algebra.add([algebra.number(1, condition.axes), algebra.scale(-1, condition)])
+        return algebra.add([algebra.times(condition, yes), algebra.times(rest, no)])
+
+    def _library(self, name: str, values: list[Poly]) -> Poly:
+        algebra = self.algebra
+        x = values[0]
+        if name == "relu":
+            return apply(algebra, "max", self._fitted([x, algebra.number(0)]))
+        if name == "silu":
+            return algebra.times(x, apply(algebra, "sigmoid", [x]))
+        y = values[1] if len(values) > 1 else algebra.number(0)
+        both = algebra.add([apply(algebra, "exp", [x]), apply(algebra, "exp", [y])])
+        return apply(algebra, "log", [both])
+
+
+__all__ = ["Reader", "is_function"]

@@ -1,0 +1,358 @@
+"""Matrix expressions: a closed set of frozen kinds, each with its shape.
+
+Vectors are columns; a transposed vector is a row. Shapes are names of sizes, so that they hold for every point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias, assert_never
+
+Shape = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A variable, or the name of a common subexpression.
+
+    Args:
+        name: as the user wrote it.
+        shape: sizes of its axes.
+        symmetric: whether it is a matrix equal to its transpose.
+    """
+
+    name: str
+    shape: Shape
+    symmetric: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number, exact where it is a fraction."""
+
+    value: Fraction | float
+
+
+@dataclass(frozen=True, slots=True)
+class SizeOf:
+    """The number of elements along an axis."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A known array; values row by row as nested tuples."""
+
+    values: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Terms added; numbers among vectors are added to every element."""
+
+    terms: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The matrix product of factors."""
+
+    factors: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hadamard:
+    """The product of elements."""
+
+    factors: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Scalars times a body of any shape; of no body where the value is a scalar.
+
+    Args:
+        coefficient: a number.
+        scalars: scalar factors.
+        divisors: scalars that are divided by.
+        body: what is scaled; None stands for one.
+    """
+
+    coefficient: Fraction | float
+    scalars: tuple[Expression, ...]
+    divisors: tuple[Expression, ...]
+    body: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """Elements divided by elements."""
+
+    numerator: Expression
+    denominator: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """Axes exchanged; of a vector, the row."""
+
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """The inverse of a matrix."""
+
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Every element to a power."""
+
+    base: Expression
+    exponent: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A scalar function of every element; exponent 2 in tanh²(x)."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of whole arrays: tr, det, logdet, norm, sum, diag, diagonal, softmax, max, …
+
+    Args:
+        name: which one.
+        arguments: the arrays.
+        shape: of the value.
+    """
+
+    name: str
+    arguments: tuple[Expression, ...]
+    shape: Shape = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kronecker:
+    """The Kronecker product of matrices."""
+
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The identity matrix."""
+
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ones:
+    """A vector or matrix of ones."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit vector; places count from zero."""
+
+    place: int
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An array with index letters on its axes, to a power."""
+
+    array: Expression
+    indices: tuple[str, ...]
+    exponent: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """Index notation: a product of pieces, summed over letters that are not free.
+
+    Args:
+        coefficient: a number.
+        pieces: the factors; an `Identity` is a Kronecker delta.
+        free: letters of the axes of the value.
+        shape: of the value.
+    """
+
+    coefficient: Fraction | float
+    pieces: tuple[Piece, ...]
+    free: tuple[str, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class LinearMap:
+    """An array of high order as the map that it is: what it makes of a symbol.
+
+    Args:
+        argument: the symbol, such as dX.
+        body: the value, linear in the symbol.
+        tensor: the same in index notation, for evaluation.
+    """
+
+    argument: Symbol
+    body: Expression
+    tensor: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """An expression with named subexpressions.
+
+    Args:
+        body: the expression.
+        names: symbols with what they stand for, in the order in which they can be computed.
+    """
+
+    body: Expression
+    names: tuple[tuple[Symbol, Expression], ...]
+
+
+Expression: TypeAlias = (
+    Symbol | Number | SizeOf | Array | Sum | Product | Hadamard | Scale | Quotient | Transpose | Inverse | Power
+    | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | LinearMap | Where
+)  # fmt: skip
+
+ZERO = Number(Fraction(0))
+ONE = Number(Fraction(1))
+
+
+def children(expression: Expression) -> tuple[Expression, ...]:
+    """The direct subexpressions."""
+    match expression:
+        case Symbol() | Number() | SizeOf() | Array() | Identity() | Ones() | Unit():
+            return ()
+        case Sum(terms):
+            return terms
+        case Product(factors) | Hadamard(factors):
+            return factors
+        case Scale(_, scalars, divisors, body):
+            return (*scalars, *divisors, *(() if body is None else (body,)))
+        case Quotient(numerator, denominator):
+            return (numerator, denominator)
+        case Transpose(operand) | Inverse(operand):
+            return (operand,)
+        case Power(base, exponent):
+            return (base, exponent)
+        case Function(_, arguments) | Call(_, arguments):
+            return arguments
+        case Kronecker(left, right):
+            return (left, right)
+        case Piece(array):
+            return (array,)
+        case Indexed(_, pieces):
+            return pieces
+        case LinearMap(_, body, _):
+            return (body,)
+        case Where(body, names):
+            return (*(value for _, value in names), body)
+        case _:
+            assert_never(expression)
+
+
+def shape_of(expression: Expression) -> Shape:
+    """Sizes of the axes of the value; a transposed vector has the axes (1, n)."""
+    match expression:
+        case Symbol(_, shape) | Array(_, shape) | Ones(shape) | Call(shape=shape) | Indexed(shape=shape):
+            return shape
+        case Number() | SizeOf():
+            return ()
+        case Sum(parts) | Hadamard(parts):
+            return max((shape_of(part) for part in parts), key=len, default=())
+        case Product(factors):
+            return _product_shape([shape_of(factor) for factor in factors])
+        case Scale(body=body):
+            return () if body is None else shape_of(body)
+        case Quotient(numerator, denominator):
+            return max(shape_of(numerator), shape_of(denominator), key=len)
+        case Transpose(operand):
+            shape = shape_of(operand)
+            return ("1", *shape) if len(shape) == 1 else shape[::-1]
+        case Inverse(operand):
+            return shape_of(operand)
+        case Power(base, exponent):
+            return max(shape_of(base), shape_of(exponent), key=len)
+        case Function(_, arguments):
+            return max((shape_of(argument) for argument in arguments), key=len, default=())
+        case Kronecker(left, right):
+            pairs = zip(shape_of(left), shape_of(right), strict=True)
+            return tuple(_times(one, other) for one, other in pairs)
+        case Identity(size):
+            return (size, size)
+        case Unit(_, size):
+            return (size,)
+        case Piece(array):
+            return shape_of(array)
+        case LinearMap(_, _, tensor):
+            return shape_of(tensor)
+        case Where(body, _):
+            return shape_of(body)
+        case _:
+            assert_never(expression)
+
+
+def _times(one: str, other: str) -> str:
+    if "1" in (one, other):
+        return other if one == "1" else one
+    return f"{one}·{other}"
+
+
+def _product_shape(shapes: list[Shape]) -> Shape:
+    rows = [shape[0] if len(shape) == 2 else "" for shape in shapes if shape]
+    first, last = shapes[0], shapes[-1]
+    if len(shapes) == 1:
+        return first
+    columns = last[1] if len(last) == 2 else ""
+    row = first[0] if len(first) == 2 and first[0] != "1" else ("" if len(first) == 2 or not rows else first[0])
+    if len(first) == 1:
+        row = first[0]
+    return tuple(size for size in (row, columns) if size)
+
+
+def is_row(expression: Expression) -> bool:
+    """Whether the value is a transposed vector."""
+    return isinstance(expression, Transpose) and len(shape_of(expression.operand)) == 1
+
+
+def transposed(expression: Expression) -> Expression:
+    """The transpose, moved inside as far as it goes: (AB)ᵀ = BᵀAᵀ, symmetric matrices stay."""
+    match expression:
+        case Symbol(symmetric=True) | Identity() | Number() | SizeOf() | Call(name="diag"):
+            return expression
+        case Transpose(operand):
+            return operand
+        case Inverse(operand):
+            inside = transposed(operand)
+            return expression if inside == operand else Transpose(expression)
+        case Sum(terms) if len(shape_of(expression)) == 2:
+            turned = [transposed(term) for term in terms]
+            if sorted(map(repr, turned)) == sorted(map(repr, terms)):
+                return expression
+            return Sum(tuple(turned))
+        case Hadamard(factors) if len(shape_of(expression)) == 2:
+            turned = [transposed(factor) for factor in factors]
+            return expression if set(turned) == set(factors) else Hadamard(tuple(turned))
+        case Scale(coefficient, scalars, divisors, body) if body is not None and len(shape_of(body)) == 2:
+            return Scale(coefficient, scalars, divisors, transposed(body))
+        case Product(factors) if len(shape_of(expression)) == 2:
+            return Product(tuple(transposed(factor) for factor in reversed(factors)))
+        case Function(name, arguments) if len(shape_of(expression)) == 2:
+            return Function(name, tuple(transposed(argument) for argument in arguments))
+        case _:
+            return Transpose(expression) if shape_of(expression) else expression

@@ -1,0 +1,453 @@
+"""Expressions as Python source: a function that evaluates the closed form with NumPy or JAX.
+
+Diagonal matrices scale rows, traces of products are sums of products, outer products and diagonals inside a matrix
+product are multiplied out, so that no intermediate is larger than it has to be.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Literal, assert_never
+
+from nablax.printing.expression import (
+    Array,
+    Call,
+    Expression,
+    Function,
+    Hadamard,
+    Identity,
+    Indexed,
+    Inverse,
+    Kronecker,
+    LinearMap,
+    Number,
+    Ones,
+    Piece,
+    Power,
+    Product,
+    Quotient,
+    Scale,
+    SizeOf,
+    Sum,
+    Symbol,
+    Transpose,
+    Unit,
+    Where,
+    children,
+    is_row,
+    shape_of,
+    transposed,
+)
+
+Library = Literal["numpy", "jax"]
+NAMES = {"arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh"}
+RELATIONS = {"<": "<", ">": ">", "≤": "<=", "≥": ">=", "=": "==", "≠": "!="}
+HELPERS = {
+    "softmax": "def softmax(u):\n    e = {np}.exp(u - {np}.max(u))\n    return e / {np}.sum(e)\n",
+    "softmax_rows": (
+        "def softmax_rows(u):\n    e = {np}.exp(u - {np}.max(u, axis=1, keepdims=True))\n"
+        "    return e / {np}.sum(e, axis=1, keepdims=True)\n"
+    ),
+    "sigmoid": "def sigmoid(u):\n    return 0.5 * (1 + {np}.tanh(0.5 * u))\n",
+    "logsumexp": "def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n",
+}
+RESERVED = frozenset({"np", "jnp", "jax", *HELPERS})
+
+
+def identifier(name: str) -> str:
+    """A variable's name as a Python identifier."""
+    return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
+
+
+def python(
+    expression: Expression, arguments: Mapping[str, tuple[str, ...]], library: Library = "numpy", *, called: str = "closed_form"
+) -> str:
+    """Source of a function that evaluates an expression.
+
+    Args:
+        expression: the closed form.
+        arguments: names and shapes (names of sizes) of the parameters, in order.
+        library: "numpy" or "jax".
+        called: the function's name.
+
+    Returns:
+        Source text; a linear map takes its argument as an additional parameter.
+
+    Example:
+        >>> x = Symbol("x", ("n",))
+        >>> print(python(Product((Transpose(x), x)), {"x": ("n",)}))
+        import numpy as np
+        <BLANKLINE>
+        <BLANKLINE>
+        def closed_form(x):
+            return x @ x
+        <BLANKLINE>
+    """
+    parameters = dict(arguments)
+    if isinstance(expression, LinearMap):
+        parameters[expression.argument.name] = expression.argument.shape
+        expression = expression.body
+    return _Source(parameters, library).function(expression, called)
+
+
+def _sizes(arguments: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, shape in arguments.items():
+        for axis, size in enumerate(shape):
+            found.setdefault(size, f"{identifier(name)}.shape[{axis}]")
+    return found
+
+
+class _Source:
+    def __init__(self, arguments: Mapping[str, tuple[str, ...]], library: Library) -> None:
+        self._arguments = arguments
+        self._np = "np" if library == "numpy" else "jnp"
+        self._import = "import numpy as np" if library == "numpy" else "import jax.numpy as jnp"
+        self._sizes = _sizes(arguments)
+        self._helpers: dict[str, None] = {}
+        self._named: dict[Expression, str] = {}
+
+    def function(self, expression: Expression, called: str) -> str:
+        lines: list[str] = []
+        body = expression
+        while isinstance(body, Where):
+            for symbol, value in body.names:
+                lines.append(f"{identifier(symbol.name)} = {self.of(value)}")
+            body = body.body
+        lines += self._shared(body)
+        lines.append(f"return {self.of(body)}")
+        text = "\n    ".join(lines)
+        parameters = ", ".join(identifier(name) for name in self._arguments)
+        helpers = "".join(HELPERS[name].format(np=self._np) + "\n\n" for name in self._helpers)
+        return f"{self._import}\n\n\n{helpers}def {called}({parameters}):\n    {text}\n"
+
+    def _shared(self, body: Expression) -> list[str]:
+        """Assignments for what is computed more than once, inner ones first."""
+        counts: Counter[Expression] = Counter()
+        order: dict[Expression, None] = {}
+
+        def visit(node: Expression) -> None:
+            counts[node] += 1
+            if counts[node] == 1:
+                for child in children(node):
+                    visit(child)
+                order[node] = None
+
+        visit(body)
+        lines = []
+        for node in order:
+            worth = isinstance(node, Function | Inverse | Product | Hadamard) or (
+                isinstance(node, Call) and node.name not in ("diag", "diagonal")
+            )
+            if counts[node] > 1 and worth:
+                name = f"t{len(self._named) + 1}"
+                while name in self._arguments:
+                    name += "_"
+                source = self.of(node)
+                self._named[node] = name
+                lines.append(f"{name} = {source}")
+        return lines
+
+    def of(self, node: Expression) -> str:
+        """Source of an expression; brackets where a product or power around it needs them."""
+        if node in self._named:
+            return self._named[node]
+        np = self._np
+        match node:
+            case Symbol(name, _):
+                return identifier(name)
+            case Number(value):
+                return _number(value)
+            case SizeOf(name):
+                return self._size(name)
+            case Array(values, _):
+                return f"{np}.array({values})"
+            case Sum(terms):
+                return self._sum(terms)
+            case Product(factors):
+                return self._product(factors)
+            case Hadamard(factors):
+                return " * ".join(self.factor(factor) for factor in factors)
+            case Scale():
+                return self._scale(node)
+            case Quotient(numerator, denominator):
+                return f"{self.factor(numerator)} / {self.factor(denominator)}"
+            case Transpose(operand):
+                inside = transposed(operand)
+                if isinstance(inside, Transpose):
+                    return f"{self.factor(operand)}.T" if len(shape_of(operand)) == 2 else self.of(operand)
+                return self.of(inside)
+            case Inverse(operand):
+                return f"{np}.linalg.inv({self.of(operand)})"
+            case Power(base, Number(value)) if value == Fraction(1, 2):
+                return f"{np}.sqrt({self.of(base)})"
+            case Power(Call("norm" | "norm_F", (inside,)), Number(value)) if value == 2:
+                return f"{np}.sum({self.factor(inside)} ** 2)"
+            case Power(base, exponent):
+                return f"{self.factor(base)} ** {self.factor(exponent)}"
+            case Function(name, arguments):
+                return self._function(name, arguments)
+            case Call(name, arguments):
+                return self._call(name, arguments)
+            case Kronecker(left, right):
+                return f"{np}.kron({self._matrix(left)}, {self._matrix(right)})"
+            case Identity(size):
+                return f"{np}.eye({self._size(size)})"
+            case Ones(shape):
+                sizes = ", ".join(self._size(size) for size in shape)
+                return f"{np}.ones(({sizes}{',' if len(shape) == 1 else ''}))"
+            case Unit(place, size):
+                return f"{np}.eye({self._size(size)})[{place}]"
+            case Piece(array, _, exponent):
+                return self.of(array) if exponent == 1 else f"{self.factor(array)} ** {_number(exponent)}"
+            case Indexed():
+                return self._indexed(node)
+            case LinearMap(_, _, tensor):
+                return self.of(tensor)
+            case Where(body, _):
+                return self.of(body)
+            case _:
+                assert_never(node)
+
+    def factor(self, node: Expression) -> str:
+        """Source in brackets unless it is one name, number or call."""
+        source = self.of(node)
+        if node in self._named or source.replace("_", "a").replace(".", "a").isalnum():
+            return source
+        if isinstance(node, Function | Call | Inverse | Identity | Ones | Kronecker) and not source.startswith(("1.0 *", "0.5 *")):
+            simple = source.endswith(")") and _balanced(source[source.index("(") :])
+            return source if simple else f"({source})"
+        if isinstance(node, Transpose) and source.endswith(".T"):
+            return source
+        return f"({source})"
+
+    def _size(self, size: str) -> str:
+        if size in self._sizes:
+            return self._sizes[size]
+        if size.isdigit():
+            return size
+        return " * ".join(self._size(part) for part in size.split("·")) if "·" in size else identifier(size)
+
+    def _matrix(self, node: Expression) -> str:
+        source = self.of(node)
+        if len(shape_of(node)) == 1:
+            return f"{self.factor(node)}[:, None]"
+        return f"{self.factor(node)}[None, :]" if is_row(node) else source
+
+    def _sum(self, terms: Sequence[Expression]) -> str:
+        parts = [self.of(terms[0])]
+        for term in terms[1:]:
+            source = self.of(term)
+            parts.append(f"- {source[1:]}" if source.startswith("-") else f"+ {source}")
+        return " ".join(parts)
+
+    def _scale(self, node: Scale) -> str:
+        coefficient = node.coefficient
+        sign = "-" if coefficient < 0 else ""
+        coefficient = abs(coefficient)
+        parts = []
+        over = []
+        if isinstance(coefficient, Fraction):
+            if coefficient.denominator & (coefficient.denominator - 1) == 0 and coefficient.denominator > 1:
+                parts.append(repr(float(coefficient)))
+            else:
+                parts += [str(coefficient.numerator)] if coefficient.numerator != 1 else []
+                over += [str(coefficient.denominator)] if coefficient.denominator != 1 else []
+        else:
+            parts.append(repr(coefficient))
+        parts += [self.factor(scalar) for scalar in node.scalars]
+        over += [self.factor(divisor) for divisor in node.divisors]
+        number = " * ".join(parts) or ("1" if node.body is None or over else "")
+        if over:
+            number += " / " + (over[0] if len(over) == 1 else f"({' * '.join(over)})")
+        if node.body is None:
+            return sign + number
+        body = self.factor(node.body)
+        if number.startswith("1 / "):
+            return f"{sign}{body} / {number[4:]}"
+        if "*" in number or "/" in number:
+            number = f"({number})"
+        return f"{sign}{number} * {body}" if number else f"{sign}{body}"
+
+    # -- products ----------------------------------------------------------------------------------
+
+    def _product(self, factors: Sequence[Expression]) -> str:
+        for k, factor in enumerate(factors):
+            if isinstance(factor, Sum) and any(_is_thin(term) for term in factor.terms):
+                terms = [_with_factor(factors, k, term) for term in factor.terms]
+                return self._sum(terms)
+        groups: list[list[Expression]] = [[]]
+        for factor in factors:
+            if is_row(factor) and groups[-1]:
+                groups.append([])
+            groups[-1].append(factor)
+            if len(shape_of(factor)) == 1 and factor is not factors[-1]:
+                groups.append([])
+        groups = [group for group in groups if group]
+        scalars, sides = [], []
+        for group in groups:
+            column, row = len(shape_of(group[-1])) == 1, is_row(group[0])
+            if column and row:
+                scalars.append(self._chain(group))
+            else:
+                sides.append((self._chain(group), row))
+        if not sides:
+            return " * ".join(f"({s})" for s in scalars) if len(scalars) > 1 else scalars[0]
+        value = sides[0][0]
+        if len(sides) == 2:
+            value = f"{self._np}.outer({sides[0][0]}, {sides[1][0]})"
+        if scalars:
+            value = " * ".join(f"({s})" for s in scalars) + f" * ({value})"
+        return value
+
+    def _chain(self, group: Sequence[Expression]) -> str:
+        """A product of matrices with a row before or a column behind; vectors first."""
+        if len(group) == 1:
+            return self.of(group[0])
+        if len(shape_of(group[-1])) == 1 and not is_row(group[0]):
+            source = self.factor(group[-1])
+            for matrix in reversed(group[:-1]):
+                source = self._times(matrix, source if source.isidentifier() else _bracketed(source))
+            return source
+        if is_row(group[0]) and len(shape_of(group[-1])) == 1 and len(group) > 2:
+            return f"{self.factor(group[0])} @ {_bracketed(self._chain(group[1:]))}"
+        parts: list[str] = []
+        scale = ""
+        for k, factor in enumerate(group):
+            if isinstance(factor, Call) and factor.name == "diag":
+                vector = self.factor(factor.arguments[0])
+                if k + 1 == len(group):
+                    joined = " @ ".join(parts)
+                    return f"({joined}) * {vector}" if len(parts) > 1 else f"{joined} * {vector}"
+                scale = f"{vector}[:, None] * "
+                continue
+            source = self.factor(factor)
+            if isinstance(factor, Transpose) and is_row(factor):
+                source = self.factor(factor.operand)
+            parts.append(f"({scale}{source})" if scale else source)
+            scale = ""
+        return " @ ".join(parts)
+
+    def _times(self, matrix: Expression, vector: str) -> str:
+        match matrix:
+            case Call("diag", (inner,)):
+                return f"{self.factor(inner)} * {vector}"
+            case Inverse(operand):
+                return f"{self._np}.linalg.solve({self.of(operand)}, {vector})"
+            case Transpose(Inverse(operand)):
+                return f"{self._np}.linalg.solve({self.factor(operand)}.T, {vector})"
+            case _:
+                return f"{self.factor(matrix)} @ {vector}"
+
+    # -- functions ---------------------------------------------------------------------------------
+
+    def _helper(self, name: str, arguments: Sequence[Expression]) -> str:
+        self._helpers[name] = None
+        return f"{name}({', '.join(self.of(argument) for argument in arguments)})"
+
+    def _function(self, name: str, arguments: Sequence[Expression]) -> str:
+        np = self._np
+        sources = [self.of(argument) for argument in arguments]
+        if name in HELPERS:
+            return self._helper(name, arguments)
+        if name in RELATIONS:
+            left, right = (self.factor(argument) for argument in arguments)
+            return f"1.0 * ({left} {RELATIONS[name]} {right})"
+        if name == "pow":
+            left, right = (self.factor(argument) for argument in arguments)
+            return f"{left} ** {right}"
+        if name in ("max", "min"):
+            return f"{np}.{name}imum({', '.join(sources)})"
+        return f"{np}.{NAMES.get(name, name)}({', '.join(sources)})"
+
+    def _call(self, name: str, arguments: Sequence[Expression]) -> str:
+        np = self._np
+        if name in HELPERS:
+            return self._helper(name, arguments)
+        inside = self.of(arguments[0])
+        match name, arguments[0]:
+            case "tr", Product(factors) if len(factors) > 1:
+                left, right = self._chain(factors[:-1]), self.factor(transposed(factors[-1]))
+                return f"{np}.sum({_bracketed(left)} * {right})"
+            case "tr", _:
+                return f"{np}.trace({inside})"
+            case ("norm" | "norm_F"), _:
+                return f"{np}.linalg.norm({inside})"
+            case "norm_1", _:
+                return f"{np}.sum({np}.abs({inside}))"
+            case "logdet", _:
+                return f"{np}.linalg.slogdet({inside})[1]"
+            case ("det" | "inv"), _:
+                return f"{np}.linalg.{name}({inside})"
+            case ("diag" | "diagonal"), _:
+                return f"{np}.diag({inside})"
+            case "eig", _:
+                return f"{np}.linalg.eigvalsh({inside})"
+            case _:
+                return f"{np}.{name}({', '.join(self.of(argument) for argument in arguments)})"
+
+    def _indexed(self, node: Indexed) -> str:
+        operands = [self.of(piece) for piece in node.pieces]
+        letters = ["".join(piece.indices) for piece in node.pieces]
+        used = set("".join(letters))
+        for letter, size in zip(node.free, node.shape, strict=True):
+            if letter not in used:
+                operands.append(f"{self._np}.ones({self._size(size)})")
+                letters.append(letter)
+        if not operands:
+            return _number(node.coefficient)
+        source = f"{self._np}.einsum('{','.join(letters)}->{''.join(node.free)}', {', '.join(operands)})"
+        if node.coefficient == 1:
+            return source
+        return f"-{source}" if node.coefficient == -1 else f"{_number(node.coefficient)} * {source}"
+
+
+def _is_thin(term: Expression) -> bool:
+    """Whether a matrix is cheaper to multiply with than to write out: a diagonal or an outer product."""
+    match term:
+        case Call(name="diag") | Identity():
+            return True
+        case Scale(body=body) if body is not None:
+            return _is_thin(body)
+        case Product(factors):
+            inside = [f for k, f in enumerate(factors) if is_row(f) and k > 0 or len(shape_of(f)) == 1]
+            return len(shape_of(term)) == 2 and bool(inside)
+        case _:
+            return False
+
+
+def _with_factor(factors: Sequence[Expression], place: int, term: Expression) -> Expression:
+    before, after = tuple(factors[:place]), tuple(factors[place + 1 :])
+    match term:
+        case Scale(coefficient, scalars, divisors, body) if body is not None:
+            return Scale(coefficient, scalars, divisors, _with_factor(factors, place, body))
+        case Product(inner):
+            return Product((*before, *inner, *after))
+        case Identity() if before or after:
+            rest = (*before, *after)
+            return rest[0] if len(rest) == 1 else Product(rest)
+        case _:
+            return Product((*before, term, *after))
+
+
+def _balanced(source: str) -> bool:
+    """Whether the first bracket closes at the end."""
+    depth = 0
+    for k, letter in enumerate(source):
+        depth += (letter in "([") - (letter in ")]")
+        if depth == 0:
+            return k == len(source) - 1
+    return False
+
+
+def _bracketed(source: str) -> str:
+    return source if source.isidentifier() or (source.startswith("(") and _balanced(source)) else f"({source})"
+
+
+def _number(value: Fraction | float) -> str:
+    if isinstance(value, Fraction):
+        return str(value.numerator) if value.denominator == 1 else f"({value.numerator} / {value.denominator})"
+    return repr(value)
