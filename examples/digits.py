@@ -75,7 +75,7 @@ def example_args() -> tuple[Params, jax.Array, jax.Array]:
 
 def main() -> None:
     params, X, y = example_args()
-    accuracy = np.mean(np.argmax(logits(params, X), axis=1) == np.asarray(y))
+    accuracy = np.mean(np.asarray(logits(params, X)).argmax(axis=1) == np.asarray(y))
     print(f"loss {loss(params, X, y):.6f}, {accuracy:.1%} of {PICTURES} pictures right")
 
     start = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, assert_never
 
 import jax
@@ -105,7 +106,8 @@ def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any) -> Any:
         (a, a_labels), (b, b_labels) = operands
         a, a_labels = _reduced(a.astype(dtype), a_labels, (*target, *b_labels))
         b, b_labels = _reduced(b.astype(dtype), b_labels, (*target, *a_labels))
-        value = _pair(a, a_labels, b, b_labels, target)
+        pair = _symmetric_pair if kind.symmetric else _pair
+        value = pair(a, a_labels, b, b_labels, target)
     else:
         raise AssertionError("products are lowered pairwise")
     if coefficient != 1.0:
@@ -166,21 +168,92 @@ def _pair(a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], 
     return _arranged(value, (*batch, *a_free, *b_free), target)
 
 
+# A symmetric product of at least this many rows is computed by blocks of its upper triangle on CPU.
+TRIANGLE_ROWS = 256
+TRIANGLE_WIDTH = 80
+TRIANGLE_BLOCKS = 8
+
+
+def _symmetric_pair(
+    a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...]
+) -> Any:
+    """A product whose result equals its transpose: about half of it is computed."""
+    half = len(target) // 2
+    rows, columns = target[:half], target[half:]
+    if set(rows) & set(b_labels):
+        a, a_labels, b, b_labels = b, b_labels, a, a_labels
+    sizes = {**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}
+    summed = tuple(label for label in a_labels if label in b_labels)
+    count = math.prod(sizes[label] for label in rows)
+    matched = set(a_labels) == {*summed, *rows} and set(b_labels) == {*summed, *columns}
+    depth = math.prod(sizes[label] for label in summed)
+    if not matched or count < TRIANGLE_ROWS or depth < TRIANGLE_ROWS:
+        return _pair(a, a_labels, b, b_labels, target)
+    left = _arranged(a, a_labels, (*summed, *rows)).reshape(depth, count)
+    right = _arranged(b, b_labels, (*summed, *columns)).reshape(depth, count)
+    product = jax.lax.platform_dependent(left, right, cpu=_upper_blocks, default=lambda x, y: x.T @ y)
+    return product.reshape([sizes[label] for label in target])
+
+
+def _upper_blocks(left: Any, right: Any) -> Any:
+    count = left.shape[1]
+    width = max(TRIANGLE_WIDTH, 16 * (count // (16 * TRIANGLE_BLOCKS)))
+    bands = [
+        jnp.pad(left[:, start : start + width].T @ right[:, start:], ((0, 0), (start, 0)))
+        for start in range(0, count, width)
+    ]
+    upper = jnp.triu(jnp.concatenate(bands))
+    return upper + jnp.triu(upper, 1).T
+
+
+# Kronecker deltas up to this size are constant bit masks; larger ones are compared on the fly.
+MASKED_ELEMENTS = 512 * 512
+
+
 def _embedded(value: Any, labels: tuple[int, ...], output: tuple[int, ...]) -> Any:
     """Put values on diagonals where the output repeats a label."""
     if len(labels) == len(output):
         return value
     first = {label: output.index(label) for label in labels}
     sizes = dict(zip(labels, value.shape, strict=True))
+    shape = tuple(sizes[label] for label in output)
     spread = value.reshape([sizes[x] if first[x] == k else 1 for k, x in enumerate(output)])
-    mask: Any = True
     for k, label in enumerate(output):
         if first[label] != k:
-            run = jnp.arange(sizes[label])
-            row = run.reshape([-1 if j == first[label] else 1 for j in range(len(output))])
-            column = run.reshape([-1 if j == k else 1 for j in range(len(output))])
-            mask = mask & (row == column)
-    return jnp.where(mask, spread, jnp.zeros((), value.dtype))
+            spread = _on_diagonal(spread, (first[label], k), shape)
+    return jnp.broadcast_to(spread, shape)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _on_diagonal(value: Any, axes: tuple[int, int], shape: tuple[int, ...]) -> Any:
+    """The value where the positions along two axes are equal, zero elsewhere.
+
+    A bitwise "and" with a constant mask keeps infinities and NaN off the zeros, as a selection would, and runs at the
+    speed of memory, which a selection on CPU does not (0.08 ms against 0.14 ms on 200x5x200x5).
+    """
+    a, b = axes
+    value = jnp.broadcast_to(value, [shape[k] if k in axes else n for k, n in enumerate(value.shape)])
+    if shape[a] * shape[b] > MASKED_ELEMENTS:
+        return _selected(value, axes, shape)
+    places = [shape[k] if k in axes else 1 for k in range(len(shape))]
+    bits = jnp.dtype(f"int{8 * value.dtype.itemsize}")
+    mask = jnp.asarray(-np.eye(shape[a], dtype=bits)).reshape(places)
+    masked = jax.lax.bitcast_convert_type(value, bits) & mask
+    return jax.lax.bitcast_convert_type(masked, value.dtype)
+
+
+@_on_diagonal.defjvp
+def _on_diagonal_jvp(axes: tuple[int, int], shape: tuple[int, ...], primals: Any, tangents: Any) -> Any:
+    [value], [tangent] = primals, tangents
+    return _on_diagonal(value, axes, shape), _selected(tangent, axes, shape)
+
+
+def _selected(value: Any, axes: tuple[int, int], shape: tuple[int, ...]) -> Any:
+    a, b = axes
+    run = jnp.arange(shape[a])
+    row = run.reshape([-1 if k == a else 1 for k in range(len(shape))])
+    column = run.reshape([-1 if k == b else 1 for k in range(len(shape))])
+    return jnp.where(row == column, value, jnp.zeros((), value.dtype))
 
 
 # -- index maps ------------------------------------------------------------------------------------

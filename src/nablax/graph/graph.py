@@ -158,12 +158,13 @@ class Graph:
 
     # -- products ----------------------------------------------------------------------------------
 
-    def multiply(self, term: NodeTerm, dtype: Any) -> Node:
+    def multiply(self, term: NodeTerm, dtype: Any, *, symmetric: bool = False) -> Node:
         """Multiply a term out into one node whose axes are those of its sides, one after the other.
 
         Args:
             term: the term.
             dtype: dtype of the result.
+            symmetric: whether the two halves of the result's axes can be exchanged.
 
         Returns:
             The node; labels that stand in no factor become broadcast axes, labels that two axes share put
@@ -174,7 +175,7 @@ class Graph:
         bare = all(index.label is not None for index in axes)
         if bare:
             output: tuple[Label, ...] = tuple(index.label for index in axes if index.label is not None)
-            return self._contract(term.coefficient, term.factors, output, dtype)
+            return self._contract(term.coefficient, term.factors, output, dtype, symmetric=symmetric)
         values = self._contract(term.coefficient, term.factors, labels, dtype)
         spread = AxesMap(tuple(along(label) for label in labels), axes)
         return self.index_map((spread,), (values,), tuple(index.extent for index in axes))
@@ -192,7 +193,8 @@ class Graph:
         return self.add(nodes) if nodes else self.full(0.0, shape, dtype)
 
     def _contract(
-        self, coefficient: float, factors: Sequence[NodeFactor], output: tuple[Label, ...], dtype: Any
+        self, coefficient: float, factors: Sequence[NodeFactor], output: tuple[Label, ...], dtype: Any,
+        *, symmetric: bool = False,
     ) -> Node:
         """Multiply factors pairwise, in the order with the fewest operations."""
         dtype = jnp.dtype(dtype)
@@ -206,7 +208,7 @@ class Graph:
             taken = [waiting[k] for k in positions]
             waiting = [pair for k, pair in enumerate(waiting) if k not in positions]
             if step == len(path) - 1:
-                return self._product(coefficient, taken, output, dtype)
+                return self._product(coefficient, taken, output, dtype, symmetric=symmetric)
             elsewhere = {label for _, labels in waiting for label in labels} | set(output)
             kept = tuple(
                 label for label in dict.fromkeys(x for _, labels in taken for x in labels) if label in elsewhere
@@ -257,7 +259,7 @@ class Graph:
 
     def _product(
         self, coefficient: float, factors: Sequence[tuple[Node, tuple[Label, ...]]],
-        output: Sequence[Label], dtype: Any,
+        output: Sequence[Label], dtype: Any, *, symmetric: bool = False,
     ) -> Node:
         """The node of one contraction; operands in a canonical order, labels numbered by appearance."""
         if len(factors) > 1:
@@ -285,6 +287,7 @@ class Graph:
             tuple(number[x] for x in output),
             tuple(label.size for label in number),
             float(coefficient),
+            symmetric and len(factors) == 2 and len(set(output)) == len(output),
         )
         return self._make(kind, tuple(n for n, _ in factors), tuple(x.size for x in output), dtype)
 

@@ -51,12 +51,15 @@ class Contraction:
             stands twice puts the values on a diagonal.
         sizes: elements per label.
         coefficient: a number.
+        symmetric: whether the result does not change when the first half of the output's axes is exchanged with
+            the second half; then half of a large matrix product suffices.
     """
 
     inputs: tuple[tuple[int, ...], ...]
     output: tuple[int, ...]
     sizes: tuple[int, ...]
     coefficient: float
+    symmetric: bool = False
 
 
 @dataclass(frozen=True, eq=False)

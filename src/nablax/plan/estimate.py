@@ -158,7 +158,7 @@ def _operations(node: Node) -> tuple[float, float]:
             used = {label for labels in kind.inputs for label in labels}
             terms = math.prod(kind.sizes[label] for label in used)
             if is_product(node):
-                return 2.0 * terms, _product_rate(kind)
+                return (1.0 if kind.symmetric else 2.0) * terms, _product_rate(kind)
             return float(max(terms, 1) * max(len(kind.inputs) - 1, 1)), ELEMENT_FLOPS
         case MatrixFunction():
             return ROWS[kind.name].flops(node.shape, *(x.shape for x in node.inputs)), OPAQUE_FLOPS

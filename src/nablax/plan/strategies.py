@@ -19,7 +19,7 @@ from nablax.plan.question import Problem, Question
 from nablax.sweeps.common_factors import gathered
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, tangents
-from nablax.sweeps.second_order import CollapsePoint, SecondOrder, adjoints, reverse, second_order
+from nablax.sweeps.second_order import CollapsePoint, SecondOrder, Share, adjoints, reverse, second_order
 
 Slot = tuple[int, ...]
 
@@ -108,11 +108,16 @@ def _contracted(problem: Problem, question: Question, swept: SecondOrder, number
                 continue
             terms = swept.terms(row, column)
             shape = opened + row.shape + column.shape
-            parts = [summed(graph, [term for term, mirrored in terms if not mirrored], shape, row.dtype)]
-            halves = [term for term, mirrored in terms if mirrored]
-            if halves:
-                half = summed(graph, halves, shape, row.dtype)
-                parts += [half, _turned(graph, half, len(opened), len(row.shape))]
+            parts = []
+            for share in Share:
+                own = [term for term, other in terms if other is share]
+                if own:
+                    symmetric = share is Share.SYMMETRIC and not opened
+                    parts.append(summed(graph, own, shape, row.dtype, symmetric=symmetric))
+                if own and share is Share.HALF:
+                    parts.append(_turned(graph, parts[-1], len(opened), len(row.shape)))
+            if not parts:
+                parts = [graph.full(0.0, shape, row.dtype)]
             found[number, a, b] = graph.add(parts)
     return found
 
@@ -120,22 +125,38 @@ def _contracted(problem: Problem, question: Question, swept: SecondOrder, number
 def _own(graph: Graph, question: Question, swept: SecondOrder, leaf: Node) -> Node:
     """Diagonal of a leaf's own block, or its sum."""
     terms: list[NodeTerm] = []
-    for term, mirrored in swept.terms(leaf, leaf):
+    for term, share in swept.terms(leaf, leaf):
         joined = join_sides(term, 1, 2)
         if joined is None:
             continue
-        joined = joined.replace(coefficient=joined.coefficient * (2.0 if mirrored else 1.0))
+        joined = joined.replace(coefficient=joined.coefficient * (2.0 if share is Share.HALF else 1.0))
         terms.append(sum_side(joined, 1) if question is Question.TRACE else joined)
     return summed(graph, terms, () if question is Question.TRACE else leaf.shape, leaf.dtype)
 
 
-def summed(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any) -> Node:
-    """The sum of terms, with common factors taken out where that is cheaper."""
-    apart = graph.sum_of(terms, shape, dtype)
+def summed(
+    graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, *, symmetric: bool = False
+) -> Node:
+    """The sum of terms, with common factors taken out where that is cheaper.
+
+    Args:
+        graph: makes the nodes.
+        terms: the terms.
+        shape: shape of the sum.
+        dtype: dtype of the sum.
+        symmetric: whether each term equals its transpose.
+
+    Returns:
+        One node.
+    """
+    if not terms:
+        return graph.full(0.0, shape, dtype)
+    apart = graph.add([graph.multiply(term, dtype, symmetric=symmetric) for term in terms])
     together = gathered(graph, terms, dtype)
     if len(together) == len(terms):
         return apart
-    whole = graph.sum_of(together, shape, dtype)
+    # a sum of symmetric terms is symmetric, but its parts need not be
+    whole = graph.add([graph.multiply(t, dtype, symmetric=symmetric and len(together) == 1) for t in together])
     return whole if cost_of([whole]).seconds < cost_of([apart]).seconds else apart
 
 

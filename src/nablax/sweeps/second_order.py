@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from nablax.contraction.index import fresh
@@ -51,6 +52,19 @@ class Core:
         return any(node in slot for slot in self.legs)
 
 
+class Share(Enum):
+    """What a term stands for in a block between a leaf and itself; leg and transposed leg are one computation."""
+
+    WHOLE = "itself"
+    SYMMETRIC = "itself, and it equals its transpose"
+    HALF = "itself and its transpose"
+
+
+def _is_diagonal(form: NodeTerm) -> bool:
+    """Whether a form couples each element with itself only, so that a leg on both sides gives a symmetric term."""
+    return all(a.label is not None and a.label is b.label for a, b in zip(form.sides[1], form.sides[2], strict=True))
+
+
 @dataclass(frozen=True)
 class CollapsePoint:
     """A node at which all cores could be summed into one dense block.
@@ -80,30 +94,31 @@ class SecondOrder:
     gradient: dict[Node, list[NodeTerm]]
     points: tuple[CollapsePoint, ...]
 
-    def terms(self, row: Node, column: Node) -> list[tuple[NodeTerm, bool]]:
+    def terms(self, row: Node, column: Node) -> list[tuple[NodeTerm, Share]]:
         """Terms of the block between two leaves, sides (open, row axes, column axes).
 
         Returns:
-            Each term with a flag: whether its transpose belongs to the block as well (only for row = column,
-            where leg and transposed leg are one computation).
+            Each term with the share of the block that it stands for.
         """
-        found: list[tuple[NodeTerm, bool]] = []
+        found: list[tuple[NodeTerm, Share]] = []
         for core in self.cores:
             for s, t, form in core.forms:
                 left, right = core.legs[s].get(row, []), core.legs[t].get(column, [])
                 if row is column and s == t:
                     for i, a in enumerate(left):
-                        found += [(term, False) for term in _sandwich(a, form, a)]
-                        found += [(term, True) for b in left[i + 1 :] for term in _sandwich(a, form, b)]
+                        own = Share.SYMMETRIC if _is_diagonal(form) else Share.WHOLE
+                        found += [(term, own) for term in _sandwich(a, form, a)]
+                        found += [(term, Share.HALF) for b in left[i + 1 :] for term in _sandwich(a, form, b)]
                     continue
                 for a in left:
                     for b in right:
-                        found += [(term, row is column) for term in _sandwich(a, form, b)]
+                        share = Share.HALF if row is column else Share.WHOLE
+                        found += [(term, share) for term in _sandwich(a, form, b)]
                 if row is not column and s != t:
                     turned = swap_sides(form, 1, 2)
                     for a in core.legs[t].get(row, []):
                         for b in core.legs[s].get(column, []):
-                            found += [(term, False) for term in _sandwich(a, turned, b)]
+                            found += [(term, Share.WHOLE) for term in _sandwich(a, turned, b)]
         return found
 
 
@@ -221,9 +236,9 @@ class _Elimination:
                 if node in slot:
                     slot[node] = merge(self.graph, slot[node], node.dtype)
             bare = SecondOrder((core,), {}, ()).terms(node, node)
-            for term, mirrored in bare:
+            for term, share in bare:
                 blocks.append(term)
-                if mirrored:
+                if share is Share.HALF:
                     blocks.append(swap_sides(term, 1, 2))
         if not blocks or any(index.label is None for term in blocks for side in term.sides for index in side):
             return live

@@ -1,0 +1,141 @@
+"""The planned derivative of a problem: the engine's terms, for printing and for checking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from nablax.contraction.term import swap_sides
+from nablax.derivation.algebra import Algebra
+from nablax.derivation.errors import DerivationError
+from nablax.derivation.problem import SYMMETRIC, Problem
+from nablax.derivation.read_nodes import Reader
+from nablax.derivation.tensors import Atom, AtomKind, Poly
+from nablax.formula import Kind
+from nablax.graph.evaluate import evaluate
+from nablax.graph.from_jaxpr import build
+from nablax.graph.fuse import fuse
+from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.ops.jaxprs import trace
+from nablax.sweeps.second_order import Share, reverse, second_order
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The derivative as the engine plans it.
+
+    Args:
+        graph: makes nodes.
+        output: the value.
+        leaf: the argument.
+        gradient: terms, sides (axes of the output, axes of the argument).
+        hessian: terms, sides (axes of the output, row axes, column axes).
+    """
+
+    graph: Graph
+    output: Node
+    leaf: Node
+    gradient: list[NodeTerm]
+    hessian: list[NodeTerm]
+
+    @property
+    def gradient_shape(self) -> tuple[int, ...]:
+        """Axes of the output, then of the argument."""
+        return self.output.shape + self.leaf.shape
+
+    @property
+    def hessian_shape(self) -> tuple[int, ...]:
+        """Axes of the output, then twice those of the argument."""
+        return self.gradient_shape + self.leaf.shape
+
+
+def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
+    """Trace, build, fuse and sweep.
+
+    Args:
+        problem: what is differentiated.
+        sizes: elements per size name.
+        order: 1 or 2.
+
+    Returns:
+        The terms of gradient and Hessian.
+    """
+    function = problem.function(sizes)
+    graph = Graph()
+    with jax.enable_x64(True):
+        program = trace(lambda *arguments: [_single(function(*arguments))], problem.structs(sizes))
+        leaves, outputs = build(graph, program)
+        leaf = leaves[problem.wrt]
+        [output] = fuse(graph, outputs, leaf.depends)
+        hessian: list[NodeTerm] = []
+        if order < 2:
+            gradient = reverse(graph, output, [leaf])[leaf]
+        else:
+            found = second_order(graph, output, [leaf], lambda row, column: True)
+            gradient = found.gradient[leaf]
+            for term, share in found.terms(leaf, leaf):
+                hessian.append(term)
+                if share is Share.HALF:
+                    hessian.append(swap_sides(term, 1, 2))
+    return Planned(graph, output, leaf, gradient, hessian)
+
+
+def _single(value: Any) -> Any:
+    leaves = jax.tree.leaves(value)
+    if len(leaves) != 1:
+        raise DerivationError(f"a closed form is of a function with one array as value, not {len(leaves)}")
+    return leaves[0]
+
+
+def atoms(problem: Problem, sizes: Mapping[str, int]) -> dict[int, Atom]:
+    """The atom of each argument."""
+    found = {}
+    for place, (argument, struct) in enumerate(zip(problem.arguments, problem.structs(sizes), strict=True)):
+        is_size = place >= len(problem.arguments) or (not argument.shape and argument.name in sizes)
+        kind = AtomKind.SIZE if is_size and problem.sizes_in_numbers else AtomKind.LEAF
+        trait = "orthogonal" if argument.kind is Kind.ORTHOGONAL else ""
+        found[place] = Atom(kind, argument.name, struct.shape, (), argument.kind in SYMMETRIC, trait)
+    return found
+
+
+@dataclass(frozen=True)
+class Polys:
+    """Value, gradient and Hessian of a problem in index notation."""
+
+    value: Poly
+    gradient: Poly
+    hessian: Poly
+    algebra: Algebra
+    leaf: Atom
+
+
+def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
+    """The planned derivative as polys."""
+    sizes = problem.symbolic_sizes
+    names = {length: name for name, length in sizes.items()} if problem.sizes_in_numbers else {}
+    algebra = Algebra(names, expand=expand)
+    leaves = atoms(problem, sizes)
+    reader = Reader(algebra, leaves)
+    with jax.enable_x64(True):
+        return Polys(
+            reader.node(planned.output),
+            reader.terms(planned.gradient, planned.gradient_shape),
+            reader.terms(planned.hessian, planned.hessian_shape),
+            algebra,
+            leaves[problem.wrt],
+        )
+
+
+def evaluator(problem: Problem, order: int) -> Callable[..., Any]:
+    """The engine's own value, gradient and Hessian at the sizes of the check, compiled."""
+    planned = plan(problem, problem.numeric_sizes, order)
+    with jax.enable_x64(True):
+        dtype = np.dtype(np.float64)
+        outputs = [planned.output, planned.graph.sum_of(planned.gradient, planned.gradient_shape, dtype)]
+        if order > 1:
+            outputs.append(planned.graph.sum_of(planned.hessian, planned.hessian_shape, dtype))
+    return jax.jit(lambda *leaves: evaluate(outputs, leaves))

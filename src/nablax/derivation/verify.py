@@ -1,0 +1,125 @@
+"""Every derivation checks itself: against the engine and against central differences, at random points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.planned import evaluator
+from nablax.derivation.problem import SYMMETRIC, Problem
+
+POINTS = 3
+ENGINE_TOLERANCE = 1e-8
+DIFFERENCE_TOLERANCE = 1e-4
+STEP = 1e-5
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the check found.
+
+    Args:
+        points: number of random points.
+        engine: largest relative error against the engine.
+        differences: largest relative error against central differences (limited by their own error).
+    """
+
+    points: int
+    engine: float
+    differences: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the closed form may be shown."""
+        return self.engine < ENGINE_TOLERANCE and self.differences < DIFFERENCE_TOLERANCE
+
+    def __str__(self) -> str:
+        return f"verified at {self.points} random points: largest relative error {self.engine:.0e}"
+
+
+class Check:
+    """The engine's values of a problem at random points, and closed forms compared with them.
+
+    Args:
+        problem: what is differentiated.
+        order: 1 or 2.
+    """
+
+    def __init__(self, problem: Problem, order: int) -> None:
+        self._problem = problem
+        run = evaluator(problem, order)
+        self._samples: list[tuple[dict[str, Array], list[Array], Array, list[Array]]] = []
+        for seed in range(POINTS):
+            point = problem.points(seed)
+            random = np.random.default_rng(seed)
+            leaf = problem.arguments[problem.wrt]
+            direction = random.standard_normal(np.shape(point[leaf.name]))
+            symmetric = leaf.kind in SYMMETRIC and direction.ndim == 2
+            if symmetric:
+                direction = (direction + direction.T) / 2
+            direction /= max(float(np.linalg.norm(direction)), 1e-300)
+            step = STEP * max(1.0, float(np.linalg.norm(point[leaf.name])))
+            values = self._run(run, point)
+            ahead = self._run(run, point | {leaf.name: point[leaf.name] + step * direction})
+            behind = self._run(run, point | {leaf.name: point[leaf.name] - step * direction})
+            slopes = [(a - b) / (2 * step) for a, b in zip(ahead[:-1], behind[:-1], strict=True)]
+            if symmetric:
+                values = [values[0], *(_symmetrised(v, k + 1) for k, v in enumerate(values[1:]))]
+                slopes = [slopes[0], *(_symmetrised(s, k + 1) for k, s in enumerate(slopes[1:]))]
+            self._samples.append((point, values, direction, slopes))
+
+    def _run(self, run: Callable[..., Any], point: dict[str, Array]) -> list[Array]:
+        with jax.enable_x64(True):
+            found = run(*(point[argument.name] for argument in self._problem.arguments))
+        return [np.asarray(value, np.float64) for value in found]
+
+    def compare(self, forms: Sequence[ClosedForm | None]) -> Verification:
+        """Closed forms of value, gradient and Hessian against the engine.
+
+        Args:
+            forms: value, gradient and Hessian; None where there is none to compare.
+
+        Returns:
+            The largest errors over all of them.
+        """
+        engine = differences = 0.0
+        for point, values, direction, slopes in self._samples:
+            given = {argument.name: point[argument.name] for argument in self._problem.arguments}
+            for order, (form, expected) in enumerate(zip(forms, values, strict=True)):
+                if form is None:
+                    continue
+                with np.errstate(all="ignore"):
+                    arguments = {name: given[name] for name in form.arguments}
+                    found = form.evaluate(**arguments)
+                found = np.broadcast_to(found, expected.shape) if found.ndim == 0 else found
+                if found.shape != expected.shape:
+                    return Verification(POINTS, float("inf"), float("inf"))
+                engine = max(engine, _error(found, expected))
+                if order:
+                    along = np.tensordot(found, direction, axes=direction.ndim)
+                    differences = max(differences, _error(along, slopes[order - 1]))
+        return Verification(POINTS, engine, differences)
+
+
+def _symmetrised(value: Array, pairs: int) -> Array:
+    """A derivative by a symmetric matrix, symmetrised in every pair of its last axes."""
+    for k in range(pairs):
+        last = value.ndim - 2 * k
+        value = (value + np.swapaxes(value, last - 2, last - 1)) / 2
+    return value
+
+
+def _error(found: Array, expected: Array) -> float:
+    if found.size == 0:
+        return 0.0
+    if not np.all(np.isfinite(found)):
+        return float("inf")
+    scale = max(float(np.max(np.abs(expected))), 1e-3)
+    return float(np.max(np.abs(found - expected))) / scale

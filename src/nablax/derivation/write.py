@@ -1,0 +1,168 @@
+"""From polys to the shortest expressions, and names for what they share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from nablax.derivation.algebra import Algebra
+from nablax.derivation.forms import cost
+from nablax.derivation.networks import Writer
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
+from nablax.printing.expression import (
+    Call,
+    Expression,
+    Function,
+    Indexed,
+    LinearMap,
+    Sum,
+    Symbol,
+    Where,
+    children,
+    shape_of,
+)
+from nablax.printing.rewrite import replaced
+
+PREFERRED = {"softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h"}
+SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
+
+
+def shortest(writer: Writer, options: Sequence[Poly]) -> Expression:
+    """The cheapest way of writing one of several equal polys."""
+    return min((writer.write(p) for p in options), key=cost)
+
+
+def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom) -> Expression:
+    """A derivative: a matrix expression up to two axes, a linear map of the direction above.
+
+    Args:
+        writer: writes polys.
+        algebras: the algebra of each option.
+        options: equal polys.
+        leaf: the argument; its axes are the last ones.
+
+    Returns:
+        The expression.
+    """
+    rank = options[0].rank
+    if rank <= 2 and not options[0].terms:
+        return shortest(writer, options)
+    if rank <= 2:
+        return shortest(writer, options)
+    direction = Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric)
+    values = [contracted(algebra, p, direction) for algebra, p in zip(algebras, options, strict=True)]
+    body = shortest(writer, values)
+    tensor = writer.indexed(min(options, key=lambda p: len(p.terms)))
+    return LinearMap(Symbol(direction.name, writer.shape(leaf.axes), leaf.symmetric), body, tensor)
+
+
+def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
+    """A poly applied to a direction over its last axes."""
+    kept = p.rank - len(direction.axes)
+    along = algebra.atom(direction)
+    labels = tuple(range(p.rank))
+    found = [Poly(p.axes[:kept], ())]
+    for term in p.terms:
+        one = Poly(p.axes, (term,))
+        found.append(algebra.product([(one, labels), (along, labels[kept:])], labels[:kept], {}))
+    return algebra.add(found)
+
+
+def symmetrised(algebra: Algebra, p: Poly, places: Sequence[tuple[int, int]]) -> Poly:
+    """The mean of a poly and itself with pairs of axes exchanged."""
+    for a, b in places:
+        labels = list(range(p.rank))
+        labels[a], labels[b] = labels[b], labels[a]
+        turned = algebra.add(
+            [
+                Poly(p.axes, ()),
+                *(
+                    algebra.product([(Poly(p.axes, (term,)), tuple(range(p.rank)))], tuple(labels), {})
+                    for term in p.terms
+                ),
+            ]
+        )
+        p = algebra.scale(Fraction(1, 2), algebra.add([p, turned]))
+    return p
+
+
+
+
+def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expression]:
+    """Common subexpressions under names, the same in all expressions.
+
+    Args:
+        expressions: expressions that are shown together.
+        taken: names that are used.
+
+    Returns:
+        The expressions, those that use a name with `Where`.
+    """
+    names: list[tuple[Symbol, Expression]] = []
+    current = list(expressions)
+    for _ in range(4):
+        counts = Counter(node for expression in current for node in _nodes(expression))
+        worth = [(node, n) for node, n in counts.items() if n > 1 and _nameable(node, n)]
+        if not worth:
+            break
+        node, _ = max(worth, key=lambda pair: ((pair[1] - 1) * (cost(pair[0]) - 1), repr(pair[0])))
+        symbol = Symbol(_name_for(node, taken), shape_of(node))
+        taken = taken | {symbol.name}
+        current = [replaced(expression, node, symbol) for expression in current]
+        names = [(one, replaced(value, node, symbol)) for one, value in names]
+        names.append((symbol, node))
+    return [_bound(expression, names) for expression in current]
+
+
+def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -> Expression:
+    used: list[tuple[Symbol, Expression]] = []
+    waiting = [expression]
+    while waiting:
+        found = set(_nodes(waiting.pop()))
+        for symbol, value in names:
+            if symbol in found and (symbol, value) not in used:
+                used.append((symbol, value))
+                waiting.append(value)
+    # a name that another name's value uses was made earlier or later; inner ones come first
+    ordered: list[tuple[Symbol, Expression]] = []
+    rest = used
+    while rest:
+        ready = [pair for pair in rest if not any(other[0] in set(_nodes(pair[1])) for other in rest)]
+        ordered += ready
+        rest = [pair for pair in rest if pair not in ready]
+    return Where(expression, tuple(ordered)) if ordered else expression
+
+
+def _nodes(expression: Expression) -> list[Expression]:
+    found = [expression]
+    inside = children(expression)
+    if isinstance(expression, LinearMap):
+        inside = (expression.body,)
+    if isinstance(expression, Indexed):
+        return found
+    for child in inside:
+        found += _nodes(child)
+    return found
+
+
+def _nameable(node: Expression, count: int) -> bool:
+    if isinstance(node, Call) and node.name in ("diag", "norm", "norm_F", "det", "tr", "sum", "diagonal"):
+        return False
+    long = cost(node) > 3.4
+    if isinstance(node, Function | Call):
+        return long and (bool(shape_of(node)) or cost(node) * (count - 1) > 9)
+    return isinstance(node, Sum) and len(shape_of(node)) == 1 and cost(node) * (count - 1) > 8
+
+
+def _name_for(node: Expression, taken: set[str]) -> str:
+    first = PREFERRED.get(node.name, "") if isinstance(node, Function | Call) else "r"
+    if len(shape_of(node)) == 2:
+        first = first.upper()
+    for name in (first, *SPARE):
+        if name and name not in taken:
+            return name
+    return f"t{len(taken)}"
+
+
+__all__ = ["Factor", "Monomial", "contracted", "map_or_array", "shortest", "symmetrised", "with_names"]
