@@ -133,7 +133,7 @@ def compose(a: Term[O], side_a: int, b: Term[O], side_b: int) -> Term[O] | None:
     met = a.sides[side_a] + b.sides[side_b]
     sides = _without(a.sides, side_a) + _without(b.sides, side_b)
     product = Term(a.coefficient * b.coefficient, a.factors + b.factors, sides).substitute(found)
-    return _count_ones(product, _substitute_axes(met, found))
+    return _count_ones(product, _surviving(met, found))
 
 
 def join_sides(term: Term[O], kept: int, dropped: int) -> Term[O] | None:
@@ -141,12 +141,13 @@ def join_sides(term: Term[O], kept: int, dropped: int) -> Term[O] | None:
     found = solve(zip(term.sides[kept], term.sides[dropped], strict=True))
     if found is None:
         return None
-    return term.replace(sides=_without(term.sides, dropped)).substitute(found)
+    joined = term.replace(sides=_without(term.sides, dropped)).substitute(found)
+    return _count_ones(joined, _surviving(term.sides[kept] + term.sides[dropped], found))
 
 
 def sum_side(term: Term[O], side: int) -> Term[O]:
     """Sum over all labels of one side; with `join_sides` first this is the trace."""
-    return _count_ones(term.replace(sides=_without(term.sides, side)), term.sides[side])
+    return _count_ones(term.replace(sides=_without(term.sides, side)), _labels(term.sides[side]))
 
 
 def swap_sides(term: Term[O], a: int, b: int) -> Term[O]:
@@ -210,8 +211,17 @@ def _without(sides: tuple[Axes, ...], dropped: int) -> tuple[Axes, ...]:
     return sides[:dropped] + sides[dropped + 1 :]
 
 
-def _count_ones(term: Term[O], closed: Axes) -> Term[O]:
+def _surviving(axes: Axes, found: Substitution) -> tuple[Label, ...]:
+    """The labels that run over the solutions of an equation between axes.
+
+    An axis may depend on none of them any more (a table of equal positions is a constant), but each solution counts.
+    """
+    new = _labels(found[label] for label in _labels(axes) if label in found)
+    return tuple(dict.fromkeys((*new, *(label for label in _labels(axes) if label not in found))))
+
+
+def _count_ones(term: Term[O], closed: Iterable[Label]) -> Term[O]:
     """Multiply by the size of every label of `closed` that is left nowhere: a sum of ones."""
     left = {*term.open_labels, *term.factor_labels}
-    lost = [label for label in _labels(closed) if label not in left]
+    lost = [label for label in closed if label not in left]
     return term.replace(coefficient=term.coefficient * elements(lost)) if lost else term

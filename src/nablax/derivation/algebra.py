@@ -7,6 +7,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
+from typing import Any
 
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
@@ -101,8 +102,11 @@ class Algebra:
     # -- products ----------------------------------------------------------------------------------
 
     def product(
-        self, parts: Sequence[Part], output: Sequence[Hashable],
-        sizes: Mapping[Hashable, int] | Mapping[int, int], coefficient: Number = Fraction(1),
+        self,
+        parts: Sequence[Part],
+        output: Sequence[Hashable],
+        sizes: Mapping[Any, int],
+        coefficient: Number = Fraction(1),
     ) -> Poly:
         """A labelled product, summed over labels that the output does not have.
 
@@ -193,7 +197,10 @@ class Algebra:
         return collected(p.axes, turned).key == p.key
 
     def monomial(
-        self, coefficient: Number, factors: Sequence[Factor], axes: Sequence[int],
+        self,
+        coefficient: Number,
+        factors: Sequence[Factor],
+        axes: Sequence[int],
         summed: Mapping[int, int] | None = None,
     ) -> Poly:
         """One product, with every rule applied.
@@ -260,7 +267,7 @@ class Algebra:
             if factor.atom.kind is not AtomKind.GROUP or factor.exponent != 1:
                 continue
             [inside] = factor.atom.arguments
-            alone = len(factors) == 1 and len(set(factor.labels)) == len(factor.labels)
+            alone = len(factors) == 1 and sorted(factor.labels) == list(range(len(axes)))
             single = len(inside.terms) == 1 and (inside.rank > 0 or alone)
             if not (self.expand and len(inside.terms) > 1) and not single and not alone:
                 continue
@@ -276,11 +283,7 @@ class Algebra:
                         if label not in names:
                             names[label] = next(counter)
                 within = [own.relabelled(names) for own in term.factors]
-                missing = {
-                    x: n
-                    for x, n in zip(factor.labels, inside.axes, strict=True)
-                    if x >= len(axes)
-                }
+                missing = {x: n for x, n in zip(factor.labels, inside.axes, strict=True) if x >= len(axes)}
                 polys.append(self.monomial(coefficient * term.coefficient, [*rest, *within], axes, missing))
             return self.add([Poly(axes, ()), *polys])
         return collected(axes, [canonical(coefficient, factors, len(axes))])
@@ -339,7 +342,7 @@ def _root(value: Number, exponent: Fraction) -> Number | None:
     if value < 0:
         return None
     root = rational(float(value) ** float(1 / Fraction(exponent.denominator)))
-    return root ** exponent.numerator if isinstance(root, Fraction) else None
+    return root**exponent.numerator if isinstance(root, Fraction) else None
 
 
 def _is_positive(factor: Factor) -> bool:

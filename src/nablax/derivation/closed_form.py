@@ -76,7 +76,9 @@ class ClosedForm:
             raise DerivationError(f"evaluate takes {', '.join(self.arguments)}; {found}")
         expression = self.expression
         source = python(
-            expression.tensor if isinstance(expression, LinearMap) else expression, self.arguments, called="_value"
+            expression.tensor if isinstance(expression, LinearMap) else expression,
+            self.arguments,
+            called="_value",
         )
         space: dict[str, Any] = {}
         # the source is printed by us from a closed set of kinds; names are identifiers of the grammar

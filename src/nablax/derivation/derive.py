@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
+from nablax.derivation.derivation import Derivation, DerivationStep
+from nablax.derivation.domain import domain
 from nablax.derivation.errors import DerivationError, VerificationError
+from nablax.derivation.from_formula import from_formula as written_formula
 from nablax.derivation.networks import Writer
-from nablax.derivation.planned import Polys, plan, read
+from nablax.derivation.planned import Polys, atoms, higher, plan, read
 from nablax.derivation.problem import Problem, from_formula, from_function
-from nablax.derivation.tensors import Atom, AtomKind
+from nablax.derivation.read_nodes import Reader
+from nablax.derivation.steps import closing, scalar_product, steps
 from nablax.derivation.verify import Check, Verification
-from nablax.derivation.write import contracted, map_or_array, shortest, symmetrised, with_names
+from nablax.derivation.write import contracted, direction_of, map_or_array, shortest, symmetrised, with_names
 from nablax.formula import Formula, parse_formula
-from nablax.printing.expression import Expression, LinearMap, Symbol, shape_of
+from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
+from nablax.printing.rewrite import replaced
 
-
-@dataclass(frozen=True)
-class Derivation:
-    """A function with its derivatives in closed form."""
-
-    function: ClosedForm
-    differential: ClosedForm
-    gradient: ClosedForm
-    hessian: ClosedForm | None
-    verification: Verification
-
-    def __str__(self) -> str:
-        lines = [f"f = {self.function}", f"df = {self.differential}", f"∇f = {self.gradient}"]
-        if self.hessian is not None:
-            lines.append(f"∇²f = {self.hessian}")
-        lines.append(str(self.verification))
-        return "\n".join(lines)
+SYMMETRIC_CONVENTION = (
+    "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
+)
+CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
+HIGHEST_ORDER = 6
 
 
 def derive(
-    formula: str | Sequence[object] | Formula | Callable[..., Any], wrt: str | int | None = None, *,
-    declare: str | Mapping[str, str] | None = None, order: int = 2, args: Sequence[Any] | None = None,
+    formula: str | Sequence[object] | Formula | Callable[..., Any],
+    wrt: str | int | None = None,
+    *,
+    declare: str | Mapping[str, str] | None = None,
+    order: int = 2,
+    args: Sequence[Any] | None = None,
 ) -> Derivation:
+    """Gradient or Jacobian and Hessian of a formula in closed form, with steps, domain and a check.
+
+    The closed forms are the engine's own planned derivatives, printed: nothing is derived a second time.
+
+    Args:
+        formula: text such as ``"1/2*norm2(A*x-b)^2"``, a nested list, a parsed formula, or a Python function
+            of arrays with ``args``.
+        wrt: the variable, by name or place; may be left out where there is only one.
+        declare: what names are, for example ``"A: matrix(m,n), S: symmetric(n)"``.
+        order: 1 for the gradient, 2 with the Hessian; up to 6 for a scalar function of a scalar.
+        args: example arguments of a Python function; their shapes are the sizes.
+
+    Returns:
+        The derivation; ``print`` shows it.
+
+    Raises:
+        FormulaError: the text cannot be read.
+        DerivationError: a wrong argument, or an operation without notation.
+        VerificationError: no closed form passed its check.
+
+    Example:
+        >>> d = derive("1/2*norm2(A*x-b)^2", wrt="x")
+        >>> print(d.gradient), print(d.hessian)
+        Aᵀ(Ax − b)
+        AᵀA
+        (None, None)
+    """
+    if not 1 <= order <= HIGHEST_ORDER:
+        raise DerivationError(
+            f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}"
+        )
     if callable(formula):
         if args is None:
             raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
@@ -47,47 +75,185 @@ def derive(
     else:
         parsed = formula if isinstance(formula, Formula) else parse_formula(formula, declare)
         problem = from_formula(parsed, wrt)
-    planned = plan(problem, problem.symbolic_sizes, order)
-    options = [read(problem, planned, expand=expand) for expand in (False, True)]
-    return _written(problem, options, order)
+    low = min(order, 2)
+    planned = plan(problem, problem.symbolic_sizes, low)
+    if order > 2 and planned.gradient_shape:
+        raise DerivationError(
+            f"order {order} is given for a scalar function of a scalar only; order=2 gives the Hessian"
+        )
+    polys = [read(problem, planned, expand=expand) for expand in (False, True)]
+    return _Session(problem, polys, order).derivation()
 
 
-def _written(problem: Problem, options: list[Polys], order: int) -> Derivation:
-    names = {length: name for name, length in problem.symbolic_sizes.items()}
-    writer = Writer(names)
-    algebras = [one.algebra for one in options]
-    leaf = options[0].leaf
-    value = shortest(writer, [one.value for one in options])
-    gradients, hessians = [one.gradient for one in options], [one.hessian for one in options]
-    if leaf.symmetric:
-        last = gradients[0].rank
-        gradients = [symmetrised(a, p, [(last - 2, last - 1)]) for a, p in zip(algebras, gradients, strict=True)]
-        hessians = [
-            symmetrised(a, p, [(last - 2, last - 1), (last, last + 1)]) for a, p in zip(algebras, hessians, strict=True)
+class _Session:
+    """One derivation: writes, names, checks."""
+
+    def __init__(self, problem: Problem, polys: list[Polys], order: int) -> None:
+        self.problem, self.order = problem, order
+        self.algebras = [one.algebra for one in polys]
+        self.leaf = polys[0].leaf
+        self.writer = Writer({length: name for name, length in problem.symbolic_sizes.items()})
+        self.values = [one.value for one in polys]
+        self.gradients = [one.gradient for one in polys]
+        self.hessians = [one.hessian for one in polys]
+        if self.leaf.symmetric:
+            g = self.gradients[0].rank
+            pairs = zip(self.algebras, self.gradients, strict=True)
+            self.gradients = [symmetrised(a, p, [(g - 2, g - 1)]) for a, p in pairs]
+            pairs = zip(self.algebras, self.hessians, strict=True)
+            self.hessians = [symmetrised(a, p, [(g - 2, g - 1), (g, g + 1)]) for a, p in pairs]
+        hidden = problem.symbolic_sizes if problem.sizes_in_numbers else {}
+        self.arguments = {a.name: a.shape for a in problem.arguments if a.name not in hidden}
+        self.direction = Symbol(f"d{self.leaf.name}", self.writer.shape(self.leaf.axes), self.leaf.symmetric)
+        self.check = Check(problem, min(order, 2))
+
+    def derivation(self) -> Derivation:
+        """Everything together."""
+        low = min(self.order, 2)
+        derivatives = [map_or_array(self.writer, self.algebras, self.gradients, self.leaf)]
+        if low > 1:
+            derivatives.append(map_or_array(self.writer, self.algebras, self.hessians, self.leaf))
+        taken = {argument.name for argument in self.problem.arguments} | {
+            self.direction.name,
+            "d",
+            "f",
+            "e",
+            "I",
+        }
+        named = with_names(derivatives, taken)
+        function = self.function()
+        forms, verification = self.checked(function, named, derivatives)
+        formula = self.problem.formula
+        gradient = forms[0]
+        hessian = forms[1] if low > 1 else None
+        return Derivation(
+            function=function,
+            wrt=self.leaf.name,
+            differential=self.differential(gradient),
+            gradient=gradient,
+            hessian=hessian,
+            higher=self.higher() if self.order > 2 else (),
+            steps=self.steps(gradient, hessian),
+            domain=domain(formula) if formula is not None else (),
+            shapes=self.shapes(),
+            convention=SYMMETRIC_CONVENTION.format(self.leaf.name) if self.leaf.symmetric else CONVENTION,
+            notes=formula.notes if formula is not None else (),
+            verification=verification,
+        )
+
+    def function(self) -> ClosedForm:
+        """The function itself: as the user wrote it, if that evaluates to the right value."""
+        formula = self.problem.formula
+        written = None if formula is None else written_formula(formula)
+        if written is not None:
+            form = closed_form(written, self.arguments, "function")
+            if self.check.compare([form]).passed:
+                return form
+        return closed_form(shortest(self.writer, self.values), self.arguments, "function")
+
+    def checked(
+        self, function: ClosedForm, named: Sequence[Expression], plain: Sequence[Expression]
+    ) -> tuple[list[ClosedForm], Verification]:
+        """Closed forms that pass: in matrix notation, else in index notation."""
+        called = ("gradient", "hessian")
+        indexed = [self.writer.indexed(self.gradients[0]), self.writer.indexed(self.hessians[0])][
+            : len(plain)
         ]
-    direction = Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric)
-    differential = shortest(
-        writer, [contracted(a, p, direction) for a, p in zip(algebras, gradients, strict=True)]
-    )
-    gradient = map_or_array(writer, algebras, gradients, leaf)
-    expressions = [gradient]
-    if order > 1:
-        expressions.append(map_or_array(writer, algebras, hessians, leaf))
-    taken = {argument.name for argument in problem.arguments}
-    arguments = {argument.name: argument.shape for argument in problem.arguments}
-    listed = {name: shape for name, shape in arguments.items() if name not in problem.symbolic_sizes}
-    symbol = Symbol(direction.name, writer.shape(leaf.axes))
-    named = with_names(expressions, taken | {symbol.name})
-    forms = [closed_form(e, listed, c) for e, c in zip(named, ("gradient", "hessian"), strict=False)]
-    function = closed_form(value, listed, "function")
-    check = Check(problem, order)
-    verification = check.compare([function, *forms])
-    if not verification.passed:
-        raise VerificationError(f"failed: {verification} {[str(form) for form in (function, *forms)]}")
-    return Derivation(
-        function, closed_form(differential, {**listed, symbol.name: symbol.shape}, "differential"), forms[0],
-        forms[1] if order > 1 else None, verification,
-    )
+        verification = None
+        for option in (named, plain, indexed):
+            forms = [closed_form(e, self.arguments, name) for e, name in zip(option, called, strict=False)]
+            verification = self.check.compare([function, *forms])
+            if verification.passed:
+                return forms, verification
+        raise VerificationError(
+            f"no closed form of the derivative passed its check ({verification}); nothing is shown. "
+            "nablax.hessian and nablax.jacobian evaluate it"
+        )
+
+    def differential(self, gradient: ClosedForm) -> ClosedForm:
+        """The differential as ⟨∇f, dx⟩ for a scalar function, else as a linear map applied."""
+        arguments = {**self.arguments, self.direction.name: self.direction.shape}
+        if self.gradients[0].rank == len(self.leaf.axes):
+            names: tuple[tuple[Symbol, Expression], ...] = ()
+            body: Expression = gradient.expression
+            match body:
+                case Where(inner, listed):
+                    body, names = inner, listed
+                case _:
+                    pass
+            if self.direction.shape:
+                value: Expression = Call("inner", (body, self.direction))
+            else:
+                value = scalar_product(body, self.direction)
+            return closed_form(Where(value, names) if names else value, arguments, "differential")
+        atom = direction_of(self.leaf)
+        pairs = zip(self.algebras, self.gradients, strict=True)
+        value = shortest(self.writer, [contracted(a, p, atom) for a, p in pairs])
+        return closed_form(value, arguments, "differential")
+
+    def steps(self, gradient: ClosedForm, hessian: ClosedForm | None) -> tuple[DerivationStep, ...]:
+        """The derivation by differentials."""
+        formula = self.problem.formula
+        found = list(steps(formula, self.leaf.name)) if formula is not None else []
+        if not self.values[0].rank:
+            plain = [_without_names(form.expression) for form in (gradient, hessian) if form is not None]
+            second = plain[1] if len(plain) > 1 else None
+            if isinstance(second, LinearMap):
+                second = None if hessian is None else second
+            found += closing("f", plain[0], None if isinstance(second, LinearMap) else second, self.direction)
+            if isinstance(second, LinearMap):
+                found += self._map_step(second)
+        shapes = {**self.arguments, self.direction.name: self.direction.shape}
+        return tuple(
+            DerivationStep(
+                one.rule, closed_form(one.before, shapes, "before"), closed_form(one.after, shapes, "after")
+            )
+            for one in found
+        )
+
+    def _map_step(self, hessian: LinearMap) -> list[Any]:
+        one, two = (replace(self.direction, name=f"{self.direction.name}_{k}") for k in (1, 2))
+        body = replaced(_without_names(hessian.body), hessian.argument, one)
+        step = closing("f", body, None, two)[0]
+        return [replace(step, rule="Hessian", before=Symbol("d²f", ()))]
+
+    def shapes(self) -> Mapping[str, tuple[str, ...]]:
+        """Shapes of arguments, value and derivatives."""
+        value = self.writer.shape(self.values[0].axes)
+        own = self.writer.shape(self.leaf.axes)
+        found = dict(self.arguments)
+        found["f"] = value
+        found["∇f"] = (*value, *own)
+        if self.order > 1:
+            found["∇²f"] = (*value, *own, *own)
+        return found
+
+    def higher(self) -> tuple[ClosedForm, ...]:
+        """Derivatives of order three and more of a scalar function of a scalar."""
+        sizes = self.problem.symbolic_sizes
+        _, nodes = higher(self.problem, sizes, self.order)
+        forms = []
+        for order in range(3, self.order + 1):
+            options = [
+                Reader(algebra, atoms(self.problem, sizes)).node(nodes[order - 1])
+                for algebra in self.algebras
+            ]
+            expression = shortest(self.writer, options)
+            forms.append(closed_form(expression, self.arguments, f"derivative_{order}"))
+        self.check.higher(forms, self.order)
+        return tuple(forms)
 
 
-__all__ = ["Derivation", "Expression", "LinearMap", "derive", "shape_of"]
+def _without_names(expression: Expression) -> Expression:
+    """Names put back, so that a step can be read alone."""
+    if isinstance(expression, LinearMap):
+        return LinearMap(expression.argument, _without_names(expression.body), expression.tensor)
+    if not isinstance(expression, Where):
+        return expression
+    body = expression.body
+    for symbol, value in reversed(expression.names):
+        body = replaced(body, symbol, value)
+    return body
+
+
+__all__ = ["derive", "shape_of"]

@@ -68,13 +68,18 @@ def powered(base: Expression, exponent: Fraction) -> Expression:
     """A power, without the exponent one."""
     if exponent == 1:
         return base
-    if isinstance(base, Power) and isinstance(base.exponent, Number) and isinstance(base.exponent.value, Fraction):
+    if (
+        isinstance(base, Power)
+        and isinstance(base.exponent, Number)
+        and isinstance(base.exponent.value, Fraction)
+    ):
         return powered(base.base, base.exponent.value * exponent)
     return Power(base, Number(exponent))
 
 
 def assembled(form: Form) -> Expression:
     """A form as an expression."""
+    form = _flipped(form)
     several = bool(form.chain) or len(form.scalars) > 1
     above = [_scalar(base, e, several) for base, e in form.scalars.items() if e > 0]
     below = [_scalar(base, -e, several) for base, e in form.scalars.items() if e < 0]
@@ -107,12 +112,18 @@ def _scalar_order(expression: Expression) -> tuple[bool, float]:
     return (not isinstance(expression, SizeOf | Symbol), cost(expression))
 
 
+def _magnitude(value: Coefficient) -> int:
+    return abs(value.numerator) + value.denominator if isinstance(value, Fraction) else 20
+
+
 @lru_cache(maxsize=65536)
 def cost(expression: Expression) -> float:
     """How long an expression is when written."""
     inside = sum(cost(child) for child in children(expression))
     match expression:
-        case Symbol() | SizeOf() | Unit() | Identity():
+        case Identity():
+            return 1.5
+        case Symbol() | SizeOf() | Unit():
             return 1.0
         case Number(value):
             return 0.6 if value == 1 else 0.8
@@ -123,17 +134,23 @@ def cost(expression: Expression) -> float:
         case Product(factors):
             return inside + 0.5 * sum(isinstance(factor, Sum | Hadamard) for factor in factors)
         case Hadamard(factors):
-            return inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
+            return (
+                inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
+            )
         case Scale(coefficient, scalars, divisors, body):
             brackets = sum(isinstance(part, Sum) for part in (*scalars, *divisors, body))
-            number = 0.0 if coefficient in (1, -1) else 0.8
+            number = 0.0 if coefficient in (1, -1) else 0.8 + 0.01 * min(_magnitude(coefficient), 20)
             return inside + number + 0.5 * brackets + 0.7 * bool(divisors)
         case Transpose() | Inverse():
             return inside + 0.4
-        case Power():
+        case Power(Call(), _):
             return inside + 0.2
+        case Power(base, Number(Fraction(denominator=1))):
+            return inside + (2.0 if shape_of(expression) else 1.2 if isinstance(base, Function) else 0.3)
+        case Power():
+            return inside + (1.0 if shape_of(expression) else 0.3)
         case Function() | Call():
-            return inside + 1.5
+            return min(inside + 1.5, 3.5 if shape_of(expression) else inside + 1.5)  # a long one gets a name
         case Piece(_, indices):
             return inside + 0.3 * len(indices)
         case Indexed():
@@ -155,6 +172,19 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
         The expression, common factors taken out.
     """
     forms = _like(forms)
+    key = (shape, tuple((form.coefficient, *form.body) for form in forms))
+    if key not in _KNOWN:
+        if len(_KNOWN) > KEPT:
+            _KNOWN.clear()
+        _KNOWN[key] = _factored(forms, shape)
+    return _KNOWN[key]
+
+
+KEPT = 20_000
+_KNOWN: dict[tuple[object, ...], Expression] = {}
+
+
+def _factored(forms: Sequence[Form], shape: Shape) -> Expression:
     best = _summed(forms, shape)
     if len(forms) < 2:
         return best
@@ -192,8 +222,86 @@ def _summed(forms: Sequence[Form], shape: Shape) -> Expression:
         terms.append(assembled(form))
     if all(not shape_of(term) for term in terms) and shape:
         terms = [assembled(form) for form in forms]
-    flat = [inner for term in terms for inner in (term.terms if isinstance(term, Sum) else (term,))]
+    flat = _merged([inner for term in terms for inner in _terms_of(term)])
+    if len(flat) == 1:
+        return flat[0]
     return Sum(tuple(sorted(flat, key=_term_order)))
+
+
+def _terms_of(term: Expression) -> Sequence[Expression]:
+    """The terms of a sum, or of a number times a sum."""
+    match term:
+        case Sum(terms):
+            return terms
+        case Scale(coefficient, (), (), Sum(terms)) | Scale(coefficient, (Sum(terms),), (), None) if (
+            abs(coefficient) == 1
+        ):
+            return [scaled(coefficient, inner) for inner in terms]
+        case _:
+            return (term,)
+
+
+def _split(term: Expression) -> tuple[Coefficient, Expression]:
+    """A term as a number times the rest."""
+    match term:
+        case Number(value):
+            return value, ONE
+        case Scale(coefficient, (), (), body) if body is not None:
+            return coefficient, body
+        case Scale(coefficient, (one,), (), None):
+            return coefficient, one
+        case Scale(coefficient, scalars, divisors, body):
+            return coefficient, Scale(Fraction(1), scalars, divisors, body)
+        case _:
+            return Fraction(1), term
+
+
+def _merged(terms: Sequence[Expression]) -> list[Expression]:
+    """Like terms added."""
+    found: dict[Expression, Coefficient] = {}
+    for term in terms:
+        coefficient, rest = _split(term)
+        found[rest] = found.get(rest, Fraction(0)) + coefficient
+    if len(found) == len(terms):
+        return list(terms)
+    return [scaled(number, rest) for rest, number in found.items() if number != 0] or [ZERO]
+
+
+def scaled(number: Coefficient, rest: Expression) -> Expression:
+    """A number times an expression."""
+    own, rest = _split(rest)
+    number *= own
+    if rest == ONE:
+        return Number(number)
+    if number == 1:
+        return rest
+    if isinstance(rest, Scale):
+        return Scale(number, rest.scalars, rest.divisors, rest.body)
+    return Scale(number, (), (), rest) if shape_of(rest) else Scale(number, (rest,), (), None)
+
+
+def _flipped(form: Form) -> Form:
+    """−(a − b) as (b − a)."""
+    if form.coefficient >= 0:
+        return form
+    for base, exponent in form.scalars.items():
+        if exponent == 1 and isinstance(base, Sum) and _gains(base):
+            scalars = {(_negated(base) if one == base else one): e for one, e in form.scalars.items()}
+            return Form(-form.coefficient, scalars, form.chain)
+    for k, factor in enumerate(form.chain):
+        if isinstance(factor, Sum) and _gains(factor):
+            return Form(
+                -form.coefficient, form.scalars, (*form.chain[:k], _negated(factor), *form.chain[k + 1 :])
+            )
+    return form
+
+
+def _gains(total: Sum) -> bool:
+    return 2 * sum(map(is_negative, total.terms)) >= len(total.terms)
+
+
+def _negated(total: Sum) -> Sum:
+    return Sum(tuple(sorted((scaled(Fraction(-1), term) for term in total.terms), key=_term_order)))
 
 
 def is_negative(expression: Expression) -> bool:
@@ -208,8 +316,12 @@ def is_negative(expression: Expression) -> bool:
 
 
 def _term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
-    simple = isinstance(term, Number | Identity) or (isinstance(term, Scale) and isinstance(term.body, Identity))
-    return (is_negative(term), not simple, -round(cost(term) - 0.4 * isinstance(term, Transpose), 3), isinstance(term, Transpose), repr(term))
+    simple = isinstance(term, Number | Identity) or (
+        isinstance(term, Scale) and isinstance(term.body, Identity)
+    )
+    length = round(cost(term) - 0.4 * isinstance(term, Transpose), 3)
+    sign = -1 if len(shape_of(term)) == 1 else 1  # Ax + b, but A + xxᵀ
+    return (is_negative(term), not simple, sign * length, isinstance(term, Transpose), repr(term))
 
 
 Choice = tuple[frozenset[int], Form]
@@ -221,14 +333,27 @@ def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
     yield from _by_chain(forms, shape)
     yield from _by_body(forms)
     yield from _by_hadamard(forms, shape)
+    yield from _by_diagonal(forms)
     yield from _by_number(forms, shape)
+    yield from _by_common_number(forms, shape)
 
 
-def _nested(inner: Sequence[Form], shape: Shape) -> Expression:
-    return factored(inner, shape)
+def _insides(inner: Sequence[Form], shape: Shape) -> Iterator[tuple[Coefficient, Expression]]:
+    """Shortest sums of what is left when a factor was taken out: as it is, and with its number in front."""
+    yield Fraction(1), factored(inner, shape)
+    numbers = [form.coefficient for form in inner if isinstance(form.coefficient, Fraction)]
+    if len(numbers) == len(inner) > 1:
+        content = Fraction(
+            math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers))
+        )
+        if content != 1:
+            scaled_down = [Form(form.coefficient / content, form.scalars, form.chain) for form in inner]
+            yield content, factored(scaled_down, shape)
 
 
-def _scaled(coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
+def _scaled(
+    coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape
+) -> Form:
     """Scalars times a sum, as one form."""
     if shape:
         return Form(coefficient, scalars, (inside,))
@@ -252,6 +377,26 @@ def _by_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
         yield frozenset(range(len(forms))), _scaled(content, {}, _summed(inner, shape), shape)
 
 
+def _by_common_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
+    groups: dict[Coefficient, list[int]] = {}
+    for k, form in enumerate(forms):
+        size: Coefficient = -form.coefficient if form.coefficient < 0 else form.coefficient
+        groups.setdefault(size, []).append(k)
+    for number, chosen in groups.items():
+        if number != 1 and 1 < len(chosen) < len(forms):
+            inner = [
+                Form(1 if forms[k].coefficient > 0 else -1, forms[k].scalars, forms[k].chain) for k in chosen
+            ]
+            inner = [Form(Fraction(f.coefficient), f.scalars, f.chain) for f in inner]
+            yield frozenset(chosen), _scaled(number, {}, _summed(inner, shape), shape)
+    negative = [k for k, form in enumerate(forms) if form.coefficient == -1]
+    if 1 < len(negative) < len(forms):
+        inner = [Form(Fraction(1), forms[k].scalars, forms[k].chain) for k in negative]
+        inside = factored(inner, shape)
+        if not isinstance(inside, Sum):
+            yield frozenset(negative), _flat(Fraction(-1), {}, inside, shape)
+
+
 def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
     bases = dict.fromkeys(base for form in forms for base in form.scalars)
     for base in bases:
@@ -267,17 +412,19 @@ def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
                 if scalars[base] == 0:
                     del scalars[base]
                 inner.append(Form(forms[k].coefficient, scalars, forms[k].chain))
-            inside = _nested(inner, shape)
-            yield frozenset(chosen), _flat(Fraction(1), {base: least}, inside, shape)
+            for content, inside in _insides(inner, shape):
+                yield frozenset(chosen), _flat(content, {base: least}, inside, shape)
 
 
-def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
+def _flat(
+    coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape
+) -> Form:
     """Scalars times an expression that may itself be scaled."""
     if isinstance(inside, Scale):
         merged = dict(scalars)
         for parts, sign in ((inside.scalars, 1), (inside.divisors, -1)):
             for part in parts:
-                base, exponent = _base(part)
+                base, exponent = base_of(part)
                 merged[base] = merged.get(base, Fraction(0)) + sign * exponent
         merged = {base: e for base, e in merged.items() if e != 0}
         coefficient *= inside.coefficient
@@ -288,12 +435,16 @@ def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside:
         return Form(coefficient * inside.value, scalars, ())
     if shape:
         return Form(coefficient, scalars, factors_of(inside))
-    base, exponent = _base(inside)
+    base, exponent = base_of(inside)
     return Form(coefficient, dict(scalars) | {base: scalars.get(base, Fraction(0)) + exponent}, ())
 
 
-def _base(part: Expression) -> tuple[Expression, Fraction]:
-    if isinstance(part, Power) and isinstance(part.exponent, Number) and isinstance(part.exponent.value, Fraction):
+def base_of(part: Expression) -> tuple[Expression, Fraction]:
+    if (
+        isinstance(part, Power)
+        and isinstance(part.exponent, Number)
+        and isinstance(part.exponent.value, Fraction)
+    ):
         return part.base, part.exponent.value
     return part, Fraction(1)
 
@@ -312,10 +463,10 @@ def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
             shapes = {_chain_shape(form.chain) for form in inner}
             if len(shapes) != 1:
                 continue
-            inside = _nested(inner, shapes.pop())
-            form = _flat(Fraction(1), {}, inside, ("",))
-            chain = (end, *form.chain) if side == 0 else (*form.chain, end)
-            yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
+            for content, inside in _insides(inner, shapes.pop()):
+                form = _flat(content, {}, inside, ("",))
+                chain = (end, *form.chain) if side == 0 else (*form.chain, end)
+                yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
 
 
 def _chain_shape(chain: Chain) -> Shape:
@@ -331,15 +482,23 @@ def _by_body(forms: Sequence[Form]) -> Iterator[Choice]:
     for chain, chosen in groups.items():
         if len(chosen) > 1:
             inner = [Form(forms[k].coefficient, forms[k].scalars, ()) for k in chosen]
-            inside = _nested(inner, ())
-            form = _flat(Fraction(1), {}, inside, ())
-            yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
+            for content, inside in _insides(inner, ()):
+                form = _flat(content, {}, inside, ())
+                yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
 
 
 def _elements(form: Form) -> list[Expression]:
     if len(form.chain) != 1:
         return []
-    return list(form.chain[0].factors) if isinstance(form.chain[0], Hadamard) else [form.chain[0]]
+    listed = form.chain[0].factors if isinstance(form.chain[0], Hadamard) else (form.chain[0],)
+    found: list[Expression] = []
+    for part in listed:
+        match part:
+            case Power(base, Number(Fraction(denominator=1) as value)) if value > 1:
+                found += [base] * int(value)
+            case _:
+                found.append(part)
+    return found
 
 
 def _by_hadamard(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
@@ -356,12 +515,43 @@ def _by_hadamard(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
             rest.remove(part)
             chain: Chain = (Ones(shape),)
             if rest:
+                rest = [powered(base, Fraction(rest.count(base))) for base in dict.fromkeys(rest)]
                 chain = (rest[0],) if len(rest) == 1 else (Hadamard(tuple(rest)),)
             inner.append(Form(forms[k].coefficient, forms[k].scalars, chain))
-        inside = _nested(inner, shape)
-        form = _flat(Fraction(1), {}, inside, shape)
+        form = _flat(Fraction(1), {}, factored(inner, shape), shape)
         body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-        yield frozenset(chosen), Form(form.coefficient, form.scalars, (Hadamard((part, body)),))
+        parts = (part, *(body.factors if isinstance(body, Hadamard) else (body,)))
+        powers = [powered(base, Fraction(parts.count(base))) for base in dict.fromkeys(parts)]
+        together = powers[0] if len(powers) == 1 else Hadamard(tuple(powers))
+        yield frozenset(chosen), Form(form.coefficient, form.scalars, (together,))
+
+
+def _by_diagonal(forms: Sequence[Form]) -> Iterator[Choice]:
+    """diag(u) + diag(v) = diag(u + v), also inside products."""
+    groups: dict[tuple[Chain, int], list[int]] = {}
+    for k, form in enumerate(forms):
+        for place, factor in enumerate(form.chain):
+            if isinstance(factor, Call) and factor.name == "diag":
+                rest = (*form.chain[:place], *form.chain[place + 1 :])
+                groups.setdefault((rest, place), []).append(k)
+    for (rest, place), chosen in groups.items():
+        if len(chosen) < 2:
+            continue
+        first = forms[chosen[0]].chain[place]
+        assert isinstance(first, Call)
+        inner = []
+        for k in chosen:
+            diagonal = forms[k].chain[place]
+            assert isinstance(diagonal, Call)
+            inner.append(Form(forms[k].coefficient, forms[k].scalars, factors_of(diagonal.arguments[0])))
+        vector = first.shape[:1]
+        form = _flat(Fraction(1), {}, factored(inner, vector), vector)
+        inside = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+        diagonal = Call("diag", (inside,), first.shape)
+        yield (
+            frozenset(chosen),
+            Form(form.coefficient, form.scalars, (*rest[:place], diagonal, *rest[place:])),
+        )
 
 
 __all__ = ["ONE", "Form", "assembled", "cost", "factored", "factors_of", "is_negative", "powered"]

@@ -12,7 +12,17 @@ from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
 
 EVEN = frozenset({"cos", "cosh", "abs"})
 ODD = frozenset({"sin", "tan", "tanh", "sinh", "arcsin", "arctan", "sign", "arsinh", "artanh", "erf"})
-_AT_ZERO = {"sin": 0, "tan": 0, "tanh": 0, "sinh": 0, "arcsin": 0, "arctan": 0, "sign": 0, "cos": 1, "cosh": 1}
+_AT_ZERO = {
+    "sin": 0,
+    "tan": 0,
+    "tanh": 0,
+    "sinh": 0,
+    "arcsin": 0,
+    "arctan": 0,
+    "sign": 0,
+    "cos": 1,
+    "cosh": 1,
+}
 
 
 def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
@@ -43,12 +53,27 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
         if name == "sigmoid" and algebra.content(p) < 0:  # σ(−u) = 1 − σ(u)
             value = apply(algebra, name, (algebra.scale(-1, p),))
             return algebra.add([algebra.number(1, axes), algebra.scale(-1, value)])
+    if name == "=":
+        for this, other in (arguments, arguments[::-1]):
+            parts = _pair(other, "max")
+            if parts and this in parts:  # u = max(u, v) where u > v
+                rest = parts[1] if parts[0] == this else parts[0]
+                return apply(algebra, ">", [this, rest])
     if name == "pow":
         base, exponent = arguments
         if isinstance(exponent.constant, Fraction):
             return algebra.power(base, exponent.constant)
         arguments = [algebra.broadcast(base, axes), algebra.broadcast(exponent, axes)]
     return _made(algebra, name, tuple(arguments), axes)
+
+
+def _pair(p: Poly, name: str) -> tuple[Poly, ...]:
+    """The arguments, where a poly is nothing but that function of two arguments."""
+    if len(p.terms) == 1 and len(p.terms[0].factors) == 1 and p.terms[0].coefficient == 1:
+        atom = p.terms[0].factors[0].atom
+        if is_function(atom, name) and p.terms[0].factors[0].exponent == 1:
+            return atom.arguments
+    return ()
 
 
 def _constant(name: str, value: float) -> float | None:
@@ -78,8 +103,10 @@ def _made(algebra: Algebra, name: str, arguments: tuple[Poly, ...], axes: tuple[
         inner = tuple(_narrowed(p, names, small) for p in arguments)
         value = apply(algebra, name, inner)
         return algebra.product([(value, tuple(used))], tuple(range(len(axes))), dict(enumerate(axes)))
-    symmetric = len(axes) == 2 and axes[0] == axes[1] and all(
-        not p.axes or algebra.is_symmetric(p) for p in arguments
+    symmetric = (
+        len(axes) == 2
+        and axes[0] == axes[1]
+        and all(not p.axes or algebra.is_symmetric(p) for p in arguments)
     )
     return algebra.atom(Atom(AtomKind.FUNCTION, name, axes, arguments, symmetric))
 

@@ -1,8 +1,9 @@
 """Labelled networks to matrix expressions: chains to products, cycles to traces, crossings to diag and ⊙.
 
-A label is a vertex. An atom on two labels is an edge, an atom on one label a weight of its vertex. A summed vertex
-with one edge is a matrix-vector product, with two edges a matrix product, with none a sum; what is left between the
-free labels is the expression. A vertex with more edges has no matrix notation: `NotMatrices`.
+A label is a vertex. An atom on two labels is an edge, an atom on one label a weight of its vertex. A summed
+vertex with one edge is a matrix-vector product, with two edges a matrix product, with none a sum;
+what is left between the free labels is the expression. A vertex with more edges has no matrix notation:
+`NotMatrices`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nablax.derivation.forms import Form, factored, factors_of, powered
+from nablax.derivation.forms import Form, base_of, factored, factors_of, powered
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.printing.expression import (
     ONE,
@@ -140,7 +141,7 @@ class Writer:
     def atom(self, atom: Atom) -> Expression:
         """The expression of an atom."""
         shape = self.shape(atom.axes)
-        arguments = tuple(self.write(argument) for argument in atom.arguments)
+        arguments = tuple(self._argument(argument, atom) for argument in atom.arguments)
         match atom.kind:
             case AtomKind.LEAF:
                 return Symbol(atom.name, shape, atom.symmetric)
@@ -164,6 +165,18 @@ class Writer:
                 return Function(atom.name, arguments)
         raise AssertionError(atom.kind)
 
+    def _argument(self, p: Poly, atom: Atom) -> Expression:
+        """An argument; numbers of scalar functions are numbers, not arrays."""
+        if atom.kind is AtomKind.FUNCTION and p.constant is not None:
+            return NumberExpression(p.constant)
+        if atom.kind is AtomKind.FUNCTION and not any(
+            label < p.rank for term in p.terms for factor in term.factors for label in factor.labels
+        ):
+            shift = {k: k - p.rank for term in p.terms for f in term.factors for k in f.labels}
+            terms = (Monomial(t.coefficient, tuple(f.relabelled(shift) for f in t.factors)) for t in p.terms)
+            return self.write(Poly((), tuple(terms)))
+        return self.write(p)
+
     def powered(self, factor: Factor) -> Expression:
         """An atom with axes to its power; e⁻ᵘ as exp(−u)."""
         if factor.atom.name == "exp" and factor.exponent < 0:
@@ -177,6 +190,7 @@ class Writer:
     def form(self, term: Monomial, p: Poly) -> Form:
         """A monomial as scalars times a chain of matrices."""
         scalars: dict[Expression, Fraction] = {}
+        coefficient = term.coefficient
         rest: list[Factor] = []
         for group in components(term.factors, p.rank):
             labels = {label for factor in group for label in factor.labels}
@@ -187,12 +201,22 @@ class Writer:
                 base, exponent = self._scalar(group[0])
             else:
                 base, exponent = self._component(group)
-            scalars[base] = scalars.get(base, Fraction(0)) + exponent
+            number, parts = opened(base, exponent)
+            coefficient *= number
+            for one, power in parts:
+                scalars[one] = scalars.get(one, Fraction(0)) + power
         if p.rank == 0:
-            return Form(term.coefficient, scalars, ())
-        network = self._network(rest)
+            return Form(coefficient, scalars, ())
+        pulled: list[Scale] = []
+        network = self._network(rest, pulled)
+        for scale in pulled:
+            coefficient *= scale.coefficient
+            for parts, sign in ((scale.scalars, 1), (scale.divisors, -1)):
+                for part in parts:
+                    one, power = base_of(part)
+                    scalars[one] = scalars.get(one, Fraction(0)) + sign * power
         self._reduce(network, p.rank, {})
-        return Form(term.coefficient, scalars, self._chain(network, p))
+        return Form(coefficient, scalars, self._chain(network, p))
 
     def _scalar(self, factor: Factor) -> tuple[Expression, Fraction]:
         """A scalar atom as base and exponent: norms rather than roots of inner products."""
@@ -201,7 +225,9 @@ class Writer:
             return self.powered(Factor(atom, (), Fraction(-1))), -exponent
         if atom.kind is AtomKind.GROUP:
             squared = self._norm(atom.arguments[0])
-            simple = squared is not None and isinstance(squared.arguments[0], Symbol) and squared.name == "norm"
+            simple = (
+                squared is not None and isinstance(squared.arguments[0], Symbol) and squared.name == "norm"
+            )
             if squared is not None and (exponent.denominator == 2 or not simple):
                 return squared, 2 * exponent
         return self.atom(atom), exponent
@@ -211,7 +237,11 @@ class Writer:
         if len(p.terms) != 1 or p.terms[0].coefficient != 1 or p.rank:
             return None
         [term] = p.terms
-        if len(term.factors) == 1 and term.factors[0].exponent == 2 and len(set(term.factors[0].labels)) == len(term.factors[0].labels):
+        if (
+            len(term.factors) == 1
+            and term.factors[0].exponent == 2
+            and len(set(term.factors[0].labels)) == len(term.factors[0].labels)
+        ):
             inside = self.atom(term.factors[0].atom)
             return Call("norm" if len(term.factors[0].labels) == 1 else "norm_F", (inside,))
         written = self.write(p)
@@ -237,12 +267,16 @@ class Writer:
         [(base, exponent)] = scalars.items()
         return base, exponent
 
-    def _network(self, factors: Sequence[Factor]) -> _Network:
+    def _network(self, factors: Sequence[Factor], pulled: list[Scale] | None = None) -> _Network:
+        """Vertices and edges; scalars of scaled factors go to `pulled`, where there is one."""
         network = _Network({}, {})
         for factor in factors:
             for label in factor.labels:
                 network.weights.setdefault(label, [])
             written = self.powered(factor)
+            if pulled is not None and isinstance(written, Scale) and written.body is not None:
+                pulled.append(written)
+                written = written.body
             match factor.labels:
                 case (label,):
                     network.weights[label].append(written)
@@ -301,7 +335,9 @@ class Writer:
                     continue
             network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
 
-    def _eliminate_one(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
+    def _eliminate_one(
+        self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]
+    ) -> bool:
         for degree in (0, 1, 2):
             for label in summed:
                 if label not in network.weights or network.degree(label) != degree:
@@ -317,7 +353,11 @@ class Writer:
                     network.weights[other].append(product((*reversed_chain(chain), *factors_of(vector))))
                 else:
                     (a, left), (b, right) = around
-                    middle = (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),) if weights else ()
+                    middle = (
+                        (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),)
+                        if weights
+                        else ()
+                    )
                     network.remove(label)
                     network.connect(a, b, (*reversed_chain(left), *middle, *right))
                     return True
@@ -362,6 +402,15 @@ class Writer:
         if not terms:
             return Indexed(Fraction(0), (), tuple(LETTERS[: p.rank]), self.shape(p.axes))
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+
+def opened(base: Expression, exponent: Fraction) -> tuple[Number, list[tuple[Expression, Fraction]]]:
+    """A scalar product to a whole power as a number and scalars to powers."""
+    if not isinstance(base, Scale) or base.body is not None or exponent.denominator != 1:
+        return Fraction(1), [(base, exponent)]
+    number = base.coefficient ** int(exponent)
+    parts = [(part, exponent) for part in base.scalars] + [(part, -exponent) for part in base.divisors]
+    return number, [(one, sign * power) for part, sign in parts for one, power in [base_of(part)]]
 
 
 def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:

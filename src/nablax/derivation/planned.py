@@ -20,6 +20,7 @@ from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
 from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.recognise import CLOSED_FORM
 from nablax.ops.jaxprs import trace
 from nablax.sweeps.second_order import Share, reverse, second_order
 
@@ -68,7 +69,7 @@ def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
     graph = Graph()
     with jax.enable_x64(True):
         program = trace(lambda *arguments: [_single(function(*arguments))], problem.structs(sizes))
-        leaves, outputs = build(graph, program)
+        leaves, outputs = build(graph, program, CLOSED_FORM)
         leaf = leaves[problem.wrt]
         [output] = fuse(graph, outputs, leaf.depends)
         hessian: list[NodeTerm] = []
@@ -128,6 +129,18 @@ def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
             algebra,
             leaves[problem.wrt],
         )
+
+
+def higher(problem: Problem, sizes: Mapping[str, int], order: int) -> tuple[Graph, list[Node]]:
+    """Derivatives 1 … order of a scalar function of a scalar, each the reverse sweep of the one before."""
+    planned = plan(problem, sizes, 1)
+    with jax.enable_x64(True):
+        dtype = np.dtype(np.float64)
+        found = [planned.graph.sum_of(planned.gradient, (), dtype)]
+        while len(found) < order:
+            terms = reverse(planned.graph, found[-1], [planned.leaf]).get(planned.leaf, [])
+            found.append(planned.graph.sum_of(terms, (), dtype))
+    return planned.graph, found
 
 
 def evaluator(problem: Problem, order: int) -> Callable[..., Any]:

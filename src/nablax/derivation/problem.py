@@ -17,6 +17,7 @@ from nablax.formula import (
     Kind,
     Operation,
     Shape,
+    Size,
     Typed,
     Variable,
     choose_sizes,
@@ -26,6 +27,7 @@ from nablax.formula import (
 )
 from nablax.printing.expression import Shape as Names
 
+DTYPE = np.dtype(np.float64)
 Point = dict[str, npt.NDArray[np.float64]]
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 SIZE_NAMES = ("n", "m", "p", "q", "k", "l", "r", "s")
@@ -73,7 +75,7 @@ class Problem:
     def structs(self, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
         """Shapes of the arguments for given sizes."""
         return [
-            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), np.dtype(np.float64))
+            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), DTYPE)  # type: ignore[no-untyped-call]
             for argument in self.arguments
         ]
 
@@ -99,7 +101,9 @@ def from_formula(formula: Formula, wrt: str | int | None) -> Problem:
     free = [name for name in names if not formula.variables[name].constant]
     if wrt is None:
         if len(free) != 1:
-            raise DerivationError(f"say by which variable to differentiate: wrt= one of {', '.join(free) or 'none'}")
+            raise DerivationError(
+                f"say by which variable to differentiate: wrt= one of {', '.join(free) or 'none'}"
+            )
         wrt = free[0]
     name = wrt if isinstance(wrt, str) else (names[wrt] if -len(names) <= wrt < len(names) else str(wrt))
     if name not in names:
@@ -124,8 +128,17 @@ def from_formula(formula: Formula, wrt: str | int | None) -> Problem:
         return lambda *values: plain(*values[: len(names)])
 
     return Problem(
-        (*arguments, *extra), names.index(name), formula, function, symbolic, numeric, True,
-        lambda seed: {**sample_point(formula, seed, numeric), **{s: np.asarray(float(numeric[s])) for s in sizes_as_arguments}},
+        (*arguments, *extra),
+        names.index(name),
+        formula,
+        function,
+        symbolic,
+        numeric,
+        True,
+        lambda seed: {
+            **sample_point(formula, seed, numeric),
+            **{s: np.asarray(float(numeric[s])) for s in sizes_as_arguments},
+        },
     )
 
 
@@ -145,7 +158,9 @@ def _large_primes(formula: Formula) -> list[int]:
 
 
 def _free_of(value: float, prime: int) -> bool:
-    return value == 0 or not any(abs(value * s / prime - round(value * s / prime)) < 1e-9 and round(value * s) for s in (1,))
+    return value == 0 or not any(
+        abs(value * s / prime - round(value * s / prime)) < 1e-9 and round(value * s) for s in (1,)
+    )
 
 
 def _rebuilt(node: Typed, change: Callable[[Typed], Typed], known: dict[int, Typed]) -> Typed:
@@ -158,9 +173,12 @@ def _rebuilt(node: Typed, change: Callable[[Typed], Typed], known: dict[int, Typ
 
 def _elementary(formula: Formula) -> Formula:
     """logsumexp, softmax and softplus by their definitions; JAX's own guard against overflow with branches
-    that are no part of the mathematics."""
+    that are no part of the mathematics.
+    """
 
     def change(node: Typed) -> Typed:
+        if node.operation is Operation.CALL and node.label == "diag":
+            return _diagonal(node)
         if node.operation is not Operation.CALL or node.label not in ("logsumexp", "softmax", "softplus"):
             return node
         [operand] = node.operands
@@ -172,11 +190,40 @@ def _elementary(formula: Formula) -> Formula:
         total = Typed(Operation.CALL, (exp,), Shape(), node.syntax, "sum")
         if node.label == "softmax":
             if operand.shape.is_matrix:
-                return node
+                rows = Typed(
+                    Operation.PRODUCT,
+                    (exp, _ones(operand.shape.axes[1], node)),
+                    Shape(operand.shape.axes[:1]),
+                    node.syntax,
+                )
+                one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
+                over = Typed(Operation.DIVIDE, (one, rows), rows.shape, node.syntax)
+                columns = Typed(
+                    Operation.OUTER, (over, _ones(operand.shape.axes[1], node)), operand.shape, node.syntax
+                )
+                return Typed(Operation.MULTIPLY, (exp, columns), operand.shape, node.syntax)
             return Typed(Operation.DIVIDE, (exp, total), operand.shape, node.syntax)
         return Typed(Operation.CALL, (total,), Shape(), node.syntax, "log")
 
     return replace(formula, expression=_rebuilt(formula.expression, change, {}))
+
+
+def _ones(size: Size, node: Typed) -> Typed:
+    one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
+    return Typed(Operation.CALL, (one,), Shape((size,)), node.syntax, "vector")
+
+
+def _diagonal(node: Typed) -> Typed:
+    """The diagonal by sums and products: diag(x) = I ⊙ x1ᵀ, diag(A) = (I ⊙ A) 1."""
+    [operand] = node.operands
+    size = operand.shape.axes[0]
+    square = Shape((size, size))
+    eye = Typed(Operation.CALL, (), square, node.syntax, "eye")
+    if operand.shape.is_matrix:
+        kept = Typed(Operation.MULTIPLY, (eye, operand), square, node.syntax)
+        return Typed(Operation.PRODUCT, (kept, _ones(size, node)), node.shape, node.syntax)
+    spread = Typed(Operation.OUTER, (operand, _ones(size, node)), square, node.syntax)
+    return Typed(Operation.MULTIPLY, (eye, spread), square, node.syntax)
 
 
 def _with_size_variables(formula: Formula) -> tuple[Formula, list[str]]:
@@ -196,7 +243,10 @@ def _with_size_variables(formula: Formula) -> tuple[Formula, list[str]]:
 
 
 def from_function(
-    function: Callable[..., Any], args: Sequence[Any], wrt: str | int | None, declare: Mapping[str, Kind] | None = None
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    wrt: str | int | None,
+    declare: Mapping[str, Kind] | None = None,
 ) -> Problem:
     """The problem of differentiating a Python function at the shapes of example arguments."""
     arrays = [np.asarray(value, np.float64) for value in args]
@@ -210,7 +260,9 @@ def from_function(
     kinds = (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
     for name, array in zip(names, arrays, strict=True):
         if array.ndim > 2:
-            raise DerivationError(f"argument {name} has {array.ndim} axes; closed forms take scalars, vectors and matrices")
+            raise DerivationError(
+                f"argument {name} has {array.ndim} axes; closed forms take scalars, vectors and matrices"
+            )
     arguments = tuple(
         Argument(name, tuple(sizes[n] for n in array.shape), (declare or {}).get(name, kinds[array.ndim]))
         for name, array in zip(names, arrays, strict=True)
@@ -221,7 +273,8 @@ def from_function(
             return dict(zip(names, arrays, strict=True))
         random = np.random.default_rng(seed)
         return {
-            name: array * (1 + 0.05 * random.uniform(-1, 1)) for name, array in zip(names, arrays, strict=True)
+            name: array * (1 + 0.05 * random.uniform(-1, 1))
+            for name, array in zip(names, arrays, strict=True)
         }
 
     known = {name: length for length, name in sizes.items()}
@@ -230,7 +283,11 @@ def from_function(
 
 def _parameter_names(function: Callable[..., Any], count: int) -> list[str]:
     try:
-        names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        names = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
     except (TypeError, ValueError):
         names = []
     return names[:count] if len(names) >= count else [f"x{k}" for k in range(count)]

@@ -59,7 +59,9 @@ class Reader:
             for factor in term.factors:
                 self._part(self.node(factor.operand), factor.axes, parts)
             output = tuple(self._output(index, parts) for side in term.sides for index in side)
-            sizes = {label: label.size for index in (i for s in term.sides for i in s) for label in index.labels}
+            sizes = {
+                label: label.size for index in (i for s in term.sides for i in s) for label in index.labels
+            }
             found.append(self.algebra.product(parts, output, sizes, rational(term.coefficient)))
         return self.algebra.add(found)
 
@@ -72,7 +74,10 @@ class Reader:
             return index.label
         if not index.labels:
             label = Label(index.extent)
-            unit = Atom(AtomKind.UNIT, str(index.offset), (index.extent,))
+            # symbolic lengths are large: a place in the second half was counted from the end
+            from_end = bool(self.algebra.sizes) and 2 * index.offset >= index.extent > 1
+            place = index.offset - index.extent if from_end else index.offset
+            unit = Atom(AtomKind.UNIT, str(place), (index.extent,))
             parts.append((self.algebra.atom(unit), (label,)))
             return label
         label = Label(index.extent)
@@ -123,9 +128,7 @@ class Reader:
             inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
             return self.algebra.product([(inverse, (0, 1)), (self.node(node.inputs[1]), (1, 2))], (0, 2), {})
         if kind.name in ("reduce_max", "reduce_min") and not node.shape:
-            return self.algebra.atom(
-                Atom(AtomKind.MATRIX, kind.name[-3:], (), (self.node(node.inputs[0]),))
-            )
+            return self.algebra.atom(Atom(AtomKind.MATRIX, kind.name[-3:], (), (self.node(node.inputs[0]),)))
         if kind.name == "extremum_weights" and not node.inputs[1].shape:
             p, value = self.node(node.inputs[0]), self.node(node.inputs[1])
             equal = apply(self.algebra, "=", [p, self.algebra.broadcast(value, p.axes)])
@@ -167,7 +170,7 @@ class Reader:
     def _instruction(self, instruction: Instruction, values: list[Poly]) -> Poly:
         algebra, name = self.algebra, instruction.operation.name
         match name, values:
-            case ("add" | "add_any"), [a, b]:
+            case (("add" | "add_any"), [a, b]):
                 return algebra.add([a, b])
             case "sub", [a, b]:
                 return algebra.add([a, algebra.scale(-1, b)])
@@ -219,13 +222,19 @@ class Reader:
         if no == yes:
             return no
         single = condition.terms[0].factors[0].atom if len(condition.terms) == 1 else None
-        guards = single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
+        guards = (
+            single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
+        )
+        if guards and no.constant == 1 and yes.constant == 2:
+            return no  # JAX halves the slope of max where both sides are equal
         if guards and single is not None and single.name in ("=", "≠"):
             # JAX guards a singular point of a formula: elsewhere the other branch holds
-            if any(argument.constant == 0 for argument in single.arguments):
-                regular, singular = (no, yes) if single.name == "=" else (yes, no)
-                if singular.constant is not None:
-                    return regular
+            regular, singular = (no, yes) if single.name == "=" else (yes, no)
+            if singular.constant is not None and any(p.constant == 0 for p in single.arguments):
+                return regular
+        signs = no.constant == -1 and yes.constant == 1 and guards
+        if signs and single is not None and single.name in ("≥", ">") and single.arguments[1].constant == 0:
+            return apply(algebra, "sign", [single.arguments[0]])
         rest = algebra.add([algebra.number(1, condition.axes), algebra.scale(-1, condition)])
         return algebra.add([algebra.times(condition, yes), algebra.times(rest, no)])
 

@@ -112,7 +112,9 @@ def _inverse(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
         for other in factors:
             if other is inverse or other.exponent != 1 or not _is_matrix(other.atom, p):
                 continue
-            found = _meeting(inverse, other, 1, 0, factors, rank) or _meeting(inverse, other, 0, 1, factors, rank)
+            found = _meeting(inverse, other, 1, 0, factors, rank) or _meeting(
+                inverse, other, 0, 1, factors, rank
+            )
             if found:
                 return found
     return None
@@ -163,8 +165,15 @@ def _sigmoid(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
         inner = other.factors[0]
         if inner.labels != tuple(range(p.rank)):
             continue
-        if is_function(inner.atom, "exp") and factor.exponent < 0 and other.coefficient == 1 and abs(inner.exponent) == 1:
-            sigma = Atom(AtomKind.FUNCTION, "sigmoid", inner.atom.axes, inner.atom.arguments, inner.atom.symmetric)
+        if (
+            is_function(inner.atom, "exp")
+            and factor.exponent < 0
+            and other.coefficient == 1
+            and abs(inner.exponent) == 1
+        ):
+            sigma = Atom(
+                AtomKind.FUNCTION, "sigmoid", inner.atom.axes, inner.atom.arguments, inner.atom.symmetric
+            )
             if inner.exponent == -1:
                 made = Factor(sigma, factor.labels, -factor.exponent)
             else:
@@ -183,19 +192,19 @@ def _sigmoid(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
                             Factor(inner.atom, factor.labels, turns),
                         ]
                     )
-    for sigma in factors:
-        if not is_function(sigma.atom, "sigmoid") or sigma.exponent <= 0:
+    for curve in factors:
+        if not is_function(curve.atom, "sigmoid") or curve.exponent <= 0:
             continue
         for exp in factors:
-            same = is_function(exp.atom, "exp") and exp.atom.arguments == sigma.atom.arguments
-            if same and exp.labels == sigma.labels and exp.exponent < 0:
-                turns = min(-exp.exponent, sigma.exponent)
+            same = is_function(exp.atom, "exp") and exp.atom.arguments == curve.atom.arguments
+            if same and exp.labels == curve.labels and exp.exponent < 0:
+                turns = min(-exp.exponent, curve.exponent)
                 return Rewritten(
                     [
-                        *_without(factors, exp, sigma),
+                        *_without(factors, exp, curve),
                         Factor(exp.atom, exp.labels, exp.exponent + turns),
-                        Factor(sigma.atom, sigma.labels, sigma.exponent - turns),
-                        Factor(_one_minus(context, sigma.atom), sigma.labels, turns),
+                        Factor(curve.atom, curve.labels, curve.exponent - turns),
+                        Factor(_one_minus(context, curve.atom), curve.labels, turns),
                     ]
                 )
     return None
@@ -205,7 +214,9 @@ def _one_minus(context: Context, atom: Atom) -> Atom:
     from_atom = Poly(atom.axes, ())
     labels = tuple(range(len(atom.axes)))
     own = Poly(atom.axes, (_single(Factor(atom, labels)),))
-    _, group = context.group(context.add([from_atom, context.number(1, atom.axes), context.scale(Fraction(-1), own)]))
+    _, group = context.group(
+        context.add([from_atom, context.number(1, atom.axes), context.scale(Fraction(-1), own)])
+    )
     return group
 
 
@@ -243,10 +254,11 @@ def _softmax(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
                     Factor(soft, exp.labels, turns),
                 ]
             )
-    for soft in factors:
-        if is_function(soft.atom, "softmax") and soft.exponent == 1 and all(x >= rank for x in soft.labels):
-            if all(_uses(factors, label) == 1 for label in soft.labels):
-                return Rewritten(_without(factors, soft), eliminated=soft.labels)
+    for whole in factors:
+        if not is_function(whole.atom, "softmax") or whole.exponent != 1:
+            continue
+        if all(label >= rank and _uses(factors, label) == 1 for label in whole.labels):
+            return Rewritten(_without(factors, whole), eliminated=whole.labels)
     return None
 
 
@@ -303,7 +315,6 @@ def _squares(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
             content, atom = context.group(total)
             return Rewritten([*_without(factors, a, b), Factor(atom, a.labels)], content)
     return None
-
 
 
 RULES: tuple[Rule, ...] = (_delta, _unit, _inverse, _orthogonal, _sigmoid, _softmax, _powers, _squares)

@@ -1,8 +1,9 @@
 """Sums of labelled products in a canonical form: the algebra in which closed forms are simplified.
 
-A `Poly` is an array written in index notation: a sum of `Monomial`s, each a coefficient times atoms on labels.
-Labels 0 … r-1 are the axes of the array, larger ones are summed. Equal arrays that differ in the names of summed
-labels, in the order of factors or in the order of the axes of a symmetric atom have equal keys.
+A `Poly` is an array written in index notation: a sum of `Monomial`s, each a coefficient times atoms on
+labels. Labels 0 … r-1 are the axes of the array, larger ones are summed. Equal arrays that differ in the
+names of summed labels, in the order of factors or in the order of the axes of a symmetric atom have equal
+keys.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class Monomial:
     def body(self) -> str:
         """The key without the coefficient."""
         return " ".join(
-            f"{f.atom.key}{list(f.labels)}" + ("" if f.exponent == 1 else f"^{f.exponent}") for f in self.factors
+            f"{f.atom.key}{list(f.labels)}" + ("" if f.exponent == 1 else f"^{f.exponent}")
+            for f in self.factors
         )
 
 

@@ -16,6 +16,7 @@ from nablax.printing.expression import (
     Function,
     Indexed,
     LinearMap,
+    Product,
     Sum,
     Symbol,
     Where,
@@ -23,6 +24,7 @@ from nablax.printing.expression import (
     shape_of,
 )
 from nablax.printing.rewrite import replaced
+from nablax.printing.unicode import unicode
 
 PREFERRED = {"softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h"}
 SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
@@ -33,7 +35,9 @@ def shortest(writer: Writer, options: Sequence[Poly]) -> Expression:
     return min((writer.write(p) for p in options), key=cost)
 
 
-def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom) -> Expression:
+def map_or_array(
+    writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom
+) -> Expression:
     """A derivative: a matrix expression up to two axes, a linear map of the direction above.
 
     Args:
@@ -46,15 +50,18 @@ def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[
         The expression.
     """
     rank = options[0].rank
-    if rank <= 2 and not options[0].terms:
-        return shortest(writer, options)
     if rank <= 2:
         return shortest(writer, options)
-    direction = Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric)
+    direction = direction_of(leaf)
     values = [contracted(algebra, p, direction) for algebra, p in zip(algebras, options, strict=True)]
     body = shortest(writer, values)
     tensor = writer.indexed(min(options, key=lambda p: len(p.terms)))
     return LinearMap(Symbol(direction.name, writer.shape(leaf.axes), leaf.symmetric), body, tensor)
+
+
+def direction_of(leaf: Atom) -> Atom:
+    """The differential of the argument, as an atom."""
+    return Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric)
 
 
 def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
@@ -87,8 +94,6 @@ def symmetrised(algebra: Algebra, p: Poly, places: Sequence[tuple[int, int]]) ->
     return p
 
 
-
-
 def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expression]:
     """Common subexpressions under names, the same in all expressions.
 
@@ -102,11 +107,13 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
     names: list[tuple[Symbol, Expression]] = []
     current = list(expressions)
     for _ in range(4):
-        counts = Counter(node for expression in current for node in _nodes(expression))
-        worth = [(node, n) for node, n in counts.items() if n > 1 and _nameable(node, n)]
+        each = [Counter(_nodes(expression)) for expression in current]
+        counts = sum(each, start=Counter())
+        most = {node: max(one[node] for one in each) for node in counts}
+        worth = [(node, n) for node, n in counts.items() if n > 1 and _nameable(node, n, most[node])]
         if not worth:
             break
-        node, _ = max(worth, key=lambda pair: ((pair[1] - 1) * (cost(pair[0]) - 1), repr(pair[0])))
+        node, _ = max(worth, key=lambda pair: ((pair[1] - 1) * (len(unicode(pair[0])) - 1), repr(pair[0])))
         symbol = Symbol(_name_for(node, taken), shape_of(node))
         taken = taken | {symbol.name}
         current = [replaced(expression, node, symbol) for expression in current]
@@ -131,7 +138,11 @@ def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -
         ready = [pair for pair in rest if not any(other[0] in set(_nodes(pair[1])) for other in rest)]
         ordered += ready
         rest = [pair for pair in rest if pair not in ready]
-    return Where(expression, tuple(ordered)) if ordered else expression
+    if not ordered:
+        return expression
+    if isinstance(expression, LinearMap):
+        return LinearMap(expression.argument, Where(expression.body, tuple(ordered)), expression.tensor)
+    return Where(expression, tuple(ordered))
 
 
 def _nodes(expression: Expression) -> list[Expression]:
@@ -146,17 +157,22 @@ def _nodes(expression: Expression) -> list[Expression]:
     return found
 
 
-def _nameable(node: Expression, count: int) -> bool:
+def _nameable(node: Expression, count: int, most: int) -> bool:
     if isinstance(node, Call) and node.name in ("diag", "norm", "norm_F", "det", "tr", "sum", "diagonal"):
         return False
-    long = cost(node) > 3.4
+    long = not all(isinstance(child, Symbol) for child in children(node)) or len(children(node)) > 1
+    if isinstance(node, Product) and not shape_of(node):
+        return count > 4 and len(node.factors) == 2
     if isinstance(node, Function | Call):
-        return long and (bool(shape_of(node)) or cost(node) * (count - 1) > 9)
-    return isinstance(node, Sum) and len(shape_of(node)) == 1 and cost(node) * (count - 1) > 8
+        inside = max((cost(child) for child in children(node)), default=0.0)
+        return long and (bool(shape_of(node)) or (most > 2 and inside > 3))
+    return isinstance(node, Sum) and len(shape_of(node)) == 1 and cost(node) > 6
 
 
 def _name_for(node: Expression, taken: set[str]) -> str:
-    first = PREFERRED.get(node.name, "") if isinstance(node, Function | Call) else "r"
+    first = "s" if isinstance(node, Product) else "r"
+    if isinstance(node, Function | Call):
+        first = PREFERRED.get(node.name, "")
     if len(shape_of(node)) == 2:
         first = first.upper()
     for name in (first, *SPARE):

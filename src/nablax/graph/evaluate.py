@@ -329,6 +329,8 @@ def _grid(index: Index, labels: Sequence[Any]) -> Any:
 
 def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
     """Write one axis per label to the target."""
+    if 0 in np.shape(value) or 0 in shape:
+        return jnp.zeros(shape, value.dtype)
     labels = axes.labels
     target = axes.target
     single = [index.labels[0] for index in target if len(index.labels) == 1]
@@ -336,7 +338,7 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
         if all(index.label is not None for index in target):
             return jnp.transpose(value, [labels.index(label) for label in single])
         runs = [_run(index) for index in target]
-        if all(run is not None and run[1] > 0 for run in runs) and 0 not in shape:
+        if all(run is not None and run[1] > 0 for run in runs):
             value = jnp.transpose(value, [labels.index(label) for label in single])
             padding = []
             for index, run in zip(target, runs, strict=True):
@@ -348,7 +350,4 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
     if _splits(target, labels):
         return value.reshape(shape)
     grids = tuple(jnp.asarray(_grid(index, labels)) for index in target)
-    zeros = jnp.zeros(shape, value.dtype)
-    if 0 in np.shape(value) or 0 in shape:
-        return zeros
-    return zeros.at[grids].add(value)
+    return jnp.zeros(shape, value.dtype).at[grids].add(value)

@@ -15,8 +15,8 @@ import numpy as np
 from nablax.graph import contraction_rows, index_map_rows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
-from nablax.graph.recognise import recognise
-from nablax.ops.jaxprs import Equation, Literal, Program, Value
+from nablax.graph.recognise import NUMERIC, recognise
+from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
 from nablax.ops.kinds import Opaque
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
 
@@ -29,6 +29,7 @@ FOLDED_FLOATS = 16_384
 class _Reader:
     graph: Graph
     known: dict[Node, Any]
+    functions: frozenset[str]
 
     def run(self, program: Program, inputs: Sequence[Node]) -> list[Node]:
         values: dict[Value, Node] = dict(zip(program.inputs, inputs, strict=True))
@@ -44,6 +45,8 @@ class _Reader:
         return [load(value) for value in program.outputs]
 
     def constant(self, array: Any) -> Node:
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            return self.graph.constant(_to_pair(array))
         numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
         if numeric and not isinstance(array, jax.core.Tracer):
             node = self.graph.constant(np.asarray(array) if np.size(array) <= FOLDED_FLOATS else array)
@@ -54,8 +57,10 @@ class _Reader:
     def equation(self, equation: Equation, load: Callable[[Value], Node]) -> Sequence[Node]:
         inputs = [load(value) for value in equation.inputs]
         if equation.is_call and equation.body is not None:
-            known = recognise(self.graph, equation, inputs)
+            known = recognise(self.graph, equation, inputs, self.functions)
             return known if known is not None else self.run(equation.body, inputs)
+        if any(_is_complex(value) for value in (*equation.inputs, *equation.outputs)):
+            return self.opaque(_in_real_pairs(equation), inputs)
         folded = self.folded(equation, inputs)
         if folded is not None:
             return folded
@@ -122,7 +127,7 @@ class _Reader:
             return self.graph.matrix_function(equation.name, inputs, output.shape, axes=axes)
         return None
 
-    def opaque(self, equation: Equation, inputs: Sequence[Node]) -> list[Node]:
+    def opaque(self, equation: Equation | _RealPairs, inputs: Sequence[Node]) -> list[Node]:
         """One node per output; float outputs are packed into one vector, so that they are evaluated once
         and a derivative passes through them once."""
         floats = [k for k, v in enumerate(equation.outputs) if jnp.issubdtype(v.dtype, jnp.floating)]
@@ -153,6 +158,60 @@ class _Reader:
         return [results[k] for k in range(len(equation.outputs))]
 
 
+# -- complex values ----------------------------------------------------------------------------------
+#
+# A complex value inside the function stands in the graph as a pair of real arrays, stacked on a new first axis.
+# Equations that touch one are opaque functions of such pairs: JAX differentiates them, and what the sweeps see is real.
+
+
+@dataclass(frozen=True, eq=False)
+class _RealPairs:
+    """An equation whose complex inputs and outputs are pairs of real arrays; stands in for an `Equation`."""
+
+    equation: Equation
+    outputs: tuple[Variable, ...]
+
+    @property
+    def name(self) -> str:
+        return self.equation.name
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.equation.flops
+
+    @property
+    def line(self) -> str:
+        return self.equation.line
+
+    def apply(self, *inputs: Any) -> list[Any]:
+        given = [
+            jax.lax.complex(value[0], value[1]) if _is_complex(wanted) else value
+            for value, wanted in zip(inputs, self.equation.inputs, strict=True)
+        ]
+        results = self.equation.apply(*given)
+        return [
+            _to_pair(result) if _is_complex(wanted) else result
+            for result, wanted in zip(results, self.equation.outputs, strict=True)
+        ]
+
+
+def _in_real_pairs(equation: Equation) -> _RealPairs:
+    return _RealPairs(equation, tuple(_pair_of(v) if _is_complex(v) else v for v in equation.outputs))
+
+
+def _is_complex(value: Value) -> bool:
+    return bool(jnp.issubdtype(value.dtype, jnp.complexfloating))
+
+
+def _pair_of(value: Value) -> Variable:
+    real = jnp.finfo(value.dtype).dtype
+    return Variable((2, *value.shape), np.dtype(real))
+
+
+def _to_pair(value: Any) -> Any:
+    return jnp.stack([jnp.real(value), jnp.imag(value)])
+
+
 def _output(apply: Callable[..., list[Any]], k: int, *inputs: Any) -> Any:
     return apply(*inputs)[k]
 
@@ -162,12 +221,15 @@ def _packed(apply: Callable[..., list[Any]], chosen: tuple[int, ...], dtype: Any
     return jnp.concatenate([jnp.ravel(outputs[k]).astype(dtype) for k in chosen])
 
 
-def build(graph: Graph, program: Program) -> tuple[list[Node], list[Node]]:
+def build(
+    graph: Graph, program: Program, functions: frozenset[str] = NUMERIC
+) -> tuple[list[Node], list[Node]]:
     """Nodes of a traced program.
 
     Args:
         graph: the graph that makes the nodes.
         program: the program; its inputs become leaves.
+        functions: names of library functions that become matrix functions.
 
     Returns:
         The leaves, and the outputs.
@@ -175,4 +237,14 @@ def build(graph: Graph, program: Program) -> tuple[list[Node], list[Node]]:
     leaves = [
         graph.leaf(position, variable.shape, variable.dtype) for position, variable in enumerate(program.inputs)
     ]
-    return leaves, _Reader(graph, {}).run(program, leaves)
+    inputs = [
+        _viewed(graph, leaf, variable) if _is_complex(variable) else leaf
+        for leaf, variable in zip(leaves, program.inputs, strict=True)
+    ]
+    return leaves, _Reader(graph, {}, functions).run(program, inputs)
+
+
+def _viewed(graph: Graph, leaf: Node, variable: Variable) -> Node:
+    """A complex argument (data, never differentiated) as a pair of real arrays."""
+    pair = _pair_of(variable)
+    return graph.opaque(Opaque("real_pair", "real_pair", _to_pair, 0.0), (leaf,), pair.shape, pair.dtype)

@@ -19,6 +19,7 @@ from nablax.plan.strategies import (
     legs_forward,
     vector_first,
 )
+from nablax.sweeps.opaque_rules import has_reverse_rule_only
 
 # Where no bound is given, columns are computed in chunks that stay within a processor's cache.
 CHUNK_BYTES = 16e6
@@ -94,9 +95,13 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
             failure = error
             candidates.append(Candidate(name, None, Cost(), "JAX cannot differentiate an operation this way"))
     possible = [c for c in candidates if c.answer is not None]
-    if not possible:
-        assert failure is not None
+    if not possible and failure is not None:
         raise failure
+    if not possible:
+        raise StrategyError(
+            f"the question {question.value!r} was asked with strategy={strategy!r}, which cannot answer it for this "
+            f"function: {candidates[0].note}. Use strategy='columns' or 'auto'."
+        )
     best = min(possible, key=lambda c: c.cost.seconds)
     if strategy == "auto" and question in (Question.DIAGONAL, Question.TRACE) and best.answer is not None and not best.answer.loops:
         mixed = _mixed(problem, question, best, possible, memory_bytes)
@@ -118,6 +123,13 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
 def _build(
     problem: Problem, question: Question, name: str, memory_bytes: float | None, *, alone: bool
 ) -> list[Candidate]:
+    if name.startswith("legs") and any(
+        has_reverse_rule_only(node) for output in problem.outputs for node in reachable([output]) if node.depends
+    ):
+        # A custom reverse rule and the derivative of its forward pass may differ (straight-through estimators do);
+        # then the Hessian is the derivative of the gradient, and no product L' M L with equal legs.
+        note = "a custom reverse rule need not give a symmetric Hessian"
+        return [Candidate(name, None, Cost(), note)]
     match name:
         case "legs-backward":
             return _backward(problem, question)

@@ -124,10 +124,10 @@ def pose(function: Callable[..., Any], arguments: Sequence[Any], asked: Sequence
         ) from error
     graph = Graph()
     leaves, outputs = build(graph, program)
-    for node in outputs:
-        if not jnp.issubdtype(node.dtype, jnp.floating):
+    for value in program.outputs:
+        if not jnp.issubdtype(value.dtype, jnp.floating):
             raise OutputError(
-                f"a second derivative was asked of a function that returns {node.dtype.name} values; derivatives "
+                f"a second derivative was asked of a function that returns {value.dtype.name} values; derivatives "
                 "exist for real floating-point results only. Return a float array (for complex results: real "
                 "and imaginary part, or the absolute value)."
             )

@@ -40,6 +40,8 @@ def run(choice: Choice, arrays: Sequence[Any], known: Mapping[Node, Any] | None 
 def _looped(
     choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping[Node, Any] | None
 ) -> dict[Slot, Any]:
+    if loop.size == 0:
+        return {name: _empty(choice, loop, node) for name, node in loop.products.items()}
     names = list(loop.products)
     products = [loop.products[name] for name in names]
     fixed = fixed_nodes(products, loop.direction)
@@ -54,7 +56,7 @@ def _looped(
             return values
         return [jnp.ravel(value)[position] for value in values]
 
-    columns = jax.lax.map(column, jnp.arange(leaf.size), batch_size=min(choice.chosen.chunk, max(leaf.size, 1)))
+    columns = jax.lax.map(column, jnp.arange(leaf.size), batch_size=min(choice.chosen.chunk, leaf.size))
     match choice.question:
         case Question.HESSIAN:
             return {
@@ -65,3 +67,15 @@ def _looped(
             return {name: stack.reshape(shape) for name, stack in zip(names, columns, strict=True)}
         case _:
             return {name: stack.sum() for name, stack in zip(names, columns, strict=True)}
+
+
+def _empty(choice: Choice, loop: Columns, product: Node) -> Any:
+    """The answer about a leaf without elements."""
+    leaf = choice.problem.asked[loop.leaf]
+    match choice.question:
+        case Question.HESSIAN:
+            return jnp.zeros(product.shape + leaf.shape, product.dtype)
+        case Question.DIAGONAL:
+            return jnp.zeros(leaf.shape, leaf.dtype)
+        case _:
+            return jnp.zeros((), leaf.dtype)

@@ -1,6 +1,7 @@
 """Matrix expressions: a closed set of frozen kinds, each with its shape.
 
-Vectors are columns; a transposed vector is a row. Shapes are names of sizes, so that they hold for every point.
+Vectors are columns; a transposed vector is a row. Shapes are names of sizes, so that they hold for every
+point.
 """
 
 from __future__ import annotations
@@ -225,8 +226,8 @@ class Where:
 
 
 Expression: TypeAlias = (
-    Symbol | Number | SizeOf | Array | Sum | Product | Hadamard | Scale | Quotient | Transpose | Inverse | Power
-    | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | LinearMap | Where
+    Symbol | Number | SizeOf | Array | Sum | Product | Hadamard | Scale | Quotient | Transpose | Inverse
+    | Power | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | LinearMap | Where
 )  # fmt: skip
 
 ZERO = Number(Fraction(0))
@@ -319,7 +320,9 @@ def _product_shape(shapes: list[Shape]) -> Shape:
     if len(shapes) == 1:
         return first
     columns = last[1] if len(last) == 2 else ""
-    row = first[0] if len(first) == 2 and first[0] != "1" else ("" if len(first) == 2 or not rows else first[0])
+    row = (
+        first[0] if len(first) == 2 and first[0] != "1" else ("" if len(first) == 2 or not rows else first[0])
+    )
     if len(first) == 1:
         row = first[0]
     return tuple(size for size in (row, columns) if size)

@@ -9,13 +9,14 @@ from nablax.printing.layout import Fenced, Layout, Ratio, Row, Space, Style, Sub
 from nablax.printing.typeset import typeset
 
 COMMANDS = {
-    "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon", "ζ": r"\zeta", "η": r"\eta",
-    "θ": r"\theta", "ι": r"\iota", "κ": r"\kappa", "λ": r"\lambda", "μ": r"\mu", "ν": r"\nu", "ξ": r"\xi",
-    "π": r"\pi", "ρ": r"\rho", "σ": r"\sigma", "τ": r"\tau", "υ": r"\upsilon", "φ": r"\varphi", "χ": r"\chi",
-    "ψ": r"\psi", "ω": r"\omega", "Γ": r"\Gamma", "Δ": r"\Delta", "Θ": r"\Theta", "Λ": r"\Lambda", "Ξ": r"\Xi",
-    "Π": r"\Pi", "Σ": r"\Sigma", "Φ": r"\Phi", "Ψ": r"\Psi", "Ω": r"\Omega", "⊙": r"\odot", "⊗": r"\otimes",
-    "⊘": r"\oslash", "−": "-", "ᵀ": r"\top", "−ᵀ": r"-\top", "↦": r"\mapsto", "∑": r"\sum", "𝟏": r"\mathbf{1}",
-    "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "‖": r"\|", "√": r"\surd ", "⟨": r"\langle", "⟩": r"\rangle",
+    "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon", "ζ": r"\zeta",
+    "η": r"\eta", "θ": r"\theta", "ι": r"\iota", "κ": r"\kappa", "λ": r"\lambda", "μ": r"\mu",
+    "ν": r"\nu", "ξ": r"\xi", "π": r"\pi", "ρ": r"\rho", "σ": r"\sigma", "τ": r"\tau", "υ": r"\upsilon",
+    "φ": r"\varphi", "χ": r"\chi", "ψ": r"\psi", "ω": r"\omega", "Γ": r"\Gamma", "Δ": r"\Delta",
+    "Θ": r"\Theta", "Λ": r"\Lambda", "Ξ": r"\Xi", "Π": r"\Pi", "Σ": r"\Sigma", "Φ": r"\Phi",
+    "Ψ": r"\Psi", "Ω": r"\Omega", "⊙": r"\odot", "⊗": r"\otimes", "⊘": r"\oslash", "−": "-",
+    "ᵀ": r"\top", "−ᵀ": r"-\top", "↦": r"\mapsto", "∑": r"\sum", "𝟏": r"\mathbf{1}", "≤": r"\le",
+    "≥": r"\ge", "≠": r"\ne", "‖": r"\|", "√": r"\surd ", "⟨": r"\langle", "⟩": r"\rangle",
     "∇": r"\nabla", "∂": r"\partial", "·": r"\cdot", "→": r"\to", "⌊": r"\lfloor", "⌋": r"\rfloor",
     "⌈": r"\lceil", "⌉": r"\rceil", "∞": r"\infty", "×": r"\times",
 }  # fmt: skip
@@ -63,7 +64,9 @@ def text(layout: Layout) -> str:
         case Ratio(numerator, denominator):
             return rf"\frac{{{text(numerator)}}}{{{text(denominator)}}}"
         case Fenced(opening, body, closing):
-            return rf"\left{COMMANDS.get(opening, opening)} {text(body)} \right{COMMANDS.get(closing, closing)}"
+            return (
+                rf"\left{COMMANDS.get(opening, opening)} {text(body)} \right{COMMANDS.get(closing, closing)}"
+            )
         case _:
             assert_never(layout)
 

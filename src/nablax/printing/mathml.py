@@ -51,7 +51,8 @@ def text(layout: Layout) -> str:
         case Ratio(numerator, denominator):
             return f"<mfrac>{_one(numerator)}{_one(denominator)}</mfrac>"
         case Fenced(opening, body, closing):
-            return f'<mrow><mo stretchy="true">{escape(opening)}</mo>{text(body)}<mo stretchy="true">{escape(closing)}</mo></mrow>'
+            left, right = (f'<mo stretchy="true">{escape(sign)}</mo>' for sign in (opening, closing))
+            return f"<mrow>{left}{text(body)}{right}</mrow>"
         case _:
             assert_never(layout)
 

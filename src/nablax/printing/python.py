@@ -1,7 +1,7 @@
 """Expressions as Python source: a function that evaluates the closed form with NumPy or JAX.
 
-Diagonal matrices scale rows, traces of products are sums of products, outer products and diagonals inside a matrix
-product are multiplied out, so that no intermediate is larger than it has to be.
+Diagonal matrices scale rows, traces of products are sums of products, outer products and diagonals inside a
+matrix product are multiplied out, so that no intermediate is larger than it has to be.
 """
 
 from __future__ import annotations
@@ -43,7 +43,14 @@ from nablax.printing.expression import (
 )
 
 Library = Literal["numpy", "jax"]
-NAMES = {"arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh"}
+NAMES = {
+    "arcsin": "arcsin",
+    "arccos": "arccos",
+    "arctan": "arctan",
+    "arsinh": "arcsinh",
+    "arcosh": "arccosh",
+    "artanh": "arctanh",
+}
 RELATIONS = {"<": "<", ">": ">", "≤": "<=", "≥": ">=", "=": "==", "≠": "!="}
 HELPERS = {
     "softmax": "def softmax(u):\n    e = {np}.exp(u - {np}.max(u))\n    return e / {np}.sum(e)\n",
@@ -52,7 +59,9 @@ HELPERS = {
         "    return e / {np}.sum(e, axis=1, keepdims=True)\n"
     ),
     "sigmoid": "def sigmoid(u):\n    return 0.5 * (1 + {np}.tanh(0.5 * u))\n",
-    "logsumexp": "def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n",
+    "logsumexp": (
+        "def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"
+    ),
 }
 RESERVED = frozenset({"np", "jnp", "jax", *HELPERS})
 
@@ -63,7 +72,11 @@ def identifier(name: str) -> str:
 
 
 def python(
-    expression: Expression, arguments: Mapping[str, tuple[str, ...]], library: Library = "numpy", *, called: str = "closed_form"
+    expression: Expression,
+    arguments: Mapping[str, tuple[str, ...]],
+    library: Library = "numpy",
+    *,
+    called: str = "closed_form",
 ) -> str:
     """Source of a function that evaluates an expression.
 
@@ -217,7 +230,9 @@ class _Source:
         source = self.of(node)
         if node in self._named or source.replace("_", "a").replace(".", "a").isalnum():
             return source
-        if isinstance(node, Function | Call | Inverse | Identity | Ones | Kronecker) and not source.startswith(("1.0 *", "0.5 *")):
+        if isinstance(
+            node, Function | Call | Inverse | Identity | Ones | Kronecker
+        ) and not source.startswith(("1.0 *", "0.5 *")):
             simple = source.endswith(")") and _balanced(source[source.index("(") :])
             return source if simple else f"({source})"
         if isinstance(node, Transpose) and source.endswith(".T"):
@@ -245,9 +260,8 @@ class _Source:
         return " ".join(parts)
 
     def _scale(self, node: Scale) -> str:
-        coefficient = node.coefficient
-        sign = "-" if coefficient < 0 else ""
-        coefficient = abs(coefficient)
+        sign = "-" if node.coefficient < 0 else ""
+        coefficient = -node.coefficient if sign else node.coefficient
         parts = []
         over = []
         if isinstance(coefficient, Fraction):
@@ -374,15 +388,24 @@ class _Source:
                 return f"{np}.sum({_bracketed(left)} * {right})"
             case "tr", _:
                 return f"{np}.trace({inside})"
-            case ("norm" | "norm_F"), _:
+            case (("norm" | "norm_F"), _):
                 return f"{np}.linalg.norm({inside})"
+            case "inner", left:
+                pair = self.factor(left), self.factor(arguments[1])
+                return (
+                    f"{pair[0]} @ {pair[1]}"
+                    if len(shape_of(left)) == 1
+                    else f"{np}.sum({pair[0]} * {pair[1]})"
+                )
+            case "prod", _:
+                return f"{np}.prod({inside})"
             case "norm_1", _:
                 return f"{np}.sum({np}.abs({inside}))"
             case "logdet", _:
                 return f"{np}.linalg.slogdet({inside})[1]"
-            case ("det" | "inv"), _:
+            case (("det" | "inv"), _):
                 return f"{np}.linalg.{name}({inside})"
-            case ("diag" | "diagonal"), _:
+            case (("diag" | "diagonal"), _):
                 return f"{np}.diag({inside})"
             case "eig", _:
                 return f"{np}.linalg.eigvalsh({inside})"
@@ -413,7 +436,7 @@ def _is_thin(term: Expression) -> bool:
         case Scale(body=body) if body is not None:
             return _is_thin(body)
         case Product(factors):
-            inside = [f for k, f in enumerate(factors) if is_row(f) and k > 0 or len(shape_of(f)) == 1]
+            inside = [f for k, f in enumerate(factors) if (is_row(f) and k > 0) or len(shape_of(f)) == 1]
             return len(shape_of(term)) == 2 and bool(inside)
         case _:
             return False
@@ -444,10 +467,14 @@ def _balanced(source: str) -> bool:
 
 
 def _bracketed(source: str) -> str:
-    return source if source.isidentifier() or (source.startswith("(") and _balanced(source)) else f"({source})"
+    return (
+        source if source.isidentifier() or (source.startswith("(") and _balanced(source)) else f"({source})"
+    )
 
 
 def _number(value: Fraction | float) -> str:
     if isinstance(value, Fraction):
-        return str(value.numerator) if value.denominator == 1 else f"({value.numerator} / {value.denominator})"
+        return (
+            str(value.numerator) if value.denominator == 1 else f"({value.numerator} / {value.denominator})"
+        )
     return repr(value)

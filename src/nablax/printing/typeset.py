@@ -48,15 +48,28 @@ class Level(IntEnum):
 
 
 GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ",
-    "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "omicron": "ο", "pi": "π",
-    "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η",
+    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "omicron": "ο",
+    "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ",
+    "psi": "ψ", "omega": "ω",
     "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ",
     "Psi": "Ψ", "Omega": "Ω",
 }  # fmt: skip
-FENCES = {"norm": ("‖", "‖"), "norm_F": ("‖", "‖"), "abs": ("|", "|"), "floor": ("⌊", "⌋"), "ceil": ("⌈", "⌉")}
+FENCES = {
+    "norm": ("‖", "‖"),
+    "norm_F": ("‖", "‖"),
+    "abs": ("|", "|"),
+    "floor": ("⌊", "⌋"),
+    "ceil": ("⌈", "⌉"),
+}
 RELATIONS = frozenset({"<", ">", "≤", "≥", "=", "≠"})
-CALLED = {"sigmoid": "σ", "logdet": "log det", "softmax_rows": "softmax", "diagonal": "diag", "norm_1": "norm₁"}
+CALLED = {
+    "sigmoid": "σ",
+    "logdet": "log det",
+    "softmax_rows": "softmax",
+    "diagonal": "diag",
+    "norm_1": "norm₁",
+}
 POWERS_OF_NAMES = frozenset({"sin", "cos", "tan", "sinh", "cosh", "tanh", "log"})
 
 Placed = tuple[Layout, Level]
@@ -81,8 +94,6 @@ def _inside(expression: Expression, least: Level) -> Layout:
 
 def name(text: str) -> Layout:
     """A variable's name; Greek names as letters, digits behind as an index."""
-    if len(text) > 1 and text[0] == "d" and text[1:2].isalpha() and text[1:] not in GREEK and len(text) <= 3:
-        pass
     stem = text.rstrip("0123456789").rstrip("_")
     digits = text[len(stem) :].lstrip("_")
     word = Word(GREEK.get(stem, stem))
@@ -118,13 +129,17 @@ def _placed(expression: Expression) -> Placed:
             return Word("I"), Level.ATOM
         case Ones(shape):
             one = Word("𝟏")
-            return (one, Level.ATOM) if len(shape) == 1 else (row(one, Super(one, Word("ᵀ", Style.MARK))), Level.PRODUCT)
+            return (
+                (one, Level.ATOM)
+                if len(shape) == 1
+                else (row(one, Super(one, Word("ᵀ", Style.MARK))), Level.PRODUCT)
+            )
         case Unit(place, _):
             return Sub(Word("e"), Word(str(place), Style.NUMBER)), Level.ATOM
         case Sum(terms):
             return _sum(terms), Level.SUM
         case Product(factors):
-            return joined([(f, _inside(f, Level.PRODUCT)) for f in factors]), Level.PRODUCT
+            return joined([(f, _inside(f, Level.PRODUCT)) for f in _with_powers(factors)]), Level.PRODUCT
         case Hadamard(factors):
             return _hadamard(factors)
         case Scale():
@@ -148,22 +163,43 @@ def _placed(expression: Expression) -> Placed:
             sides = _inside(left, Level.PRODUCT), _inside(right, Level.PRODUCT)
             return row(sides[0], Word("⊗", Style.OPERATOR), sides[1]), Level.HADAMARD
         case Piece(array, indices, exponent):
-            base: Layout = Word("δ") if isinstance(array, Identity) else _inside(array, Level.POSTFIX)
-            placed = row(base, Fenced("[", Word(",".join(indices)), "]")) if indices else base
+            letter: Layout = Word("δ") if isinstance(array, Identity) else _inside(array, Level.POSTFIX)
+            placed = row(letter, Fenced("[", Word(",".join(indices)), "]")) if indices else letter
             return (placed if exponent == 1 else Super(placed, number(exponent)[0])), Level.POSTFIX
         case Indexed():
             return _indexed(expression)
+        case LinearMap(_, Number(zero), _) | LinearMap(_, Scale(coefficient=zero), _) if zero == 0:
+            return Word("0", Style.NUMBER), Level.ATOM
         case LinearMap(argument, body, _):
             return row(name(argument.name), Word("↦", Style.OPERATOR), typeset(body)), Level.MAP
         case Where(body, names):
             parts: list[Layout] = [typeset(body), Word("where", Style.OPERATOR)]
-            for k, (symbol, value) in enumerate(names):
+            for k, (symbol, meaning) in enumerate(names):
                 if k:
                     parts.append(Word(", ", Style.MARK))
-                parts += [name(symbol.name), Word("=", Style.OPERATOR), typeset(value)]
+                parts += [name(symbol.name), Word("=", Style.OPERATOR), typeset(meaning)]
             return row(*parts), Level.MAP
         case _:
             assert_never(expression)
+
+
+def _with_powers(factors: Sequence[Expression]) -> list[Expression]:
+    """Equal square matrices side by side as a power: XX as X², X⁻¹X⁻¹ as X⁻²."""
+    found: list[Expression] = []
+    k = 0
+    while k < len(factors):
+        factor = factors[k]
+        turns = 1
+        while k + turns < len(factors) and factors[k + turns] == factor:
+            turns += 1
+        k += turns
+        if turns > 1 and len(shape_of(factor)) == 2 and not isinstance(factor, Transpose):
+            inverse = isinstance(factor, Inverse)
+            base = factor.operand if isinstance(factor, Inverse) else factor
+            found.append(Call("matrix_power", (base, Number(Fraction(-turns if inverse else turns)))))
+        else:
+            found += [factor] * turns
+    return found
 
 
 def _sum(terms: Sequence[Expression]) -> Layout:
@@ -205,20 +241,28 @@ def _last(layout: Layout) -> Layout:
     match layout:
         case Row(parts):
             return _last(parts[-1])
+        case Super(Word() as base, _) | Sub(Word() as base, _) if (
+            base.style is Style.VARIABLE and len(base.text) > 1
+        ):
+            return base
         case _:
             return layout
 
 
 def _is_call(layout: Layout) -> bool:
     """Whether a layout is the name of a function with its argument."""
-    return isinstance(layout, Row) and any(isinstance(p, Word) and p.style is Style.FUNCTION for p in layout.parts[:1])
+    return isinstance(layout, Row) and any(
+        isinstance(p, Word) and p.style is Style.FUNCTION for p in layout.parts[:1]
+    )
 
 
 def _needs_space(left: Layout, right: Layout) -> bool:
     last, first = _last(left), _first(right)
     if _is_call(left) or (isinstance(left, Row) and len(left.parts) > 1 and _is_call(Row(left.parts[-2:]))):
         return True
-    long = [w for w in (last, first) if isinstance(w, Word) and (len(w.text) > 1 or w.style is Style.FUNCTION)]
+    long = [
+        w for w in (last, first) if isinstance(w, Word) and (len(w.text) > 1 or w.style is Style.FUNCTION)
+    ]
     numbers = isinstance(last, Word) and last.style is Style.NUMBER
     if numbers and isinstance(first, Word) and first.style is not Style.FUNCTION and len(first.text) == 1:
         return first.style is Style.NUMBER
@@ -253,9 +297,10 @@ def _hadamard(factors: Sequence[Expression]) -> Placed:
 
 
 def _scale(scale: Scale) -> Placed:
-    coefficient = scale.coefficient
-    negative = coefficient < 0
-    coefficient = abs(coefficient)
+    if scale.coefficient == 0:
+        return Word("0", Style.NUMBER), Level.ATOM
+    negative = scale.coefficient < 0
+    coefficient = -scale.coefficient if negative else scale.coefficient
     divisors = list(scale.divisors)
     fraction: Layout | None = None
     above: list[tuple[Expression | None, Layout]] = []
@@ -282,6 +327,8 @@ def _scale(scale: Scale) -> Placed:
         above.append((scale.body, _inside(scale.body, Level.PRODUCT)))
     elif len(scale.scalars) == 1 and len(above) == 1:
         above = [(scale.scalars[0], _inside(scale.scalars[0], Level.PRODUCT))]
+    if isinstance(scale.body, Hadamard) and len(above) == 1 and not divisors and fraction is None:
+        above = [(scale.body, _inside(scale.body, Level.HADAMARD))]
     single = len(above) == 1 and scale.body is None
     top_row = joined(above) if above else Word("1", Style.NUMBER)
     level = Level.PRODUCT
@@ -291,7 +338,7 @@ def _scale(scale: Scale) -> Placed:
         if one and not _one_line_simple(divisors[0]):
             below = typeset(divisors[0])
         whole: Layout = Ratio(top_row, below, (True, one and _one_line_simple(divisors[0])))
-        if single and isinstance(scale.scalars[0], Sum):
+        if single and scale.scalars and isinstance(scale.scalars[0], Sum):
             whole = Ratio(typeset(scale.scalars[0]), below, (False, one and _one_line_simple(divisors[0])))
         elif len(above) == 1 and scale.body is not None and _placed(scale.body)[1] < Level.PRODUCT:
             whole = Ratio(typeset(scale.body), below, (False, one and _one_line_simple(divisors[0])))
@@ -307,7 +354,9 @@ def _scale(scale: Scale) -> Placed:
 def _one_line_simple(expression: Expression) -> bool:
     match expression:
         case Power(base, Number(value)):
-            return isinstance(value, Fraction) and value.denominator == 1 and _one_line_simple(base) or isinstance(base, Sum)
+            return (
+                isinstance(value, Fraction) and value.denominator == 1 and _one_line_simple(base)
+            ) or isinstance(base, Sum)
         case Symbol() | SizeOf() | Call() | Function() | Number():
             return True
         case _:
@@ -315,13 +364,18 @@ def _one_line_simple(expression: Expression) -> bool:
 
 
 def _power(base: Expression, exponent: Expression) -> Placed:
-    if isinstance(base, Function) and base.name in POWERS_OF_NAMES and exponent == Number(Fraction(2)):
-        head = Super(Word(base.name, Style.FUNCTION), Word("2", Style.NUMBER))
+    if isinstance(base, Function) and base.name in POWERS_OF_NAMES and _is_whole(exponent):
+        head = Super(Word(base.name, Style.FUNCTION), typeset(exponent))
         return Row((head, Fenced("(", typeset(base.arguments[0]), ")"))), Level.POSTFIX
     if isinstance(exponent, Number) and exponent.value == Fraction(1, 2):
         return Row((Word("√", Style.MARK), _inside(base, Level.ATOM))), Level.POSTFIX
-    if isinstance(exponent, Number) and exponent.value == -1:
-        return Ratio(Word("1", Style.NUMBER), typeset(base), (True, _one_line_simple(base))), Level.PRODUCT
+    if isinstance(exponent, Number) and exponent.value < 0:
+        below = base if exponent.value == -1 else Power(base, Number(-exponent.value))
+        if shape_of(base):
+            return row(
+                Word("1", Style.NUMBER), Word("⊘", Style.OPERATOR), _inside(below, Level.PRODUCT)
+            ), Level.HADAMARD
+        return Ratio(Word("1", Style.NUMBER), typeset(below), (True, _one_line_simple(below))), Level.PRODUCT
     above = typeset(exponent)
     if shape_of(base):
         above = row(Word("⊙", Style.MARK), above)
@@ -329,6 +383,13 @@ def _power(base: Expression, exponent: Expression) -> Placed:
         fence = Fenced("‖", typeset(base.arguments[0]), "‖")
         return Super(Sub(fence, Word("F")), above), Level.POSTFIX
     return Super(_inside(base, Level.ATOM), above), Level.POSTFIX
+
+
+def _is_whole(exponent: Expression) -> bool:
+    """Whether an exponent is 2, 3, …"""
+    if not isinstance(exponent, Number) or not isinstance(exponent.value, Fraction):
+        return False
+    return exponent.value.denominator == 1 and exponent.value > 1
 
 
 def _function(text: str, arguments: Sequence[Expression]) -> Placed:
@@ -345,6 +406,16 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
         opening, closing = FENCES[text]
         fenced = Fenced(opening, typeset(arguments[0]), closing)
         return (Sub(fenced, Word("F")) if text == "norm_F" else fenced), Level.ATOM
+    if text == "d":
+        inside = arguments[0]
+        if isinstance(inside, Symbol):
+            return name(f"d{inside.name}"), Level.ATOM
+        return Row((Word("d", Style.FUNCTION), Fenced("(", typeset(inside), ")"))), Level.ATOM
+    if text == "matrix_power":
+        return Super(_inside(arguments[0], Level.ATOM), typeset(arguments[1])), Level.POSTFIX
+    if text == "inner":
+        left, right = (typeset(argument) for argument in arguments)
+        return Fenced("⟨", row(left, Word(", ", Style.MARK), right), "⟩"), Level.ATOM
     listed: list[Layout] = []
     for k, argument in enumerate(arguments):
         if k:
@@ -358,7 +429,7 @@ def _indexed(expression: Indexed) -> Placed:
     used = dict.fromkeys(letter for piece in expression.pieces for letter in piece.indices)
     summed = [letter for letter in used if letter not in expression.free]
     parts: list[tuple[Expression | None, Layout]] = []
-    value = abs(expression.coefficient)
+    value = -expression.coefficient if expression.coefficient < 0 else expression.coefficient
     if value != 1 or not expression.pieces:
         parts.append((None, number(value)[0]))
     if summed:

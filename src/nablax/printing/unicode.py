@@ -8,9 +8,19 @@ from nablax.printing.expression import Expression
 from nablax.printing.layout import Fenced, Layout, Ratio, Row, Space, Style, Sub, Super, Word
 from nablax.printing.typeset import typeset
 
-SUPERSCRIPTS = dict(zip("0123456789+-−()nᵀkitxyab", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ⁿᵀᵏⁱᵗˣʸᵃᵇ", strict=True))
+SUPERSCRIPTS = dict(
+    zip("0123456789+-−()ᵀabcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ᵀᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
+)
 SUBSCRIPTS = dict(zip("0123456789ijklmnprstuvx", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₗₘₙₚᵣₛₜᵤᵥₓ", strict=True))
-VULGAR = {("1", "2"): "½", ("1", "3"): "⅓", ("2", "3"): "⅔", ("1", "4"): "¼", ("3", "4"): "¾", ("1", "6"): "⅙", ("1", "8"): "⅛"}
+VULGAR = {
+    ("1", "2"): "½",
+    ("1", "3"): "⅓",
+    ("2", "3"): "⅔",
+    ("1", "4"): "¼",
+    ("3", "4"): "¾",
+    ("1", "6"): "⅙",
+    ("1", "8"): "⅛",
+}
 
 
 def unicode(expression: Expression) -> str:
@@ -33,7 +43,7 @@ def text(layout: Layout) -> str:
         case Word(word):
             return word
         case Row(parts):
-            return "".join(text(part) for part in parts)
+            return _line(parts)
         case Space():
             return " "
         case Super(base, exponent):
@@ -51,6 +61,23 @@ def text(layout: Layout) -> str:
             return f"{opening}{text(body)}{closing}"
         case _:
             assert_never(layout)
+
+
+def _line(parts: tuple[Layout, ...]) -> str:
+    """Parts side by side; a fraction before other factors stands in brackets."""
+    line = ""
+    after_fraction = False
+    for k, part in enumerate(parts):
+        if after_fraction and isinstance(part, Space):
+            after_fraction = False
+            continue
+        shown = text(part)
+        followed = k + 1 < len(parts) and isinstance(parts[k + 1], Space)
+        if isinstance(part, Ratio) and followed:
+            after_fraction = True
+            shown = shown if shown in VULGAR.values() else f"({shown})"
+        line += shown
+    return line
 
 
 def _raised(exponent: str) -> str:

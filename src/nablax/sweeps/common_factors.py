@@ -14,8 +14,9 @@ from nablax.contraction.index import Label, along
 from nablax.contraction.term import Factor, Term
 from nablax.graph.graph import Graph, Node, NodeTerm, identify
 
-# A factor up to the names of its summed labels: its operand, and its labels where they are open.
-Signature = tuple[Node, tuple[Label | None, ...]]
+# A factor up to the names of its summed labels: its operand, and for each axis the label where it is open, else the
+# first axis that carries the same label.
+Signature = tuple[Node, tuple[Label | int, ...]]
 
 
 def gathered(graph: Graph, terms: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
@@ -71,7 +72,8 @@ def _gathered(graph: Graph, terms: Sequence[NodeTerm], dtype: Any) -> list[NodeT
 
 
 def _signature(factor: Factor[Node], opened: set[Label]) -> Signature:
-    return factor.operand, tuple(label if label in opened else None for label in _bare(factor))
+    labels = _bare(factor)
+    return factor.operand, tuple(label if label in opened else labels.index(label) for label in labels)
 
 
 def _bare(factor: Factor[Node]) -> tuple[Label, ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+import jax.numpy as jnp
+
 from nablax.contraction.index import Label, along, fresh
 from nablax.contraction.term import Factor, Term, collect_like, compose, identity
 from nablax.graph.graph import Graph, Node, NodeTerm, identify
@@ -112,6 +114,55 @@ def second_differential(
         For each unordered pair of distinct inputs, in the order of `jacobian`, terms with sides
         (open axes, row input, column input).
     """
+    computed = [factor.operand for terms in jacobian.values() for term in terms for factor in term.factors]
+    if isinstance(node.kind, MatrixFunction) or (
+        isinstance(node.kind, Elementwise) and any(value in node.inputs for value in computed)
+    ):
+        return _on_placeholders(graph, node, adjoint)
+    return _second(graph, node, jacobian, adjoint, leaves)
+
+
+# Leaves from here on stand for the inputs of one node; no user has so many arguments.
+FIRST_PLACEHOLDER = 4096
+
+
+def _on_placeholders(graph: Graph, node: Node, adjoint: NodeTerm) -> dict[tuple[Node, Node], list[NodeTerm]]:
+    """The core found on fresh leaves in place of the inputs.
+
+    The inputs count as independent of each other. Equal expressions are one node, so that a computed factor may be
+    the same node as another input (the slope of sin(x) + c is the input c = cos(x)); on fresh leaves it is not.
+    """
+    inputs = list(dict.fromkeys(node.inputs))
+    moving = [x for x in inputs if jnp.issubdtype(x.dtype, jnp.floating)]
+    stands = {
+        x: graph.leaf(FIRST_PLACEHOLDER + k, x.shape, x.dtype) if x in moving else x for k, x in enumerate(inputs)
+    }
+    bits = 0
+    for leaf in stands.values():
+        bits |= leaf.depends
+    apart = graph.remake(node, [stands[x] for x in node.inputs])
+    real = {leaf: x for x, leaf in stands.items()}
+    cores = _second(graph, apart, differential(graph, apart, bits), adjoint, bits)
+    return {
+        (real[row], real[column]): [
+            term.replace(factors=[Factor(_moved(graph, f.operand, real), f.axes) for f in term.factors])
+            for term in terms
+        ]
+        for (row, column), terms in cores.items()
+    }
+
+
+def _moved(graph: Graph, node: Node, real: Mapping[Node, Node]) -> Node:
+    """A node with placeholders replaced."""
+    if node in real:
+        return real[node]
+    inputs = [_moved(graph, source, real) for source in node.inputs]
+    return node if all(a is b for a, b in zip(inputs, node.inputs, strict=True)) else graph.remake(node, inputs)
+
+
+def _second(
+    graph: Graph, node: Node, jacobian: LocalJacobian, adjoint: NodeTerm, leaves: int
+) -> dict[tuple[Node, Node], list[NodeTerm]]:
     inputs = list(jacobian)
     found: dict[tuple[Node, Node], list[NodeTerm]] = {}
     for p, row in enumerate(inputs):

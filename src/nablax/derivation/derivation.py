@@ -1,0 +1,122 @@
+"""What `derive` gives: closed forms with their derivation, domain, shapes and check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.verify import Verification
+
+PRIMES = {3: "‴", 4: "⁗"}
+
+
+@dataclass(frozen=True)
+class DerivationStep:
+    """One step of the derivation by differentials.
+
+    Args:
+        rule: the rule's name.
+        before: what it is applied to.
+        after: what that equals.
+    """
+
+    rule: str
+    before: ClosedForm
+    after: ClosedForm
+
+    def __str__(self) -> str:
+        return f"{self.before} = {self.after}   [{self.rule}]"
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A function with its derivatives in closed form.
+
+    Args:
+        function: the function.
+        wrt: the variable of differentiation.
+        differential: df, linear in the differential of the variable.
+        gradient: the gradient, in the shape of the argument; of a function with axes, the Jacobian.
+        hessian: the Hessian; None where only order 1 was asked.
+        higher: derivatives of order 3 and more, of a scalar function of a scalar.
+        steps: the derivation by differentials.
+        domain: conditions under which all of it holds.
+        shapes: names of sizes per argument, and of f, ∇f and ∇²f.
+        convention: how gradient and Jacobian are laid out.
+        notes: how the text was read where there is more than one reading.
+        verification: what the check found.
+    """
+
+    function: ClosedForm
+    wrt: str
+    differential: ClosedForm
+    gradient: ClosedForm
+    hessian: ClosedForm | None
+    higher: tuple[ClosedForm, ...]
+    steps: tuple[DerivationStep, ...]
+    domain: tuple[str, ...]
+    shapes: Mapping[str, tuple[str, ...]] = field(hash=False)
+    convention: str
+    notes: tuple[str, ...]
+    verification: Verification
+
+    @property
+    def _symbols(self) -> tuple[str, str]:
+        if self.shapes["f"]:
+            return f"∂f/∂{self.wrt}", f"∂²f/∂{self.wrt}²"
+        return ("f′", "f″") if not self.shapes["∇f"] else ("∇f", "∇²f")
+
+    def __str__(self) -> str:
+        first, second = self._symbols
+        lines = [f"f = {self.function}", f"df = {self.differential}", f"{first} = {self.gradient}"]
+        if self.hessian is not None:
+            lines.append(f"{second} = {self.hessian}")
+        lines += [f"f{PRIMES.get(k, f'⁽{k}⁾')} = {form}" for k, form in enumerate(self.higher, 3)]
+        lines += [f"domain: {sentence}" for sentence in self.domain]
+        listed = ", ".join(f"{name} {_shape(shape)}" for name, shape in self.shapes.items())
+        lines += [f"shapes: {listed}; {self.convention}", *(f"note: {note}" for note in self.notes)]
+        return "\n".join([*lines, str(self.verification)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data that the ``json`` module writes.
+
+        Returns:
+            Text in all notations per closed form, the steps, domain, shapes and check.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> derive("x'*x").to_json()["gradient"]["unicode"]
+            '2x'
+        """
+        return {
+            "wrt": self.wrt,
+            "function": _notations(self.function),
+            "differential": _notations(self.differential),
+            "gradient": _notations(self.gradient, python=True),
+            "hessian": None if self.hessian is None else _notations(self.hessian, python=True),
+            "higher": [_notations(form, python=True) for form in self.higher],
+            "steps": [
+                {"rule": step.rule, "before": _notations(step.before), "after": _notations(step.after)}
+                for step in self.steps
+            ],
+            "domain": list(self.domain),
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "convention": self.convention,
+            "notes": list(self.notes),
+            "verification": {
+                "points": self.verification.points,
+                "engine": self.verification.engine,
+                "differences": self.verification.differences,
+            },
+        }
+
+
+def _shape(shape: tuple[str, ...]) -> str:
+    return "×".join(shape) if shape else "scalar"
+
+
+def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:
+    found = {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
+    return found | {"numpy": form.python("numpy"), "jax": form.python("jax")} if python else found

@@ -1,0 +1,188 @@
+"""Where a formula is defined and differentiable, as far as that restricts its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nablax.derivation.from_formula import NotShown, read
+from nablax.formula import Formula, Kind, Operation, Typed
+from nablax.printing.expression import (
+    Call,
+    Expression,
+    Function,
+    Inverse,
+    Product,
+    Symbol,
+    Transpose,
+    shape_of,
+)
+from nablax.printing.unicode import unicode
+
+
+def domain(formula: Formula) -> tuple[str, ...]:
+    """Conditions under which a formula is defined and differentiable.
+
+    Args:
+        formula: what was parsed.
+
+    Returns:
+        One sentence per condition, without repetition; empty where there is none.
+
+    Example:
+        >>> from nablax.formula import parse_formula
+        >>> domain(parse_formula("log(x'*A*x)"))
+        ('xᵀAx > 0; for all x ≠ 0 that is so if A is positive definite',)
+    """
+    found: dict[str, None] = {}
+    for node in formula.expression.walk():
+        for sentence in _conditions(node, formula):
+            found[sentence] = None
+    return tuple(found)
+
+
+def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
+    try:
+        parts = [read(operand, formula.variables) for operand in node.operands]
+    except NotShown:
+        return
+    match node.operation, node.label:
+        case Operation.CALL, ("log" | "sqrt"):
+            if _always_positive(node.operands[0]):
+                return
+            yield from _positive(parts[0], formula)
+        case Operation.CALL, "logdet":
+            if not _definite(node.operands[0], formula):
+                yield f"det({unicode(parts[0])}) ≠ 0; its absolute value is taken"
+        case Operation.CALL, "inv":
+            if not _definite(node.operands[0], formula):
+                yield f"det({unicode(parts[0])}) ≠ 0"
+        case Operation.MATRIX_POWER, _:
+            if isinstance(node.options[0], int) and node.options[0] < 0:
+                yield f"det({unicode(parts[0])}) ≠ 0"
+        case Operation.CALL, "det":
+            yield _where_regular(parts[0])
+        case Operation.CALL, "prod" if node.operands[0].label == "eig":
+            [matrix] = [read(operand, formula.variables) for operand in node.operands[0].operands]
+            yield _where_regular(matrix)
+        case Operation.CALL, ("norm2" | "norm"):
+            if node not in _squared(formula.expression):
+                yield f"differentiable where {unicode(parts[0])} ≠ 0"
+        case Operation.CALL, ("norm1" | "abs" | "sign"):
+            yield (
+                f"differentiable where no entry of {unicode(parts[0])} is 0"
+                if shape_of(parts[0])
+                else f"differentiable where {unicode(parts[0])} ≠ 0"
+            )
+        case Operation.CALL, ("relu" | "max" | "min" | "where"):
+            yield "differentiable where no two branches are equal"
+        case Operation.CALL, ("arcsin" | "arccos"):
+            yield f"−1 < {unicode(parts[0])} < 1"
+        case Operation.DIVIDE, _:
+            if (
+                node.operands[1].value is None
+                and not _always_positive(node.operands[1])
+                and not _is_size(node.operands[1])
+            ):
+                entries = "no entry of {} is 0" if node.operands[1].shape.rank else "{} ≠ 0"
+                if not _is_one_plus_square(node.operands[1]):
+                    yield entries.format(unicode(parts[1]))
+        case Operation.POWER, _:
+            exponent = node.operands[1].value
+            if (exponent is None and node.operands[1].operation is not Operation.SIZE) or (
+                exponent is not None and not float(exponent).is_integer()
+            ):
+                yield f"{unicode(parts[0])} > 0"
+            elif exponent is not None and exponent < 0:
+                yield f"{unicode(parts[0])} ≠ 0"
+        case _:
+            return
+
+
+def _where_regular(matrix: Expression) -> str:
+    inverse = unicode(Inverse(matrix))
+    return f"the gradient is written with {inverse} and holds where det({unicode(matrix)}) ≠ 0"
+
+
+def _squared(expression: Typed) -> list[Typed]:
+    """Norms to a power of at least two, which are smooth at zero."""
+    return [
+        node.operands[0]
+        for node in expression.walk()
+        if node.operation is Operation.POWER and (node.operands[1].value or 0) >= 2
+    ]
+
+
+def _positive(inside: Expression, formula: Formula) -> Iterator[str]:
+    text = unicode(inside)
+    match inside:
+        case Product((Transpose(left), Symbol(name, (_, _)), right)) if left == right:
+            if formula.variables[name].kind is Kind.SPD:
+                yield f"{unicode(right)} ≠ 0 ({name} is positive definite)"
+            else:
+                yield f"{text} > 0; for all {unicode(right)} ≠ 0 that is so if {name} is positive definite"
+            return
+        case Function():
+            pass
+        case _:
+            if _of_declared(inside, formula):
+                return
+            match inside:
+                case Call("inner", (Product((Symbol(matrix, (_, _)), left)), right)) if left == right:
+                    if formula.variables[matrix].kind is Kind.SPD:
+                        yield f"{unicode(left)} ≠ 0 ({matrix} is positive definite)"
+                        return
+                case _:
+                    pass
+    yield f"every entry of {text} is positive" if shape_of(inside) else f"{text} > 0"
+
+
+def _of_declared(inside: Expression, formula: Formula) -> bool:
+    """Whether it is the determinant of a matrix that is declared positive definite."""
+    match inside:
+        case Call("det", (Symbol(name, _),)):
+            return formula.variables[name].kind is Kind.SPD
+        case _:
+            return False
+
+
+def _definite(node: Typed, formula: Formula) -> bool:
+    return node.operation is Operation.VARIABLE and formula.variables[node.label].kind in (
+        Kind.SPD,
+        Kind.ORTHOGONAL,
+    )
+
+
+def _is_size(node: Typed) -> bool:
+    return node.operation is Operation.SIZE or (bool(node.operands) and all(map(_is_size, node.operands)))
+
+
+def _always_positive(node: Typed) -> bool:
+    """Whether the form shows that a value is positive everywhere."""
+    if node.value is not None:
+        return node.value > 0
+    match node.operation, node.label:
+        case Operation.CALL, ("exp" | "sigmoid" | "softmax" | "cosh"):
+            return True
+        case Operation.CALL, ("sum" | "mean" | "sqrt" | "vector" | "matrix"):
+            return _always_positive(node.operands[0])
+        case ((Operation.ADD | Operation.MULTIPLY | Operation.DIVIDE), _):
+            return all(map(_always_positive, node.operands)) or _is_one_plus_square(node)
+        case _:
+            return _is_size(node)
+
+
+def _is_one_plus_square(node: Typed) -> bool:
+    """Whether it is c + xᵀx with c > 0."""
+    if node.operation is not Operation.ADD:
+        return False
+    one, other = node.operands
+    for number, square in ((one, other), (other, one)):
+        if _always_positive(number):
+            if square.operation is Operation.PRODUCT and square.shape.is_scalar:
+                left, right = square.operands
+                return left.operation is Operation.TRANSPOSE and left.operands[0] == right
+            if square.operation is Operation.POWER and square.operands[1].value in (2, 4, 6):
+                return True
+            if square.label == "inner":
+                return square.operands[0] == square.operands[1]
+    return False

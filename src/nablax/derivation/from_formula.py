@@ -1,0 +1,286 @@
+"""The formula itself as an expression, the way the user wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from nablax.derivation.forms import powered, scaled
+from nablax.formula import Formula, Kind, Operation, Typed, Variable
+from nablax.printing.expression import (
+    Call,
+    Expression,
+    Function,
+    Hadamard,
+    Identity,
+    Inverse,
+    Kronecker,
+    Number,
+    Ones,
+    Power,
+    Product,
+    Quotient,
+    Scale,
+    SizeOf,
+    Sum,
+    Symbol,
+    Transpose,
+    Unit,
+    shape_of,
+    transposed,
+)
+
+ELEMENTWISE = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "exp",
+        "log",
+        "abs",
+        "sign",
+        "sigmoid",
+    ]
+)
+COMPARE = {"<": "<", ">": ">", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
+SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
+
+
+class NotShown(Exception):
+    """Something in a formula that is shown in the engine's form instead."""
+
+
+def from_formula(formula: Formula) -> Expression | None:
+    """The expression of a formula; None where it has no direct notation.
+
+    Example:
+        >>> from nablax.formula import parse_formula
+        >>> from nablax.printing.unicode import unicode
+        >>> unicode(from_formula(parse_formula("1/2*norm2(A*x - b)^2")))
+        '½‖Ax − b‖²'
+    """
+    try:
+        return read(formula.expression, formula.variables)
+    except NotShown:
+        return None
+
+
+def sizes(node: Typed) -> tuple[str, ...]:
+    """Names of the sizes of a typed expression's axes."""
+    return tuple(str(size).replace("*", "·") for size in node.shape.axes)
+
+
+def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
+    """One typed expression."""
+    if node.value is not None:
+        return Number(_number(node.value))
+    parts = [read(operand, variables) for operand in node.operands]
+    match node.operation:
+        case Operation.VARIABLE:
+            return Symbol(node.label, sizes(node), variables[node.label].kind in SYMMETRIC)
+        case Operation.SIZE:
+            coefficient, *names = node.options
+            product = [SizeOf(str(name)) for name in names]
+            number = Fraction(int(str(coefficient)))
+            return (
+                product[0] if number == 1 and len(product) == 1 else Scale(number, tuple(product), (), None)
+            )
+        case Operation.NEGATE:
+            return scaled(Fraction(-1), parts[0])
+        case Operation.TRANSPOSE:
+            return transposed(parts[0]) if node.operands[0].shape.rank else parts[0]
+        case Operation.ADD:
+            return _sum(parts[0], parts[1])
+        case Operation.SUBTRACT:
+            return _sum(parts[0], _negative(parts[1]))
+        case Operation.MULTIPLY:
+            return _times(parts[0], parts[1])
+        case Operation.DIVIDE:
+            return _over(parts[0], parts[1])
+        case Operation.POWER:
+            return _power(node, parts)
+        case Operation.PRODUCT | Operation.OUTER:
+            is_column = node.operation is Operation.OUTER and not node.operands[1].shape.is_row
+            right = Transpose(parts[1]) if is_column else parts[1]
+            return _product(parts[0], right)
+        case Operation.MATRIX_POWER:
+            exponent = int(str(node.options[0]))
+            base = Inverse(parts[0]) if exponent < 0 else parts[0]
+            if exponent == 0:
+                return Identity(sizes(node)[0])
+            return base if abs(exponent) == 1 else Product((base,) * abs(exponent))
+        case Operation.COMPARE:
+            return Function(COMPARE[node.label], tuple(parts))
+        case Operation.INDEX:
+            return _index(node, parts[0])
+        case Operation.CALL:
+            return _call(node, parts)
+        case _:
+            raise NotShown
+
+
+def _number(value: float) -> Fraction | float:
+    guess = Fraction(value).limit_denominator(1000)
+    return guess if float(guess) == float(value) else float(value)
+
+
+def _negative(term: Expression) -> Expression:
+    if isinstance(term, Sum):
+        return Scale(Fraction(-1), (), (), term) if shape_of(term) else Scale(Fraction(-1), (term,), (), None)
+    return scaled(Fraction(-1), term)
+
+
+def _sum(left: Expression, right: Expression) -> Expression:
+    terms = [
+        *(left.terms if isinstance(left, Sum) else (left,)),
+        *(right.terms if isinstance(right, Sum) else (right,)),
+    ]
+    shape = max((shape_of(term) for term in terms), key=len)
+    if len(shape) == 2 and any(not shape_of(term) for term in terms):
+        raise NotShown
+    if len(shape) == 1:
+        terms = [Number(Fraction(1)) if isinstance(term, Ones) else term for term in terms]
+    return Sum(tuple(terms))
+
+
+def _parts(node: Expression) -> Scale:
+    """Any expression as scalars times a body."""
+    if isinstance(node, Scale):
+        return node
+    if isinstance(node, Number):
+        return Scale(node.value, (), (), None)
+    return Scale(Fraction(1), (), (), node) if shape_of(node) else Scale(Fraction(1), (node,), (), None)
+
+
+def _times(left: Expression, right: Expression) -> Expression:
+    if shape_of(left) and shape_of(right):
+        factors = [
+            inner
+            for part in (left, right)
+            for inner in (part.factors if isinstance(part, Hadamard) else (part,))
+        ]
+        return Hadamard(tuple(factors))
+    a, b = _parts(left), _parts(right)
+    body = b.body if a.body is None else a.body
+    result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)
+    return _plain(result)
+
+
+def _plain(scale: Scale) -> Expression:
+    if scale.coefficient == 1 and not scale.divisors:
+        if scale.body is not None and not scale.scalars:
+            return scale.body
+        if scale.body is None and len(scale.scalars) == 1:
+            return scale.scalars[0]
+    return scale
+
+
+def _over(left: Expression, right: Expression) -> Expression:
+    if shape_of(right):
+        return Quotient(left, right)
+    a, b = _parts(left), _parts(right)
+    coefficient = a.coefficient / b.coefficient if b.coefficient else a.coefficient
+    return _plain(Scale(coefficient, a.scalars + b.divisors, a.divisors + b.scalars, a.body))
+
+
+def _power(node: Typed, parts: list[Expression]) -> Expression:
+    base, exponent = parts
+    if isinstance(exponent, Number) and isinstance(exponent.value, Fraction):
+        if exponent.value < 0 and not shape_of(base):
+            return Scale(Fraction(1), (), (powered(base, -exponent.value),), None)
+        return powered(base, exponent.value)
+    if shape_of(base) or shape_of(exponent):
+        raise NotShown
+    return Function("pow", (base, exponent))
+
+
+def _product(left: Expression, right: Expression) -> Expression:
+    a, b = _parts(left), _parts(right)
+    if a.body is None or b.body is None:
+        raise NotShown
+    if isinstance(b.body, Identity) or isinstance(a.body, Identity):
+        body = a.body if isinstance(b.body, Identity) else b.body
+    else:
+        factors = [
+            inner
+            for part in (a.body, b.body)
+            for inner in (part.factors if isinstance(part, Product) else (part,))
+        ]
+        body = Product(tuple(factors))
+    result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)
+    if not shape_of(body):
+        result = Scale(result.coefficient, (*result.scalars, body), result.divisors, None)
+    return _plain(result)
+
+
+def _index(node: Typed, array: Expression) -> Expression:
+    places = node.options
+    if len(places) != 1 or not isinstance(places[0], int) or places[0] < 0 or not isinstance(array, Symbol):
+        raise NotShown
+    return Product((Transpose(Unit(places[0], array.shape[0])), array))
+
+
+def _call(node: Typed, parts: list[Expression]) -> Expression:
+    shape = sizes(node)
+    label = node.label
+    first = parts[0] if parts else None
+    match label, parts:
+        case "eye", []:
+            return Identity(shape[0])
+        case (("vector" | "matrix"), [filling]):
+            return _times(filling, Ones(shape))
+        case "norm2", [operand]:
+            if not shape_of(operand):
+                return Function("abs", (operand,))
+            return Call("norm_F" if len(shape_of(operand)) == 2 else "norm", (operand,))
+        case "norm", [operand] if node.options[0] == 2 and len(shape_of(operand)) == 2:
+            raise NotShown
+        case "norm", _:
+            raise NotShown
+        case "norm1", [operand]:
+            return Call("norm_1", (operand,))
+        case "inv", [operand]:
+            return Inverse(operand)
+        case (("sum" | "prod"), [Call("eig", (matrix,))]):
+            return Call("tr" if label == "sum" else "det", (matrix,))
+        case (("tr" | "det" | "logdet" | "sum" | "logsumexp" | "prod"), [operand]):
+            return Call(label, (operand,))
+        case "softmax", [operand]:
+            return Call("softmax" if len(shape) == 1 else "softmax_rows", (operand,), shape)
+        case "diag", [operand]:
+            return Call("diag" if len(shape) == 2 else "diagonal", (operand,), shape)
+        case "inner", [left, right]:
+            return Call("inner", (left, right))
+        case "outer", [left, right]:
+            return _product(left, Transpose(right))
+        case "hadamard", [left, right]:
+            return _times(left, right)
+        case "kron", [left, right] if len(shape) == 2:
+            return Kronecker(left, right)
+        case "sqrt", [operand]:
+            return powered(operand, Fraction(1, 2))
+        case "square", [operand]:
+            return powered(operand, Fraction(2))
+        case "log1p", [operand]:
+            return Function("log", (_sum(Number(Fraction(1)), operand),))
+        case "softplus", [operand]:
+            return Function("log", (Sum((Number(Fraction(1)), Function("exp", (operand,)))),))
+        case "relu", [operand]:
+            return Function("max", (operand, Number(Fraction(0))))
+        case (("max" | "min"), [left, right]):
+            return Function(label, (left, right))
+        case (("max" | "min"), [operand]):
+            return Call(label, (operand,))
+        case _ if label in ELEMENTWISE and first is not None:
+            return Function(label, (first,))
+        case _:
+            raise NotShown
+
+
+__all__ = ["Power", "from_formula"]
