@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Signature:
     """
 
     tree: Any
-    fixed: tuple[tuple[Hashable, ...] | None, ...]
+    fixed: tuple[tuple[Any, type] | None, ...]
     asked: tuple[int, ...]
     asked_tree: Any
 
@@ -62,19 +62,20 @@ def bind(verb: str, argnums: ArgNums, args: Sequence[Any], kwargs: dict[str, Any
     places = _places(verb, argnums, len(args))
     leaves, tree = jax.tree.flatten((tuple(args), kwargs), is_leaf=lambda x: x is None)
     owners = [
-        k for k, value in enumerate((*args, *kwargs.values()))
+        k
+        for k, value in enumerate((*args, *kwargs.values()))
         for _ in jax.tree.leaves(value, is_leaf=lambda x: x is None)
     ]
     # keyword arguments are flattened in the order of their sorted names; only positional ones are owned
     arrays: list[Any] = []
-    fixed: list[tuple[Hashable, ...] | None] = []
+    fixed: list[tuple[Any, type] | None] = []
     asked: list[int] = []
     for leaf, owner in zip(leaves, owners, strict=True):
         differentiated = owner in places
         if differentiated and leaf is not None:
             _check_differentiable(verb, owner, leaf)
             asked.append(len(arrays))
-        if differentiated and leaf is not None or _is_data(leaf):
+        if (differentiated and leaf is not None) or _is_data(leaf):
             arrays.append(leaf)
             fixed.append(None)
             continue
@@ -109,7 +110,7 @@ def _places(verb: str, argnums: ArgNums, count: int) -> list[int]:
     listed = [argnums] if isinstance(argnums, int) else list(argnums)
     found = []
     for place in listed:
-        if not isinstance(place, int) or not -count <= place < count:
+        if not -count <= place < count:
             raise ArgumentError(
                 f"{verb} was asked for argnums={argnums!r}, but the call has {count} positional "
                 f"argument{'' if count == 1 else 's'}. Name positions between 0 and {count - 1}, and pass the "
@@ -135,7 +136,11 @@ def _check_differentiable(verb: str, place: int, leaf: Any) -> None:
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.floating):
         shape = list(np.shape(leaf))
-        advice = "real and imaginary part as two real arrays" if jnp.issubdtype(dtype, jnp.complexfloating) else "x.astype(float)"
+        advice = (
+            "real and imaginary part as two real arrays"
+            if jnp.issubdtype(dtype, jnp.complexfloating)
+            else "x.astype(float)"
+        )
         raise ArgumentError(
             f"{asks} an array {dtype.name}{shape}; derivatives exist for real floating-point arrays only. Pass "
             f"{advice}, or leave this argument out of argnums."

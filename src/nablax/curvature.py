@@ -14,7 +14,7 @@ from nablax.calling import ArgNums, Signature, bind, check_vector
 from nablax.derivatives import Function, assembled
 from nablax.errors import ArgumentError
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node, reachable
+from nablax.graph.graph import reachable
 from nablax.ops.kinds import Constant, Leaf
 from nablax.plan.choose import Choice, choose
 from nablax.plan.estimate import is_fusible
@@ -102,7 +102,7 @@ class Curvature:
 
     @cached_property
     def _first(self) -> list[Any]:
-        return self._program.first(self._arrays)
+        return list(self._program.first(self._arrays))
 
     @property
     def _kept(self) -> list[Any]:
@@ -231,9 +231,7 @@ def curvature(
     return at
 
 
-def _program(
-    f: Function, signature: Signature, arrays: Sequence[Any], strategy: str, memory: float | None
-) -> _Program:
+def _program(f: Function, signature: Signature, arrays: Sequence[Any], strategy: str, memory: float | None) -> _Program:
     shapes = tuple((np.shape(x), jax.numpy.result_type(x).name) for x in arrays)
     try:
         program = _cached(f, signature, shapes, strategy, memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -119,9 +120,7 @@ def laplacian(
     return _verb("laplacian", Question.TRACE, f, argnums, strategy, memory_bytes)
 
 
-def hvp(
-    f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None
-) -> Function:
+def hvp(f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None) -> Function:
     """Hessian times vector, at the cost of about two gradients.
 
     Args:
@@ -174,7 +173,11 @@ def quadratic_form(
 
 
 def plan(
-    f: Function, question: str = "hessian", argnums: ArgNums = 0, *, strategy: str = "auto",
+    f: Function,
+    question: str = "hessian",
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
     memory_bytes: float | None = None,
 ) -> Callable[..., Plan]:
     """EXPLAIN: how a question would be answered. Nothing is computed; shapes suffice.
@@ -219,10 +222,14 @@ def _verb(
     if not callable(f):
         raise ArgumentError(f"{name} needs a function; it got a {type(f).__name__}. Pass the function itself.")
     listed = argnums if isinstance(argnums, int) else tuple(argnums)
+    # A method's object may change between calls; its answers live as long as the verb made from it. Functions are
+    # taken to be pure, as jax.jit takes them.
+    prepare = lru_cache(maxsize=64)(_prepare) if inspect.ismethod(f) else _cached
     has_vector = question in (Question.PRODUCT, Question.QUADRATIC_FORM)
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         vector: list[Any] = []
+        v: Any = None
         if has_vector:
             if len(args) < 2:
                 raise ArgumentError(
@@ -233,7 +240,7 @@ def _verb(
         signature, arrays = bind(name, listed, args, kwargs)
         if has_vector:
             vector = check_vector(name, signature, arrays, v)
-        compiled = _compiled(name, question, f, signature, strategy, memory_bytes)
+        compiled = _compiled(prepare, name, question, f, signature, strategy, memory_bytes)
         return compiled(arrays, vector)
 
     answered.__name__ = f"{name}_of_{getattr(f, '__name__', 'function')}"
@@ -241,10 +248,16 @@ def _verb(
 
 
 def _compiled(
-    name: str, question: Question, f: Function, signature: Signature, strategy: str, memory_bytes: float | None
+    prepare: Callable[..., Function],
+    name: str,
+    question: Question,
+    f: Function,
+    signature: Signature,
+    strategy: str,
+    memory_bytes: float | None,
 ) -> Function:
     try:
-        return _cached(name, question, f, signature, strategy, memory_bytes)
+        return prepare(name, question, f, signature, strategy, memory_bytes)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
@@ -252,7 +265,12 @@ def _compiled(
 
 
 def _prepare(
-    name: str, question: Question, f: Function, signature: Signature, strategy: str, memory_bytes: float | None
+    name: str,
+    question: Question,
+    f: Function,
+    signature: Signature,
+    strategy: str,
+    memory_bytes: float | None,
 ) -> Function:
     """The compiled answer for one function and one signature; shapes are told apart by JAX."""
 

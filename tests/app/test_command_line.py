@@ -61,9 +61,7 @@ def report(run: Run, target: str, *options: str) -> dict[str, Any]:
 
 # -- numbers ---------------------------------------------------------------------------------------
 
-ROSENBROCK = (
-    "def f(p):\n    return (1 - p['x']) ** 2 + 100 * (p['y'] - p['x'] ** 2) ** 2 + (p['z'] ** 2).sum()\n"
-)
+ROSENBROCK = "def f(p):\n    return (1 - p['x']) ** 2 + 100 * (p['y'] - p['x'] ** 2) ** 2 + (p['z'] ** 2).sum()\n"
 AT_THE_MINIMUM = "{'x': jnp.float32(1), 'y': jnp.float32(1), 'z': jnp.zeros(3, jnp.float32)}"
 
 
@@ -86,9 +84,7 @@ def test_report_of_a_minimum(run: Run, file: Callable[..., str]) -> None:
         ("y", [], 200.0),
         ("z", [3], 6.0),
     ]
-    structures = {
-        (b["row"], b["column"]): (b["structure"], b["nonzeros"]) for b in found["hessian"]["blocks"]
-    }
+    structures = {(b["row"], b["column"]): (b["structure"], b["nonzeros"]) for b in found["hessian"]["blocks"]}
     assert structures == {
         ("x", "x"): ("dense", 1),
         ("x", "y"): ("dense", 1),

@@ -161,9 +161,7 @@ def _arguments(module: ModuleType, path: Path, name: str, function: Callable[...
 
 
 def _kind(value: Any) -> str:
-    return (
-        "an array" if isinstance(value, np.ndarray | jax.Array) else f"a value of type {type(value).__name__}"
-    )
+    return "an array" if isinstance(value, np.ndarray | jax.Array) else f"a value of type {type(value).__name__}"
 
 
 def _said(error: BaseException) -> str:
@@ -175,8 +173,6 @@ def _line_in(path: Path, error: BaseException) -> int | None:
     """The last line of the file that the error passed through."""
     own = os.path.realpath(path)
     lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if os.path.realpath(frame.filename) == own
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if os.path.realpath(frame.filename) == own
     ]
     return lines[-1] if lines else None

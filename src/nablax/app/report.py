@@ -42,12 +42,8 @@ class Verdict(Enum):
     POSITIVE = "not a stationary point; the curvature is positive in every direction"
     NEGATIVE = "not a stationary point; the curvature is negative in every direction"
     INDEFINITE = "not a stationary point; the curvature is positive in some directions, negative in others"
-    NEVER_NEGATIVE = (
-        "not a stationary point; the curvature is positive or, to rounding, zero in every direction"
-    )
-    NEVER_POSITIVE = (
-        "not a stationary point; the curvature is negative or, to rounding, zero in every direction"
-    )
+    NEVER_NEGATIVE = "not a stationary point; the curvature is positive or, to rounding, zero in every direction"
+    NEVER_POSITIVE = "not a stationary point; the curvature is negative or, to rounding, zero in every direction"
     FLAT = "not a stationary point; the Hessian is zero"
     NOT_FINITE = "undecided: the value, the gradient or the Hessian is not finite"
     NOT_CONVERGED = "undecided: the extreme eigenvalues did not converge"
@@ -242,9 +238,7 @@ def report(
         )
     clock = _Clock(progress)
     with target.blamed():
-        curvature = nb.curvature(target.function, strategy=strategy, memory_bytes=memory_bytes)(
-            *target.arguments
-        )
+        curvature = nb.curvature(target.function, strategy=strategy, memory_bytes=memory_bytes)(*target.arguments)
         with clock.step("value and gradient"):
             value = float(np.asarray(curvature.value, np.float64))
             gradient = _flat(curvature.gradient)
@@ -382,9 +376,7 @@ def _block(row: Leaf, column: Leaf, part: Vector) -> Block:
 Spectrum = tuple[Eigenvalues | None, Verdict | None, tuple[Block, ...], str]
 
 
-def _dense_spectrum(
-    curvature: nb.Curvature, leaves: Sequence[Leaf], epsilon: float, clock: _Clock
-) -> Spectrum | None:
+def _dense_spectrum(curvature: nb.Curvature, leaves: Sequence[Leaf], epsilon: float, clock: _Clock) -> Spectrum | None:
     """From the formed Hessian; None if it does not fit the memory bound."""
     try:
         with clock.step("Hessian"):
@@ -405,9 +397,7 @@ def _lanczos_spectrum(
     """From Hessian-vector products alone."""
     size = sum(leaf.size for leaf in leaves)
     with clock.step("eigenvalues"):
-        eigenvalues, failure = _lanczos(
-            lambda v: _flat(curvature @ _tree(v, x)), size, epsilon, clock.progress
-        )
+        eigenvalues, failure = _lanczos(lambda v: _flat(curvature @ _tree(v, x)), size, epsilon, clock.progress)
     return eigenvalues, failure, _blocks_unformed(leaves), "hvp"
 
 
@@ -472,9 +462,7 @@ def _lanczos(
 # -- verdict ---------------------------------------------------------------------------------------
 
 
-def _gradient_zero(
-    arrays: Sequence[npt.NDArray[Any]], eigenvalues: Eigenvalues | None, epsilon: float
-) -> float:
+def _gradient_zero(arrays: Sequence[npt.NDArray[Any]], eigenvalues: Eigenvalues | None, epsilon: float) -> float:
     """The gradient counts as zero if the point can be off by no more than ε^(2/3) of its own size.
 
     (A stationary point that is rounded to the dtype has a gradient of about ε · |λ| · |x|.)

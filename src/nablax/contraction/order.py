@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import opt_einsum
 
+L = TypeVar("L", bound=Hashable)
+
 
 def pairwise_order(
-    factors: Sequence[Sequence[Hashable]], output: Sequence[Hashable], sizes: Mapping[Hashable, int]
+    factors: Sequence[Sequence[L]], output: Sequence[L], sizes: Mapping[L, int]
 ) -> list[tuple[int, ...]]:
     """Pairwise contraction order with the fewest operations.
 
@@ -26,7 +29,7 @@ def pairwise_order(
         >>> pairwise_order(["ij", "jk", "k"], "i", {"i": 9, "j": 9, "k": 9})
         [(1, 2), (0, 1)]
     """
-    number: dict[Hashable, int] = {}
+    number: dict[L, int] = {}
     for label in (label for labels in (*factors, output) for label in labels):
         number.setdefault(label, len(number))
     return list(

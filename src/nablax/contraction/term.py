@@ -77,7 +77,10 @@ class Term(Generic[O]):
         return tuple(label for label in self.factor_labels if label not in opened)
 
     def replace(
-        self, *, coefficient: float | None = None, factors: Iterable[Factor[O]] | None = None,
+        self,
+        *,
+        coefficient: float | None = None,
+        factors: Iterable[Factor[O]] | None = None,
         sides: Iterable[Axes] | None = None,
     ) -> Term[O]:
         """The term with some parts exchanged."""

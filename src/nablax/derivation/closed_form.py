@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -26,11 +26,13 @@ class ClosedForm:
         expression: the expression.
         arguments: names and shapes (names of sizes) of what it is a function of.
         called: the name that generated functions have.
+        engine: evaluates it where the expression is only a name, because an operation has no notation.
     """
 
     expression: Expression
     arguments: Mapping[str, tuple[str, ...]] = field(hash=False)
     called: str = "closed_form"
+    engine: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
 
     def unicode(self) -> str:
         """One line of Unicode text."""
@@ -55,6 +57,8 @@ class ClosedForm:
         """
         if library not in ("numpy", "jax"):
             raise DerivationError(f"Python source is written for 'numpy' or 'jax', not {library!r}")
+        if self.engine is not None:
+            raise DerivationError(f"{self.unicode()} has no closed form to write as Python; evaluate gives its value")
         return python(self.expression, self.arguments, library, called=self.called)
 
     def evaluate(self, **values: Any) -> npt.NDArray[np.float64]:
@@ -74,6 +78,8 @@ class ClosedForm:
         if missing or unknown:
             found = f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
             raise DerivationError(f"evaluate takes {', '.join(self.arguments)}; {found}")
+        if self.engine is not None:
+            return np.asarray(self.engine(**values), np.float64)
         expression = self.expression
         source = python(
             expression.tensor if isinstance(expression, LinearMap) else expression,

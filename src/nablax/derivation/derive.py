@@ -9,7 +9,7 @@ from typing import Any
 from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.domain import domain
-from nablax.derivation.errors import DerivationError, VerificationError
+from nablax.derivation.errors import DerivationError, UnprintableError, VerificationError
 from nablax.derivation.from_formula import from_formula as written_formula
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
@@ -17,6 +17,7 @@ from nablax.derivation.problem import Problem, from_formula, from_function
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.steps import closing, scalar_product, steps
 from nablax.derivation.verify import Check, Verification
+from nablax.derivation.without_notation import CONVENTION, without_notation
 from nablax.derivation.write import contracted, direction_of, map_or_array, shortest, symmetrised, with_names
 from nablax.formula import Formula, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
@@ -25,7 +26,6 @@ from nablax.printing.rewrite import replaced
 SYMMETRIC_CONVENTION = (
     "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
 )
-CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
 HIGHEST_ORDER = 6
 
 
@@ -81,7 +81,10 @@ def derive(
         raise DerivationError(
             f"order {order} is given for a scalar function of a scalar only; order=2 gives the Hessian"
         )
-    polys = [read(problem, planned, expand=expand) for expand in (False, True)]
+    try:
+        polys = [read(problem, planned, expand=expand) for expand in (False, True)]
+    except UnprintableError as error:
+        return without_notation(problem, low, str(error))
     return _Session(problem, polys, order).derivation()
 
 

@@ -143,9 +143,9 @@ def higher(problem: Problem, sizes: Mapping[str, int], order: int) -> tuple[Grap
     return planned.graph, found
 
 
-def evaluator(problem: Problem, order: int) -> Callable[..., Any]:
-    """The engine's own value, gradient and Hessian at the sizes of the check, compiled."""
-    planned = plan(problem, problem.numeric_sizes, order)
+def evaluator(problem: Problem, order: int, sizes: Mapping[str, int] | None = None) -> Callable[..., Any]:
+    """The engine's own value, gradient and Hessian, compiled; by default at the sizes of the check."""
+    planned = plan(problem, problem.numeric_sizes if sizes is None else sizes, order)
     with jax.enable_x64(True):
         dtype = np.dtype(np.float64)
         outputs = [planned.output, planned.graph.sum_of(planned.gradient, planned.gradient_shape, dtype)]

@@ -81,6 +81,11 @@ class Check:
             found = run(*(point[argument.name] for argument in self._problem.arguments))
         return [np.asarray(value, np.float64) for value in found]
 
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """Shape of the function's value at the sizes of the check."""
+        return self._samples[0][1][0].shape
+
     def compare(self, forms: Sequence[ClosedForm | None]) -> Verification:
         """Closed forms of value, gradient and Hessian against the engine.
 

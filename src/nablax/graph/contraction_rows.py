@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
+
 from nablax.contraction.index import Index, Label, along, fresh
 from nablax.contraction.term import Factor, Term
 from nablax.graph.graph import Graph, Node
@@ -19,6 +21,9 @@ def relabelled(graph: Graph, node: Node, axes: Sequence[Index], output: Sequence
 
 def _dot_general(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
     a, b = inputs
+    asked = equation.params["precision"]
+    if asked is not None and asked != (jax.lax.Precision.DEFAULT, jax.lax.Precision.DEFAULT):
+        graph.precision = asked
     (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
     left, right = list(fresh(a.shape)), list(fresh(b.shape))
     for j, k in (*zip(a_sum, b_sum, strict=True), *zip(a_batch, b_batch, strict=True)):

@@ -26,9 +26,7 @@ from nablax.ops.kinds import (
 from nablax.ops.matrix_functions import ROWS
 
 
-def evaluate(
-    outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node, Any] | None = None
-) -> list[Any]:
+def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node, Any] | None = None) -> list[Any]:
     """Values of nodes.
 
     Args:
@@ -107,7 +105,7 @@ def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any) -> Any:
         a, a_labels = _reduced(a.astype(dtype), a_labels, (*target, *b_labels))
         b, b_labels = _reduced(b.astype(dtype), b_labels, (*target, *a_labels))
         pair = _symmetric_pair if kind.symmetric else _pair
-        value = pair(a, a_labels, b, b_labels, target)
+        value = pair(a, a_labels, b, b_labels, target, kind.precision)
     else:
         raise AssertionError("products are lowered pairwise")
     if coefficient != 1.0:
@@ -135,7 +133,7 @@ def _reduced(value: Any, labels: tuple[int, ...], kept: Sequence[int]) -> Labell
     axes = tuple(k for k, label in enumerate(labels) if label not in kept)
     if not axes:
         return value, labels
-    return value.sum(axes), tuple(label for label in labels if label in kept)
+    return value.sum(axes, dtype=value.dtype), tuple(label for label in labels if label in kept)
 
 
 def _arranged(value: Any, labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
@@ -150,7 +148,9 @@ def _aligned(value: Any, labels: tuple[int, ...], target: tuple[int, ...]) -> An
     return arranged.reshape([sizes.get(label, 1) for label in target])
 
 
-def _pair(a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
+def _pair(
+    a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...], precision: Any
+) -> Any:
     summed = tuple(label for label in a_labels if label in b_labels and label not in target)
     batch = tuple(label for label in a_labels if label in b_labels and label in target)
     a_free = tuple(label for label in a_labels if label not in b_labels)
@@ -164,6 +164,7 @@ def _pair(a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], 
             (tuple(a_labels.index(x) for x in summed), tuple(b_labels.index(x) for x in summed)),
             (tuple(a_labels.index(x) for x in batch), tuple(b_labels.index(x) for x in batch)),
         ),
+        precision=precision,
     )
     return _arranged(value, (*batch, *a_free, *b_free), target)
 
@@ -175,7 +176,7 @@ TRIANGLE_BLOCKS = 8
 
 
 def _symmetric_pair(
-    a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...]
+    a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...], precision: Any
 ) -> Any:
     """A product whose result equals its transpose: about half of it is computed."""
     half = len(target) // 2
@@ -188,18 +189,25 @@ def _symmetric_pair(
     matched = set(a_labels) == {*summed, *rows} and set(b_labels) == {*summed, *columns}
     depth = math.prod(sizes[label] for label in summed)
     if not matched or count < TRIANGLE_ROWS or depth < TRIANGLE_ROWS:
-        return _pair(a, a_labels, b, b_labels, target)
+        return _pair(a, a_labels, b, b_labels, target, precision)
     left = _arranged(a, a_labels, (*summed, *rows)).reshape(depth, count)
     right = _arranged(b, b_labels, (*summed, *columns)).reshape(depth, count)
-    product = jax.lax.platform_dependent(left, right, cpu=_upper_blocks, default=lambda x, y: x.T @ y)
+    product = jax.lax.platform_dependent(
+        left,
+        right,
+        cpu=partial(_upper_blocks, precision=precision),
+        default=lambda x, y: jnp.matmul(x.T, y, precision=precision),
+    )
     return product.reshape([sizes[label] for label in target])
 
 
-def _upper_blocks(left: Any, right: Any) -> Any:
+def _upper_blocks(left: Any, right: Any, *, precision: Any) -> Any:
     count = left.shape[1]
     width = max(TRIANGLE_WIDTH, 16 * (count // (16 * TRIANGLE_BLOCKS)))
     bands = [
-        jnp.pad(left[:, start : start + width].T @ right[:, start:], ((0, 0), (start, 0)))
+        jnp.pad(
+            jnp.matmul(left[:, start : start + width].T, right[:, start:], precision=precision), ((0, 0), (start, 0))
+        )
         for start in range(0, count, width)
     ]
     upper = jnp.triu(jnp.concatenate(bands))

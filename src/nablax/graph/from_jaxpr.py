@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nablax.contraction.index import fresh
 from nablax.graph import contraction_rows, index_map_rows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
@@ -114,7 +115,7 @@ class _Reader:
         function = builder.function(builder.emit(operation, arguments, output.dtype.name))
         node = self.graph.elementwise(function, distinct)
         if node.shape != output.shape:  # all arguments were numbers or scalars
-            places = contraction_rows.fresh(output.shape)
+            places = fresh(output.shape)
             return contraction_rows.relabelled(self.graph, node, (), places)
         return node
 
@@ -129,13 +130,18 @@ class _Reader:
 
     def opaque(self, equation: Equation | _RealPairs, inputs: Sequence[Node]) -> list[Node]:
         """One node per output; float outputs are packed into one vector, so that they are evaluated once
-        and a derivative passes through them once."""
+        and a derivative passes through them once.
+        """
         floats = [k for k, v in enumerate(equation.outputs) if jnp.issubdtype(v.dtype, jnp.floating)]
         results: dict[int, Node] = {}
 
         def single(k: int) -> Node:
             kind = Opaque(
-                equation.name, (equation, k), partial(_output, equation.apply, k), equation.flops, equation.line
+                equation.name,
+                (equation, k),
+                partial(_output, equation.apply, k),
+                equation.flops,
+                equation.line,
             )
             return self.graph.opaque(kind, inputs, equation.outputs[k].shape, equation.outputs[k].dtype)
 
@@ -204,8 +210,7 @@ def _is_complex(value: Value) -> bool:
 
 
 def _pair_of(value: Value) -> Variable:
-    real = jnp.finfo(value.dtype).dtype
-    return Variable((2, *value.shape), np.dtype(real))
+    return Variable((2, *value.shape), np.finfo(value.dtype).dtype)
 
 
 def _to_pair(value: Any) -> Any:
@@ -221,9 +226,7 @@ def _packed(apply: Callable[..., list[Any]], chosen: tuple[int, ...], dtype: Any
     return jnp.concatenate([jnp.ravel(outputs[k]).astype(dtype) for k in chosen])
 
 
-def build(
-    graph: Graph, program: Program, functions: frozenset[str] = NUMERIC
-) -> tuple[list[Node], list[Node]]:
+def build(graph: Graph, program: Program, functions: frozenset[str] = NUMERIC) -> tuple[list[Node], list[Node]]:
     """Nodes of a traced program.
 
     Args:
@@ -234,9 +237,7 @@ def build(
     Returns:
         The leaves, and the outputs.
     """
-    leaves = [
-        graph.leaf(position, variable.shape, variable.dtype) for position, variable in enumerate(program.inputs)
-    ]
+    leaves = [graph.leaf(position, variable.shape, variable.dtype) for position, variable in enumerate(program.inputs)]
     inputs = [
         _viewed(graph, leaf, variable) if _is_complex(variable) else leaf
         for leaf, variable in zip(leaves, program.inputs, strict=True)

@@ -12,6 +12,7 @@ from nablax.graph.graph import Graph, Node, reachable
 from nablax.ops.kinds import Elementwise
 from nablax.ops.scalar_function import compose
 
+
 def fuse(graph: Graph, outputs: Sequence[Node], leaves: int) -> list[Node]:
     """Rewrite the graph under `outputs` with elementwise neighbours fused.
 
@@ -71,9 +72,7 @@ def _absorbed(graph: Graph, outer: Node, inner: Node, leaves: int) -> Node:
     sources: dict[Node, int] = {}
     wiring = [sources.setdefault(source, len(sources)) for source in inner.inputs]
     position = outer.inputs.index(inner)
-    kept = {
-        k: sources.setdefault(source, len(sources)) for k, source in enumerate(outer.inputs) if k != position
-    }
+    kept = {k: sources.setdefault(source, len(sources)) for k, source in enumerate(outer.inputs) if k != position}
     names = [node.dtype.name for node in sources]
     function = compose(outer.kind.function, {position: inner.kind.function}, {position: wiring}, kept, names)
     fused = graph.elementwise(function, list(sources))

@@ -10,9 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from nablax.contraction.index import Index, Label, along, fresh, substitute
+from nablax.contraction.index import Label, along
 from nablax.contraction.order import pairwise_order
-from nablax.contraction.term import Factor, Term, connected, elements
+from nablax.contraction.term import Factor, Term, elements
 from nablax.ops.elementwise import ROWS
 from nablax.ops.kinds import (
     AxesMap,
@@ -67,6 +67,8 @@ class Graph:
     def __init__(self) -> None:
         self._nodes: dict[tuple[Any, ...], Node] = {}
         self._count = 0
+        # The highest precision that the user's function asks of a matrix product; its derivatives keep it.
+        self.precision: Any = None
 
     def holds(self, test: Callable[[Node], bool]) -> bool:
         """Whether any node passes a test."""
@@ -130,13 +132,9 @@ class Graph:
                 return inputs[0]
         return self._make(IndexMap(tuple(maps)), tuple(inputs), shape, dtype)
 
-    def matrix_function(
-        self, name: str, inputs: Sequence[Node], shape: Sequence[int], **params: Any
-    ) -> Node:
+    def matrix_function(self, name: str, inputs: Sequence[Node], shape: Sequence[int], **params: Any) -> Node:
         """A row of the matrix functions."""
-        return self._make(
-            MatrixFunction(name, tuple(sorted(params.items()))), tuple(inputs), shape, inputs[0].dtype
-        )
+        return self._make(MatrixFunction(name, tuple(sorted(params.items()))), tuple(inputs), shape, inputs[0].dtype)
 
     def opaque(self, kind: Opaque, inputs: Sequence[Node], shape: Sequence[int], dtype: Any) -> Node:
         """An operation that only JAX knows."""
@@ -193,8 +191,13 @@ class Graph:
         return self.add(nodes) if nodes else self.full(0.0, shape, dtype)
 
     def _contract(
-        self, coefficient: float, factors: Sequence[NodeFactor], output: tuple[Label, ...], dtype: Any,
-        *, symmetric: bool = False,
+        self,
+        coefficient: float,
+        factors: Sequence[NodeFactor],
+        output: tuple[Label, ...],
+        dtype: Any,
+        *,
+        symmetric: bool = False,
     ) -> Node:
         """Multiply factors pairwise, in the order with the fewest operations."""
         dtype = jnp.dtype(dtype)
@@ -227,7 +230,9 @@ class Graph:
             group.sort(key=lambda pair: pair[0].number)
             node, labels = group[0]
             for other, others in group[1:]:
-                node = self._product(1.0, [(node, labels), (other, others)], labels, _common([(node, labels), (other, others)]))
+                node = self._product(
+                    1.0, [(node, labels), (other, others)], labels, _common([(node, labels), (other, others)])
+                )
             merged.append((node, labels))
         return merged
 
@@ -258,8 +263,13 @@ class Graph:
         return self._product(1.0, [pair], kept, node.dtype), kept
 
     def _product(
-        self, coefficient: float, factors: Sequence[tuple[Node, tuple[Label, ...]]],
-        output: Sequence[Label], dtype: Any, *, symmetric: bool = False,
+        self,
+        coefficient: float,
+        factors: Sequence[tuple[Node, tuple[Label, ...]]],
+        output: Sequence[Label],
+        dtype: Any,
+        *,
+        symmetric: bool = False,
     ) -> Node:
         """The node of one contraction; operands in a canonical order, labels numbered by appearance."""
         if len(factors) > 1:
@@ -269,16 +279,16 @@ class Graph:
             if coefficient == 1.0 and tuple(labels) == tuple(output) and len(set(labels)) == len(labels):
                 return self.cast(node, dtype)
             inner = node.kind
-            if isinstance(inner, Contraction) and len(set(inner.output)) == len(inner.output) == len(labels):
+            distinct = len(set(labels)) == len(labels)
+            if isinstance(inner, Contraction) and len(inner.inputs) <= 1 and distinct and _is_plain(inner):
                 # a contraction of a contraction of at most one factor is one contraction
-                if len(inner.inputs) <= 1 and len(set(labels)) == len(labels):
-                    named = dict(zip(inner.output, labels, strict=True))
-                    for k, size in enumerate(inner.sizes):
-                        named.setdefault(k, Label(size))
-                    within = {named[k] for ls in inner.inputs for k in ls}
-                    lost = elements(label for label in labels if label not in within and label not in output)
-                    pairs = [(n, tuple(named[k] for k in ls)) for n, ls in zip(node.inputs, inner.inputs, strict=True)]
-                    return self._product(coefficient * inner.coefficient * lost, pairs, output, dtype)
+                named = dict(zip(inner.output, labels, strict=True))
+                for k, size in enumerate(inner.sizes):
+                    named.setdefault(k, Label(size))
+                within = {named[k] for ls in inner.inputs for k in ls}
+                lost = elements(label for label in labels if label not in within and label not in output)
+                pairs = [(n, tuple(named[k] for k in ls)) for n, ls in zip(node.inputs, inner.inputs, strict=True)]
+                return self._product(coefficient * inner.coefficient * lost, pairs, output, dtype)
         number: dict[Label, int] = {}
         for label in (*(x for _, labels in factors for x in labels), *output):
             number.setdefault(label, len(number))
@@ -288,8 +298,14 @@ class Graph:
             tuple(label.size for label in number),
             float(coefficient),
             symmetric and len(factors) == 2 and len(set(output)) == len(output),
+            self.precision if len(factors) == 2 else None,
         )
         return self._make(kind, tuple(n for n, _ in factors), tuple(x.size for x in output), dtype)
+
+
+def _is_plain(kind: Contraction) -> bool:
+    """Whether no label of the output is repeated."""
+    return len(set(kind.output)) == len(kind.output)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nablax.contraction.index import Index, Label, affine, along, fresh, tabulated
+from nablax.contraction.index import Index, Label, affine, fresh, tabulated
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph, Node
@@ -63,8 +63,7 @@ def _dynamic_slice(
         return None
     shape = equation.outputs[0].shape
     clamped = [
-        int(np.clip(known[start], 0, extent - size))
-        for start, extent, size in zip(starts, x.shape, shape, strict=True)
+        int(np.clip(known[start], 0, extent - size)) for start, extent, size in zip(starts, x.shape, shape, strict=True)
     ]
     return [_sliced(graph, x, clamped, (1,) * len(x.shape), shape)]
 
@@ -106,9 +105,7 @@ def _pad(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mappin
     return [graph.add([moved, graph.multiply(filled, x.dtype)])]
 
 
-def _concatenate(
-    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
-) -> list[Node]:
+def _concatenate(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node]:
     axis = equation.params["dimension"]
     shape = equation.outputs[0].shape
     return [concatenated(graph, inputs, axis, shape)]
@@ -120,8 +117,7 @@ def concatenated(graph: Graph, inputs: Sequence[Node], axis: int, shape: Sequenc
     for x in inputs:
         source = fresh(x.shape)
         target = tuple(
-            _step(index.labels[0], 1, start, shape[axis]) if k == axis else index
-            for k, index in enumerate(source)
+            _step(index.labels[0], 1, start, shape[axis]) if k == axis else index for k, index in enumerate(source)
         )
         maps.append(AxesMap(source, target))
         start += x.shape[axis]
@@ -190,9 +186,7 @@ def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int]
     return groups
 
 
-def _gather(
-    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
-) -> list[Node] | None:
+def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
     x, starts_node = inputs
     if starts_node not in known:
         return None

@@ -47,19 +47,17 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[Graph, Sequence[Node]]
 }
 
 
-# The determinant's differential det(X) X^-T is a closed form, but worthless at a singular X, where det is smooth all the
-# same; for numbers JAX's own rule by cofactors is used.
+# The determinant's differential det(X) X^-T is a closed form, but worthless at a singular X, where det is smooth
+# all the same; for numbers JAX's own rule by cofactors is used.
 NUMERIC = frozenset({"inv", "solve", "slogdet"})
 CLOSED_FORM = NUMERIC | {"det"}
 
 
-def recognise(
-    graph: Graph, equation: Equation, inputs: Sequence[Node], functions: frozenset[str]
-) -> list[Node] | None:
+def recognise(graph: Graph, equation: Equation, inputs: Sequence[Node], functions: frozenset[str]) -> list[Node] | None:
     """The nodes of a call of one of the known library functions; None if it is none."""
     if equation.called not in functions or equation.body is None:
         return None
-    function, build = _FUNCTIONS[equation.called]
+    build = _FUNCTIONS[equation.called][1]
     given = tuple((node.shape, node.dtype.name) for node in inputs)
     if given and _text(equation.called, given) == equation.text:
         matrix = inputs[0].shape

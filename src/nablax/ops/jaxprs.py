@@ -89,10 +89,15 @@ class Equation:
         invars = [core.Var(atom.aval) for atom in equation.invars]
         outvars = [core.Var(var.aval) for var in equation.outvars]
         alone = core.Jaxpr(
-            [], invars, outvars, [equation.replace(invars=invars, outvars=outvars)], equation.effects,
+            [],
+            invars,
+            outvars,
+            [equation.replace(invars=invars, outvars=outvars)],
+            equation.effects,
             self._debug_info.with_unknown_names(),
         )
-        return core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))
+        run: Callable[..., list[Any]] = core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))
+        return run
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +153,7 @@ def _program(jaxpr: Any, constants: Sequence[Any]) -> Program:
 
     def value(atom: Any) -> Value:
         if isinstance(atom, core.Literal):
-            return Literal(atom.val, tuple(atom.aval.shape), _dtype(atom.aval))
+            return Literal(atom.val, tuple(np.shape(atom.val)), _dtype(atom.aval))
         return known[atom]
 
     inputs = tuple(variable(var) for var in jaxpr.invars)
@@ -164,9 +169,7 @@ def _program(jaxpr: Any, constants: Sequence[Any]) -> Program:
         written = tuple(variable(var) for var in equation.outvars)
         line = source_info_util.summarize(equation.source_info)
         equations.append(
-            Equation(
-                equation.primitive.name, params, read, written, body, called, line, equation, jaxpr.debug_info
-            )
+            Equation(equation.primitive.name, params, read, written, body, called, line, equation, jaxpr.debug_info)
         )
     outputs = tuple(value(atom) for atom in jaxpr.outvars)
     return Program(inputs, captured, tuple(equations), outputs, jaxpr)
@@ -188,7 +191,7 @@ def _body(name: str, params: dict[str, Any]) -> tuple[Program | None, str]:
     if inner is None:
         return None, ""
     jaxpr, constants = (inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, ())
-    called = params["name"] if "name" in params else jaxpr.debug_info.func_name
+    called = params.get("name") or jaxpr.debug_info.func_name
     return _program(jaxpr, constants), str(called)
 
 
@@ -198,13 +201,13 @@ def _flops(equation: Any) -> float:
     if equation.primitive.name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         out_features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * outputs * float(np.prod(kernel)) / max(out_features, 1)
+        return 2.0 * outputs * float(np.prod(kernel)) / max(float(out_features), 1.0)
     if equation.primitive.name == "dot_general":
         (left, _), _ = equation.params["dimension_numbers"]
         return 2.0 * outputs * float(np.prod([equation.invars[0].aval.shape[k] for k in left]))
     turns = float(equation.params.get("length", 1) or 1)
     bodies = [_flops(inner) for body in core.jaxprs_in_params(equation.params) for inner in body.eqns]
-    return turns * sum(bodies) if bodies else max(inputs, outputs)
+    return float(turns * sum(bodies)) if bodies else max(inputs, outputs)
 
 
 def _dtype(aval: Any) -> np.dtype[Any]:

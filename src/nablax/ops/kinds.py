@@ -53,6 +53,7 @@ class Contraction:
         coefficient: a number.
         symmetric: whether the result does not change when the first half of the output's axes is exchanged with
             the second half; then half of a large matrix product suffices.
+        precision: precision of a matrix product, as in `jax.lax.dot_general`.
     """
 
     inputs: tuple[tuple[int, ...], ...]
@@ -60,6 +61,7 @@ class Contraction:
     sizes: tuple[int, ...]
     coefficient: float
     symmetric: bool = False
+    precision: Any = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nablax.errors import DifferentiationError
 from nablax.ops.elementwise import ROWS
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, trace
 
@@ -47,11 +48,13 @@ class Operation:
         name: the primitive's name, or that of a function with its own derivative rule.
         key: whatever makes two operations of one name differ; hashable.
         apply: evaluates it on arrays of one shape.
+        line: the user's source line.
     """
 
     name: str
     key: Any
     apply: Callable[..., Any] = field(compare=False, repr=False)
+    line: str = field(compare=False, default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class ScalarFunction:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """dtype of the value."""
+        """Dtype of the value."""
         if isinstance(self.result, Number):
             return jnp.dtype(self.result.dtype)
         if self.result < len(self.inputs):
@@ -156,7 +159,17 @@ def _partial(function: ScalarFunction, position: int) -> ScalarFunction:
         return [jax.jvp(along, (arguments[position],), (one,))[1]]
 
     scalars = [jax.ShapeDtypeStruct((), jnp.dtype(dtype)) for dtype in function.inputs]
-    found = read(trace(tangent, scalars), (), derivative=True)
+    try:
+        program = trace(tangent, scalars)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        steps = ", ".join(dict.fromkeys(f"'{s.operation.name}'" for s in function.instructions))
+        lines = [s.operation.line for s in function.instructions if s.operation.line]
+        raise DifferentiationError(
+            f"a derivative of the operation {steps} was asked for, at {lines[-1] if lines else 'an unknown line'}, "
+            f"but JAX cannot differentiate it here: {str(error).strip().splitlines()[0]} "
+            "Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient."
+        ) from error
+    found = read(program, (), derivative=True)
     if found is None:
         raise AssertionError("the derivative of a scalar function is a scalar function")
     return found[0]
@@ -286,9 +299,7 @@ def _read(program: Program, reading: _Reading) -> list[ScalarFunction] | None:
     return None if outputs is None else [builder.function(output) for output in outputs]
 
 
-def _run(
-    program: Program, known: dict[Value, Argument], builder: Builder, reading: _Reading
-) -> list[Argument] | None:
+def _run(program: Program, known: dict[Value, Argument], builder: Builder, reading: _Reading) -> list[Argument] | None:
     def load(value: Value) -> Argument:
         return number(value.value, value.dtype) if isinstance(value, Literal) else known[value]
 
@@ -325,7 +336,8 @@ def _operation(equation: Equation, reading: _Reading) -> Operation | None:
             hash(params)
         except TypeError:
             return None
-        return Operation(equation.name, params, partial(equation.primitive.bind, **equation.params))
+        apply = partial(equation.primitive.bind, **equation.params)
+        return Operation(equation.name, params, apply, equation.line)
     if equation.name == "custom_jvp_call":
         if equation.called in _OWN_RULES:
             return _OWN_RULES[equation.called]
@@ -391,9 +403,7 @@ def _own_rule(name: str, value: ScalarFunction, partials: tuple[ScalarFunction |
     def _(primals: Any, tangents: Any) -> Any:
         out = ruled(*primals)
         moved = [
-            slope(*primals) * tangent
-            for slope, tangent in zip(slopes, tangents, strict=True)
-            if slope is not None
+            slope(*primals) * tangent for slope, tangent in zip(slopes, tangents, strict=True) if slope is not None
         ]
         return out, reduce(jnp.add, moved, jnp.zeros_like(out))
 
@@ -410,8 +420,11 @@ def _resolved(function: ScalarFunction, itself: Operation) -> ScalarFunction:
 
 
 def compose(
-    outer: ScalarFunction, inner: Mapping[int, ScalarFunction], wiring: Mapping[int, Sequence[int]],
-    kept: Mapping[int, int], inputs: Sequence[str],
+    outer: ScalarFunction,
+    inner: Mapping[int, ScalarFunction],
+    wiring: Mapping[int, Sequence[int]],
+    kept: Mapping[int, int],
+    inputs: Sequence[str],
 ) -> ScalarFunction:
     """Put scalar functions into the arguments of another.
 
@@ -438,8 +451,7 @@ def compose(
         return move(function.result)
 
     arguments: list[Argument] = [
-        inline(inner[k], [wired for wired in wiring[k]]) if k in inner else kept[k]
-        for k in range(len(outer.inputs))
+        inline(inner[k], list(wiring[k])) if k in inner else kept[k] for k in range(len(outer.inputs))
     ]
     return builder.function(inline(outer, arguments))
 

@@ -15,11 +15,11 @@ from nablax.plan.strategies import (
     Columns,
     Direct,
     columns,
+    has_reverse_rule,
     legs_backward,
     legs_forward,
     vector_first,
 )
-from nablax.sweeps.opaque_rules import has_reverse_rule_only
 
 # Where no bound is given, columns are computed in chunks that stay within a processor's cache.
 CHUNK_BYTES = 16e6
@@ -103,7 +103,12 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
             f"function: {candidates[0].note}. Use strategy='columns' or 'auto'."
         )
     best = min(possible, key=lambda c: c.cost.seconds)
-    if strategy == "auto" and question in (Question.DIAGONAL, Question.TRACE) and best.answer is not None and not best.answer.loops:
+    if (
+        strategy == "auto"
+        and question in (Question.DIAGONAL, Question.TRACE)
+        and best.answer is not None
+        and not best.answer.loops
+    ):
         mixed = _mixed(problem, question, best, possible, memory_bytes)
         if mixed is not None:
             candidates.append(mixed)
@@ -123,13 +128,8 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
 def _build(
     problem: Problem, question: Question, name: str, memory_bytes: float | None, *, alone: bool
 ) -> list[Candidate]:
-    if name.startswith("legs") and any(
-        has_reverse_rule_only(node) for output in problem.outputs for node in reachable([output]) if node.depends
-    ):
-        # A custom reverse rule and the derivative of its forward pass may differ (straight-through estimators do);
-        # then the Hessian is the derivative of the gradient, and no product L' M L with equal legs.
-        note = "a custom reverse rule need not give a symmetric Hessian"
-        return [Candidate(name, None, Cost(), note)]
+    if name.startswith("legs") and has_reverse_rule(problem):
+        return [Candidate(name, None, Cost(), "a custom reverse rule need not give a symmetric Hessian")]
     match name:
         case "legs-backward":
             return _backward(problem, question)
@@ -203,9 +203,7 @@ def fixed_nodes(outputs: Sequence[Node], direction: Node) -> list[Node]:
     return list(fixed)
 
 
-def _looped(
-    problem: Problem, question: Question, answer: Answer, memory_bytes: float | None
-) -> Candidate:
+def _looped(problem: Problem, question: Question, answer: Answer, memory_bytes: float | None) -> Candidate:
     total = Cost()
     chunk = MOST_CHUNK
     results = sum(leaf.size * leaf.dtype.itemsize for leaf in problem.asked)
@@ -223,7 +221,11 @@ def _looped(
 
 
 def _mixed(
-    problem: Problem, question: Question, best: Candidate, possible: Sequence[Candidate], memory_bytes: float | None
+    problem: Problem,
+    question: Question,
+    best: Candidate,
+    possible: Sequence[Candidate],
+    memory_bytes: float | None,
 ) -> Candidate | None:
     """Columns for the leaves where they are cheaper, the best direct answer for the others."""
     looped = next((c for c in possible if c.answer is not None and c.answer.loops), None)

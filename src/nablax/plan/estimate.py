@@ -99,16 +99,14 @@ def cost_of(outputs: Sequence[Node], given: Collection[Node] = ()) -> Cost:
     Returns:
         The cost of all nodes that are needed, each once.
     """
-    nodes = [node for node in _needed(outputs, set(given))]
+    nodes = _needed(outputs, set(given))
     kept = set(outputs)
     consumers: dict[Node, list[Node]] = {}
     for node in nodes:
         for source in node.inputs:
             consumers.setdefault(source, []).append(node)
     stored = {
-        node
-        for node in nodes
-        if node in kept or not is_fusible(node) or not _fuses_into(consumers.get(node, []))
+        node for node in nodes if node in kept or not is_fusible(node) or not _fuses_into(consumers.get(node, []))
     }
     flops = moved = seconds = 0.0
     for node in nodes:
@@ -142,8 +140,10 @@ def _needed(outputs: Sequence[Node], given: set[Node]) -> list[Node]:
 def _fuses_into(consumers: Iterable[Node]) -> bool:
     """One consumer that reads element by element, or sums without a matrix product."""
     consumers = list(consumers)
-    return len(consumers) == 1 and not is_product(consumers[0]) and isinstance(
-        consumers[0].kind, Elementwise | Contraction | IndexMap
+    return (
+        len(consumers) == 1
+        and not is_product(consumers[0])
+        and isinstance(consumers[0].kind, Elementwise | Contraction | IndexMap)
     )
 
 

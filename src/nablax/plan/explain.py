@@ -61,7 +61,7 @@ class Plan:
         leaves = ", ".join(f"{leaf.dtype.name}{list(leaf.shape)}" for leaf in problem.asked[:6])
         more = f", … {len(problem.asked) - 6} more" if len(problem.asked) > 6 else ""
         results = ", ".join(f"{node.dtype.name}{list(node.shape)}" for node in problem.outputs[:3])
-        rows = [("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "")]
+        rows: list[tuple[str, ...]] = [("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "")]
         for candidate in self.choice.candidates:
             rows.append(_row(candidate, candidate is chosen))
         lines = [
@@ -128,7 +128,9 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     left = {0, 1, len(widths) - 1}
     return [
-        "  ".join(cell.ljust(w) if k in left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if k in left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
 

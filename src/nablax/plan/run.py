@@ -37,9 +37,7 @@ def run(choice: Choice, arrays: Sequence[Any], known: Mapping[Node, Any] | None 
     return found
 
 
-def _looped(
-    choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping[Node, Any] | None
-) -> dict[Slot, Any]:
+def _looped(choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping[Node, Any] | None) -> dict[Slot, Any]:
     if loop.size == 0:
         return {name: _empty(choice, loop, node) for name, node in loop.products.items()}
     names = list(loop.products)

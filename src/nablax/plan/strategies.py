@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nablax.contraction.term import join_sides, sum_side
-from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node, NodeTerm
 from nablax.contraction.index import fresh
+from nablax.contraction.term import Factor, Term, join_sides, sum_side
+from nablax.graph.contraction_rows import relabelled
+from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.plan.estimate import cost_of
 from nablax.plan.question import Problem, Question
 from nablax.sweeps.common_factors import gathered
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, tangents
+from nablax.sweeps.opaque_rules import has_reverse_rule_only
 from nablax.sweeps.second_order import CollapsePoint, SecondOrder, Share, adjoints, reverse, second_order
 
 Slot = tuple[int, ...]
@@ -73,9 +74,7 @@ def legs_backward(problem: Problem, question: Question, collapse: Iterable[Node]
     nodes: dict[Slot, Node] = {}
     points: list[CollapsePoint] = []
     for number, output in enumerate(problem.outputs):
-        swept = second_order(
-            problem.graph, output, problem.asked, needed, chosen
-        )
+        swept = second_order(problem.graph, output, problem.asked, needed, chosen)
         points += swept.points
         nodes |= _contracted(problem, question, swept, number)
     collapsed = sum(point.node in chosen for point in points)
@@ -173,28 +172,43 @@ def _turned(graph: Graph, block: Node, opened: int, rows: int) -> Node:
 def gradients(problem: Problem, output: Node) -> list[Node]:
     """Derivatives of one output, axes (output, leaf)."""
     terms = reverse(problem.graph, output, problem.asked)
-    return [
-        problem.graph.sum_of(terms[leaf], output.shape + leaf.shape, leaf.dtype) for leaf in problem.asked
-    ]
+    return [problem.graph.sum_of(terms[leaf], output.shape + leaf.shape, leaf.dtype) for leaf in problem.asked]
 
 
 def directions(problem: Problem) -> list[Node]:
     """One more leaf per asked leaf, which holds a direction."""
     first = len(problem.leaves)
-    return [
-        problem.graph.leaf(first + k, leaf.shape, leaf.dtype) for k, leaf in enumerate(problem.asked)
-    ]
+    return [problem.graph.leaf(first + k, leaf.shape, leaf.dtype) for k, leaf in enumerate(problem.asked)]
 
 
 def vector_first(problem: Problem, question: Question) -> Answer:
     """The R-operator (Pearlmutter 1994): the tangent of the gradient; twice the tangent for a quadratic form."""
     [output] = problem.outputs
     moved = dict(zip(problem.asked, directions(problem), strict=True))
-    if question is Question.QUADRATIC_FORM:
+    if question is Question.QUADRATIC_FORM and not has_reverse_rule(problem):
         [first] = tangents(problem.graph, [output], moved)
         return Answer(Direct({(): tangents(problem.graph, [first], moved)[0]}))
     products = tangents(problem.graph, gradients(problem, output), moved)
-    return Answer(Direct({(k,): node for k, node in enumerate(products)}))
+    if question is Question.PRODUCT:
+        return Answer(Direct({(k,): node for k, node in enumerate(products)}))
+    parts = []
+    for leaf, product in zip(problem.asked, products, strict=True):
+        axes = fresh(leaf.shape)
+        factors = (Factor(moved[leaf], axes), Factor(product, axes))
+        parts.append(problem.graph.multiply(Term(1.0, factors, ((),)), output.dtype))
+    return Answer(Direct({(): problem.graph.add(parts)}))
+
+
+def has_reverse_rule(problem: Problem) -> bool:
+    """Whether a custom reverse rule stands between the outputs and the leaves asked about.
+
+    Such a rule and the derivative of its forward pass may differ (straight-through estimators do). Then the Hessian is
+    the derivative of the gradient, as in JAX, and no product L' M L with equal legs on both sides.
+    """
+    mask = 0
+    for leaf in problem.asked:
+        mask |= leaf.depends
+    return any(node.depends & mask and has_reverse_rule_only(node) for node in reachable(problem.outputs))
 
 
 # -- columns ---------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def text(layout: Layout) -> str:
         case Word(word, Style.VARIABLE):
             return _variable(word)
         case Word(word):
-            return COMMANDS.get(word, word)
+            return COMMANDS.get(word, word.replace("−", "-"))
         case Row(parts):
             return _joined([text(part) for part in parts])
         case Space():

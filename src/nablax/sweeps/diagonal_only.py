@@ -80,7 +80,7 @@ def _jacobian(graph: Graph, node: Node, mask: int) -> LocalJacobian:
 
 
 def _squared(graph: Graph, second: Node, a: NodeTerm, b: NodeTerm, source: Node) -> Node | None:
-    """sum over the node's elements of second * a * b, elementwise in the input."""
+    """Sum over the node's elements of second * a * b, elementwise in the input."""
     axes = fresh(second.shape)
     weights: NodeTerm = Term(1.0, (Factor(second, axes),), (axes, axes))
     half = compose(weights, 1, a, 0)
@@ -93,7 +93,9 @@ def _stays_diagonal(jacobian: LocalJacobian, leaves: Sequence[Node]) -> bool:
     """Whether a diagonal second derivative of the node is one of its inputs as well."""
     sources = list(jacobian)
     for k, source in enumerate(sources):
-        if any(source.depends & other.depends and not _both_leaves(source, other, leaves) for other in sources[k + 1 :]):
+        if any(
+            source.depends & other.depends and not _both_leaves(source, other, leaves) for other in sources[k + 1 :]
+        ):
             return False
         if source in leaves:
             continue  # the diagonal of a leaf is asked, not its whole block

@@ -33,7 +33,7 @@ def tangents(graph: Graph, outputs: Sequence[Node], directions: Mapping[Node, No
         if not node.depends & mask or node in moved:
             continue
         terms: list[NodeTerm] = []
-        for source, leg in _steps(graph, node, mask, {x: [_vector(moved[x])] for x in node.inputs if x in moved}):
+        for _, leg in _steps(graph, node, mask, {x: [_vector(moved[x])] for x in node.inputs if x in moved}):
             terms.append(leg)
         moved[node] = graph.sum_of([term.replace(sides=term.sides[1:]) for term in terms], node.shape, node.dtype)
     return [moved[x] if x in moved else graph.full(0.0, x.shape, x.dtype) for x in outputs]
@@ -44,9 +44,7 @@ def _vector(node: Node) -> NodeTerm:
     return Term(1.0, (Factor(node, axes),), ((), axes))
 
 
-def _steps(
-    graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[NodeTerm]]
-) -> list[tuple[Node, NodeTerm]]:
+def _steps(graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[NodeTerm]]) -> list[tuple[Node, NodeTerm]]:
     """Legs on the inputs of a node, pushed through it: sides (columns, axes of the node)."""
     found = []
     if isinstance(node.kind, Opaque):
@@ -83,9 +81,7 @@ def forward_legs(
     mask = 0
     for leaf in chosen:
         mask |= leaf.depends
-    legs: dict[Node, dict[Node, list[NodeTerm]]] = {
-        leaf: {leaf: [identity(fresh(leaf.shape))]} for leaf in chosen
-    }
+    legs: dict[Node, dict[Node, list[NodeTerm]]] = {leaf: {leaf: [identity(fresh(leaf.shape))]} for leaf in chosen}
     cores: list[Core] = []
     for node in reachable([output]):
         if not node.depends & mask or node in legs:
@@ -113,7 +109,9 @@ def forward_legs(
 
 
 def _core(
-    graph: Graph, node: Node, forms: Mapping[tuple[Node, Node], Sequence[NodeTerm]],
+    graph: Graph,
+    node: Node,
+    forms: Mapping[tuple[Node, Node], Sequence[NodeTerm]],
     legs: Mapping[Node, Mapping[Node, Sequence[NodeTerm]]],
 ) -> Core:
     slots = list(dict.fromkeys(source for pair in forms for source in pair))

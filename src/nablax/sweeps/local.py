@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-import jax.numpy as jnp
-
 from nablax.contraction.index import Label, along, fresh
 from nablax.contraction.term import Factor, Term, collect_like, compose, identity
 from nablax.graph.graph import Graph, Node, NodeTerm, identify
@@ -40,6 +38,7 @@ def differential(graph: Graph, node: Node, leaves: int) -> LocalJacobian:
         For each distinct input the terms of the Jacobian, sides (axes of the node, axes of the input).
     """
     kind = node.kind
+    pairs: list[tuple[Node, NodeTerm]]
     match kind:
         case Leaf() | Constant():
             return {}
@@ -67,7 +66,7 @@ def differential(graph: Graph, node: Node, leaves: int) -> LocalJacobian:
 
 
 def _elementwise(graph: Graph, node: Node, kind: Elementwise, leaves: int) -> list[tuple[Node, NodeTerm]]:
-    pairs = []
+    pairs: list[tuple[Node, NodeTerm]] = []
     for position, source in enumerate(node.inputs):
         if not source.depends & leaves:
             continue
@@ -118,7 +117,7 @@ def second_differential(
     if isinstance(node.kind, MatrixFunction) or (
         isinstance(node.kind, Elementwise) and any(value in node.inputs for value in computed)
     ):
-        return _on_placeholders(graph, node, adjoint)
+        return _on_placeholders(graph, node, list(jacobian), adjoint)
     return _second(graph, node, jacobian, adjoint, leaves)
 
 
@@ -126,20 +125,21 @@ def second_differential(
 FIRST_PLACEHOLDER = 4096
 
 
-def _on_placeholders(graph: Graph, node: Node, adjoint: NodeTerm) -> dict[tuple[Node, Node], list[NodeTerm]]:
+def _on_placeholders(
+    graph: Graph, node: Node, moving: Sequence[Node], adjoint: NodeTerm
+) -> dict[tuple[Node, Node], list[NodeTerm]]:
     """The core found on fresh leaves in place of the inputs.
 
     The inputs count as independent of each other. Equal expressions are one node, so that a computed factor may be
     the same node as another input (the slope of sin(x) + c is the input c = cos(x)); on fresh leaves it is not.
     """
     inputs = list(dict.fromkeys(node.inputs))
-    moving = [x for x in inputs if jnp.issubdtype(x.dtype, jnp.floating)]
     stands = {
         x: graph.leaf(FIRST_PLACEHOLDER + k, x.shape, x.dtype) if x in moving else x for k, x in enumerate(inputs)
     }
     bits = 0
-    for leaf in stands.values():
-        bits |= leaf.depends
+    for x in moving:
+        bits |= stands[x].depends
     apart = graph.remake(node, [stands[x] for x in node.inputs])
     real = {leaf: x for x, leaf in stands.items()}
     cores = _second(graph, apart, differential(graph, apart, bits), adjoint, bits)

@@ -38,8 +38,11 @@ def pull_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTe
     function = partial(_pull, kind.function, _places(node, source), len(rows))
     count = math.prod(index.extent for index in rows)
     derived = Opaque(
-        f"{kind.name} transposed", ("pull", kind.key, _places(node, source), len(rows)), function,
-        3.0 * kind.flops * count, kind.line,
+        f"{kind.name} transposed",
+        ("pull", kind.key, _places(node, source), len(rows)),
+        function,
+        3.0 * kind.flops * count,
+        kind.line,
     )
     shape = tuple(index.extent for index in rows) + source.shape
     _check(node, function, (*node.inputs, stacked))
@@ -67,8 +70,11 @@ def push_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTe
     function = partial(_push, forward, _places(node, source), len(columns))
     count = math.prod(index.extent for index in columns)
     derived = Opaque(
-        f"{kind.name} pushed", ("push", kind.key, _places(node, source), len(columns)), function,
-        2.0 * kind.flops * count, kind.line,
+        f"{kind.name} pushed",
+        ("push", kind.key, _places(node, source), len(columns)),
+        function,
+        2.0 * kind.flops * count,
+        kind.line,
     )
     shape = tuple(index.extent for index in columns) + node.shape
     _check(node, function, (*node.inputs, stacked))
@@ -77,9 +83,7 @@ def push_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTe
     return Term(1.0, (Factor(value, (*columns, *axes)),), (leg.sides[0], axes))
 
 
-def opaque_core(
-    graph: Graph, node: Node, adjoint: NodeTerm, leaves: int
-) -> dict[tuple[Node, Node], list[NodeTerm]]:
+def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dict[tuple[Node, Node], list[NodeTerm]]:
     """The core of an opaque node as dense blocks between its inputs; pairs that cannot couple are left out.
 
     Args:
@@ -105,8 +109,11 @@ def opaque_core(
             places = (_places(node, row), _places(node, column))
             function = partial(_block, kind.function, *places, len(rows))
             derived = Opaque(
-                f"{kind.name} second derivative", ("block", kind.key, places, len(rows)), function,
-                6.0 * kind.flops * count * column.size, kind.line,
+                f"{kind.name} second derivative",
+                ("block", kind.key, places, len(rows)),
+                function,
+                6.0 * kind.flops * count * column.size,
+                kind.line,
             )
             shape = tuple(index.extent for index in rows) + row.shape + column.shape
             _check(node, function, (*node.inputs, stacked))
@@ -161,9 +168,7 @@ def _push(function: Function, places: tuple[int, ...], columns: int, *arguments:
     return _over(lambda column: jax.jvp(moved, (inputs[places[0]],), (column,))[1], columns)(tangents)
 
 
-def _block(
-    function: Function, row: tuple[int, ...], column: tuple[int, ...], rows: int, *arguments: Any
-) -> Any:
+def _block(function: Function, row: tuple[int, ...], column: tuple[int, ...], rows: int, *arguments: Any) -> Any:
     *inputs, cotangent = arguments
 
     def one(weights: Any) -> Any:

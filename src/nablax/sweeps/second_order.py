@@ -21,10 +21,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from nablax.contraction.index import fresh
-from nablax.contraction.term import Factor, Term, compose, elements, identity, swap_sides
+from nablax.contraction.term import compose, elements, identity, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Contraction, IndexMap, Opaque
 from nablax.sweeps.legs import common_pattern, merge, multiply_out, sum_in_pattern
@@ -123,7 +122,7 @@ class SecondOrder:
 
 
 def _sandwich(left: NodeTerm, form: NodeTerm, right: NodeTerm) -> list[NodeTerm]:
-    """left' form right: sides (open, left's node, right's node); no term where index maps never meet."""
+    """Left' form right: sides (open, left's node, right's node); no term where index maps never meet."""
     half = compose(form, 1, left, 0)  # sides (open, column, row)
     whole = None if half is None else compose(half, 1, right, 0)
     return [] if whole is None else [whole]
@@ -187,7 +186,10 @@ class _Elimination:
             self.open_core(node, own, jacobian)
 
     def pull(
-        self, legs: Sequence[NodeTerm], node: Node, jacobian: LocalJacobian | None,
+        self,
+        legs: Sequence[NodeTerm],
+        node: Node,
+        jacobian: LocalJacobian | None,
         onto: dict[Node, list[NodeTerm]],
     ) -> None:
         """Legs on a node become legs on its inputs."""

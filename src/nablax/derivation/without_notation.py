@@ -1,0 +1,88 @@
+"""Derivatives of what has no notation: shown as names, evaluated by the engine, checked like all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.derivation import Derivation
+from nablax.derivation.domain import domain
+from nablax.derivation.from_formula import from_formula
+from nablax.derivation.planned import evaluator
+from nablax.derivation.problem import Problem
+from nablax.derivation.verify import Check
+from nablax.printing.expression import Expression, Symbol
+
+CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
+
+
+def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
+    """A derivation without closed forms.
+
+    Args:
+        problem: what is differentiated.
+        order: 1 or 2.
+        reason: which operation has no notation; becomes a note.
+
+    Returns:
+        The derivation; its forms evaluate at any point whose sizes fit.
+    """
+    arguments = {a.name: a.shape for a in problem.arguments}
+    leaf = problem.arguments[problem.wrt]
+    written = None if problem.formula is None else from_formula(problem.formula)
+    check = Check(problem, order)
+    value = check.value_shape
+    sizes = {length: name for name, length in problem.numeric_sizes.items()}
+    own = tuple(sizes.get(length, str(length)) for length in value)
+    shapes = {"f": own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
+    names: list[Expression] = [
+        written if written is not None else Symbol("f", own),
+        Symbol(f"∂f/∂{leaf.name}", shapes["∇f"]),
+        Symbol(f"∂²f/∂{leaf.name}²", shapes["∇²f"]),
+    ][: order + 1]
+    called = ("function", "gradient", "hessian")
+    forms = [
+        ClosedForm(name, arguments, title, _engine(problem, order, place))
+        for place, (name, title) in enumerate(zip(names, called, strict=False))
+    ]
+    direction = Symbol(f"d{leaf.name}", leaf.shape)
+    return Derivation(
+        function=forms[0],
+        wrt=leaf.name,
+        differential=ClosedForm(Symbol("df", own), {**arguments, direction.name: leaf.shape}, "differential", _refused),
+        gradient=forms[1],
+        hessian=forms[2] if order > 1 else None,
+        higher=(),
+        steps=(),
+        domain=domain(problem.formula) if problem.formula is not None else (),
+        shapes={**arguments, **{name: shape for name, shape in shapes.items() if order > 1 or name != "∇²f"}},
+        convention=CONVENTION,
+        notes=(*(problem.formula.notes if problem.formula is not None else ()), reason),
+        verification=check.compare(forms),
+    )
+
+
+def _refused(**values: Any) -> Any:
+    raise NotImplementedError("a differential without notation is not evaluated; the gradient is")
+
+
+def _engine(problem: Problem, order: int, place: int) -> Callable[..., Any]:
+    """Value, gradient or Hessian by the engine, at the sizes of the check or others."""
+    known: dict[tuple[tuple[int, ...], ...], Callable[..., Any]] = {}
+
+    def run(**values: Any) -> Any:
+        arrays = [np.asarray(values[argument.name], np.float64) for argument in problem.arguments]
+        key = tuple(array.shape for array in arrays)
+        if key not in known:
+            sizes = dict(problem.numeric_sizes)
+            for argument, array in zip(problem.arguments, arrays, strict=True):
+                sizes.update(zip(argument.shape, array.shape, strict=True))
+            known[key] = evaluator(problem, order, sizes)
+        with jax.enable_x64(True):
+            return np.asarray(known[key](*arrays)[place])
+
+    return run
