@@ -55,6 +55,8 @@ def check(row: ElementwiseRow) -> None:
     function = operation(row)
     arguments = [generator.uniform(*interval, size=POINTS) for interval in row.domain]
     free = [k for k, (low, high) in enumerate(row.domain) if low < high]
+    pointwise = jax.vmap(function)
+    assert_close(pointwise(*arguments), function(*arguments), what=f"{row.name}: element by element")
     moving = tuple(k for k in free if derivative_exists(function, k, arguments, 2))
     weights = generator.normal(size=POINTS)
 
@@ -67,7 +69,6 @@ def check(row: ElementwiseRow) -> None:
     if not moving:
         assert free, "a row without an argument that moves has no domain"
         return
-    pointwise = jax.vmap(function)
     answers = nb.curvature(total, argnums=moving)(*arguments)
     assert_close(answers.value, weights @ np.asarray(pointwise(*arguments)), what=row.name)
     blocks, gradient = answers.dense(), answers.gradient
@@ -118,12 +119,10 @@ def test_a_row_falsely_declared_flat_is_noticed(monkeypatch: pytest.MonkeyPatch)
         check(ROWS["sin"])
 
 
-def test_a_row_that_does_not_act_element_by_element_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_does_not_act_element_by_element_is_noticed() -> None:
     row = ElementwiseRow("cumsum", ((-3.0, 3.0),), "Σ {0}", (("axis", 0), ("reverse", False)))
-    monkeypatch.setitem(ROWS, "cumsum", row)
-    x = np.arange(1.0, 4.0)
-    falsified = nb.hessian(lambda x: jnp.sum(jnp.cumsum(x) ** 3))(x)
-    assert not np.allclose(falsified, jax.hessian(lambda x: jnp.sum(jnp.cumsum(x) ** 3))(x))
+    with pytest.raises((AssertionError, ValueError)):
+        check(row)
 
 
 def test_a_wrong_domain_is_noticed() -> None:

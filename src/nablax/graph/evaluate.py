@@ -276,20 +276,20 @@ def _move(kind: IndexMap, inputs: Sequence[Any], node: Node) -> Any:
 
 
 def _run(index: Index) -> tuple[int, int] | None:
-    """(offset, stride) of an index that depends on one label affinely."""
-    if index.table is None and len(index.labels) == 1:
-        return index.offset, index.strides[0]
+    """(offset, stride) of an index that depends on at most one label, affinely."""
+    if index.table is None and len(index.labels) <= 1:
+        return index.offset, index.strides[0] if index.labels else 1
     return None
 
 
 def _taken(value: Any, axes: AxesMap) -> Any:
     """Read the source: one axis per label, in the order of `axes.labels`."""
     labels = axes.labels
-    by_label = [index.labels for index in axes.source]
-    if all(len(own) == 1 for own in by_label) and len({own[0] for own in by_label}) == len(by_label):
+    order = [label for index in axes.source for label in index.labels]
+    if all(len(index.labels) <= 1 for index in axes.source) and len(set(order)) == len(order):
         for k, index in enumerate(axes.source):
             run = _run(index)
-            count = index.labels[0].size
+            count = math.prod(index.shape)
             if index.label is not None:
                 continue
             if run is None or count == 0:
@@ -301,7 +301,7 @@ def _taken(value: Any, axes: AxesMap) -> Any:
             value = jax.lax.slice_in_dim(value, low, high, abs(stride) or 1, axis=k)
             if stride < 0:
                 value = jnp.flip(value, axis=k)
-        order = [own[0] for own in by_label]
+        value = value.reshape([label.size for label in order])
         value = jnp.transpose(value, [order.index(label) for label in labels if label in order])
         sizes = [label.size if label in order else 1 for label in labels]
         return jnp.broadcast_to(value.reshape(sizes), [label.size for label in labels])
@@ -341,20 +341,23 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
         return jnp.zeros(shape, value.dtype)
     labels = axes.labels
     target = axes.target
-    single = [index.labels[0] for index in target if len(index.labels) == 1]
-    if len(single) == len(target) == len(set(single)) == len(labels):
+    order = [label for index in target for label in index.labels]
+    if all(len(index.labels) <= 1 for index in target) and len(order) == len(set(order)) == len(labels):
+        value = jnp.transpose(value, [labels.index(label) for label in order])
         if all(index.label is not None for index in target):
-            return jnp.transpose(value, [labels.index(label) for label in single])
+            return value
         runs = [_run(index) for index in target]
         if all(run is not None and run[1] > 0 for run in runs):
-            value = jnp.transpose(value, [labels.index(label) for label in single])
             padding = []
             for index, run in zip(target, runs, strict=True):
                 assert run is not None
                 offset, stride = run
-                last = offset + stride * (index.labels[0].size - 1)
+                last = offset + stride * (math.prod(index.shape) - 1)
                 padding.append((offset, index.extent - 1 - last, stride - 1))
-            return jax.lax.pad(value, jnp.zeros((), value.dtype), padding)
+            return jax.lax.pad(
+                value.reshape([math.prod(index.shape) for index in target]), jnp.zeros((), value.dtype), padding
+            )
+        value = jnp.transpose(value, [order.index(label) for label in labels])
     if _splits(target, labels):
         return value.reshape(shape)
     grids = tuple(jnp.asarray(_grid(index, labels)) for index in target)
