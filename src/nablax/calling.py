@@ -123,12 +123,13 @@ def _places(verb: str, argnums: ArgNums, count: int) -> list[int]:
 
 
 def _is_data(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) or hasattr(leaf, "__jax_array__")
+    kinds = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct | float | complex
+    return isinstance(leaf, kinds) or hasattr(leaf, "__jax_array__")
 
 
 def _check_differentiable(verb: str, place: int, leaf: Any) -> None:
     asks = f"{verb} was asked for derivatives with respect to argument {place}, which holds"
-    if isinstance(leaf, bool | int) or not (_is_data(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)):
+    if isinstance(leaf, bool | int) or not _is_data(leaf):
         raise ArgumentError(
             f"{asks} a Python {type(leaf).__name__} ({leaf!r:.40}). Pass floating-point arrays or numbers there, "
             "or leave this argument out of argnums."

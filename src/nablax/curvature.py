@@ -222,6 +222,8 @@ def curvature(
         >>> c @ jnp.array([1.0, 0.0])
         Array([6., 2.], dtype=float32)
     """
+    if not callable(f):
+        raise ArgumentError(f"curvature needs a function; it got a {type(f).__name__}. Pass the function itself.")
     listed = argnums if isinstance(argnums, int) else tuple(argnums)
 
     def at(*args: Any, **kwargs: Any) -> Curvature:

@@ -372,7 +372,9 @@ BOOK = (
         "μI + (1/m)Aᵀ diag(p ⊙ (1 − p)) A  where  p = σ(Ax)",
         declare="A: matrix(m,n)",
         by_hand=lambda A, x, mu: A.T @ sigmoid(A @ x) / len(A) + mu * x,
-        hessian_by_hand=lambda A, x, mu: A.T @ np.diag(sigmoid(A @ x) * sigmoid(-A @ x)) @ A / len(A) + mu * np.eye(len(x)),
+        hessian_by_hand=lambda A, x, mu: (
+            A.T @ np.diag(sigmoid(A @ x) * sigmoid(-A @ x)) @ A / len(A) + mu * np.eye(len(x))
+        ),
     ),
     Problem(
         "29 trace of the inverse",
@@ -404,7 +406,8 @@ BOOK = (
         "tr(A*X^2*B*inv(X)')",
         "X",
         "AᵀX⁻¹BᵀXᵀ + XᵀAᵀX⁻¹Bᵀ − X⁻ᵀAX²BX⁻ᵀ",
-        "dX ↦ (dXᵀ Aᵀ − XᵀAᵀX⁻¹ dX)X⁻¹Bᵀ + AᵀX⁻¹(Bᵀ dXᵀ − dX X⁻¹BᵀXᵀ) + X⁻ᵀ(dXᵀ X⁻ᵀAX²B + A(X(XBX⁻ᵀ dXᵀ − dX B) − dX XB))X⁻ᵀ",
+        "dX ↦ (dXᵀ Aᵀ − XᵀAᵀX⁻¹ dX)X⁻¹Bᵀ + AᵀX⁻¹(Bᵀ dXᵀ − dX X⁻¹BᵀXᵀ)"
+        " + X⁻ᵀ(dXᵀ X⁻ᵀAX²B + A(X(XBX⁻ᵀ dXᵀ − dX B) − dX XB))X⁻ᵀ",
         by_hand=lambda A, X, B: long_trace(A, X, B, np.linalg.inv(X)),
     ),
     Problem(
@@ -468,9 +471,7 @@ def test_value_is_that_of_numpy_by_hand(name: str) -> None:
         point = sample_point(formula, seed)
         arguments = [point[variable] for variable in formula.variables]
         assert problem.by_hand is not None
-        np.testing.assert_allclose(
-            found.gradient.evaluate(**point), problem.by_hand(*arguments), rtol=1e-9, atol=1e-9
-        )
+        np.testing.assert_allclose(found.gradient.evaluate(**point), problem.by_hand(*arguments), rtol=1e-9, atol=1e-9)
         if problem.hessian_by_hand is not None:
             assert found.hessian is not None
             expected = problem.hessian_by_hand(*arguments)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
+from nablax.derivation.errors import UnprintableError
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
     Atom,
@@ -24,6 +25,7 @@ from nablax.derivation.tensors import (
     rational,
 )
 
+MOST_REWRITES = 300
 Part = tuple[Poly, tuple[Hashable, ...]]
 
 
@@ -220,7 +222,7 @@ class Algebra:
         sizes = label_sizes(axes, factors) | dict(summed or {})
         alive = {label for label in sizes if label >= rank}
         work = merged(factors)
-        while True:
+        for _ in range(MOST_REWRITES):
             for rule in RULES:
                 changed = rule(self, work, rank)
                 if changed is not None:
@@ -246,6 +248,8 @@ class Algebra:
                 number, work = wrapped
                 coefficient *= number
                 alive = {label for factor in work for label in factor.labels if label >= rank}
+        else:
+            raise UnprintableError("a product whose simplification does not end", "")
         return self._opened(coefficient, work, tuple(axes))
 
     def _wrapped(self, factors: list[Factor], rank: int) -> tuple[Number, list[Factor]] | None:
@@ -272,9 +276,7 @@ class Algebra:
             if not (self.expand and len(inside.terms) > 1) and not single and not alone:
                 continue
             rest = [other for other in factors if other is not factor]
-            counter = itertools.count(
-                1 + max([len(axes), *(label for one in factors for label in one.labels)])
-            )
+            counter = itertools.count(1 + max([len(axes), *(label for one in factors for label in one.labels)]))
             polys = []
             for term in inside.terms:
                 names = dict(enumerate(factor.labels))

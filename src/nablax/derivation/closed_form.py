@@ -92,6 +92,15 @@ class ClosedForm:
         arrays = {identifier(name): np.asarray(value, np.float64) for name, value in values.items()}
         return np.asarray(space["_value"](**arrays), np.float64)
 
+    def applied(self, direction: Any, **values: Any) -> npt.NDArray[np.float64]:
+        """The printed linear map on a direction, by the generated NumPy code: what is shown, not its tensor."""
+        assert isinstance(self.expression, LinearMap)
+        space: dict[str, Any] = {}
+        exec(compile(self.python(), "<closed form>", "exec"), space)
+        arrays = {identifier(name): np.asarray(value, np.float64) for name, value in values.items()}
+        arrays[identifier(self.expression.argument.name)] = np.asarray(direction, np.float64)
+        return np.asarray(space[self.called](**arrays), np.float64)
+
     def __str__(self) -> str:
         return self.unicode()
 

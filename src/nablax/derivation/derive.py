@@ -23,9 +23,7 @@ from nablax.formula import Formula, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
 from nablax.printing.rewrite import replaced
 
-SYMMETRIC_CONVENTION = (
-    "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
-)
+SYMMETRIC_CONVENTION = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
 HIGHEST_ORDER = 6
 
 
@@ -65,9 +63,7 @@ def derive(
         (None, None)
     """
     if not 1 <= order <= HIGHEST_ORDER:
-        raise DerivationError(
-            f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}"
-        )
+        raise DerivationError(f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}")
     if callable(formula):
         if args is None:
             raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
@@ -83,9 +79,9 @@ def derive(
         )
     try:
         polys = [read(problem, planned, expand=expand) for expand in (False, True)]
+        return _Session(problem, polys, order).derivation()
     except UnprintableError as error:
         return without_notation(problem, low, str(error))
-    return _Session(problem, polys, order).derivation()
 
 
 class _Session:
@@ -159,9 +155,7 @@ class _Session:
     ) -> tuple[list[ClosedForm], Verification]:
         """Closed forms that pass: in matrix notation, else in index notation."""
         called = ("gradient", "hessian")
-        indexed = [self.writer.indexed(self.gradients[0]), self.writer.indexed(self.hessians[0])][
-            : len(plain)
-        ]
+        indexed = [self.writer.indexed(self.gradients[0]), self.writer.indexed(self.hessians[0])][: len(plain)]
         verification = None
         for option in (named, plain, indexed):
             forms = [closed_form(e, self.arguments, name) for e, name in zip(option, called, strict=False)]
@@ -208,9 +202,7 @@ class _Session:
                 found += self._map_step(second)
         shapes = {**self.arguments, self.direction.name: self.direction.shape}
         return tuple(
-            DerivationStep(
-                one.rule, closed_form(one.before, shapes, "before"), closed_form(one.after, shapes, "after")
-            )
+            DerivationStep(one.rule, closed_form(one.before, shapes, "before"), closed_form(one.after, shapes, "after"))
             for one in found
         )
 
@@ -237,10 +229,7 @@ class _Session:
         _, nodes = higher(self.problem, sizes, self.order)
         forms = []
         for order in range(3, self.order + 1):
-            options = [
-                Reader(algebra, atoms(self.problem, sizes)).node(nodes[order - 1])
-                for algebra in self.algebras
-            ]
+            options = [Reader(algebra, atoms(self.problem, sizes)).node(nodes[order - 1]) for algebra in self.algebras]
             expression = shortest(self.writer, options)
             forms.append(closed_form(expression, self.arguments, f"derivative_{order}"))
         self.check.higher(forms, self.order)

@@ -68,11 +68,7 @@ def powered(base: Expression, exponent: Fraction) -> Expression:
     """A power, without the exponent one."""
     if exponent == 1:
         return base
-    if (
-        isinstance(base, Power)
-        and isinstance(base.exponent, Number)
-        and isinstance(base.exponent.value, Fraction)
-    ):
+    if isinstance(base, Power) and isinstance(base.exponent, Number) and isinstance(base.exponent.value, Fraction):
         return powered(base.base, base.exponent.value * exponent)
     return Power(base, Number(exponent))
 
@@ -93,9 +89,7 @@ def assembled(form: Form) -> Expression:
     if form.coefficient == 1 and len(above) == 1 and not below and body is None:
         return above[0]
     if isinstance(body, Scale):
-        return Scale(
-            form.coefficient * body.coefficient, (*above, *body.scalars), (*below, *body.divisors), body.body
-        )
+        return Scale(form.coefficient * body.coefficient, (*above, *body.scalars), (*below, *body.divisors), body.body)
     return Scale(form.coefficient, tuple(sorted(above, key=_scalar_order)), tuple(below), body)
 
 
@@ -134,9 +128,7 @@ def cost(expression: Expression) -> float:
         case Product(factors):
             return inside + 0.5 * sum(isinstance(factor, Sum | Hadamard) for factor in factors)
         case Hadamard(factors):
-            return (
-                inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
-            )
+            return inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
         case Scale(coefficient, scalars, divisors, body):
             brackets = sum(isinstance(part, Sum) for part in (*scalars, *divisors, body))
             number = 0.0 if coefficient in (1, -1) else 0.8 + 0.01 * min(_magnitude(coefficient), 20)
@@ -173,11 +165,34 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     """
     forms = _like(forms)
     key = (shape, tuple((form.coefficient, *form.body) for form in forms))
-    if key not in _KNOWN:
-        if len(_KNOWN) > KEPT:
-            _KNOWN.clear()
-        _KNOWN[key] = _factored(forms, shape)
-    return _KNOWN[key]
+    if key in _KNOWN:
+        return _KNOWN[key]
+    if len(_KNOWN) > KEPT:
+        _KNOWN.clear()
+    if _SEARCH.depth == 0:
+        _SEARCH.left = MOST_SUMS
+    if _SEARCH.left <= 0:
+        return _summed(forms, shape)  # long sums stay as they are rather than take seconds
+    _SEARCH.left -= 1
+    _SEARCH.depth += 1
+    try:
+        found = _factored(forms, shape)
+    finally:
+        _SEARCH.depth -= 1
+    _KNOWN[key] = found
+    return found
+
+
+@dataclass
+class _Search:
+    """How much of the search for common factors is left."""
+
+    depth: int = 0
+    left: int = 0
+
+
+MOST_SUMS = 400
+_SEARCH = _Search()
 
 
 KEPT = 20_000
@@ -290,9 +305,7 @@ def _flipped(form: Form) -> Form:
             return Form(-form.coefficient, scalars, form.chain)
     for k, factor in enumerate(form.chain):
         if isinstance(factor, Sum) and _gains(factor):
-            return Form(
-                -form.coefficient, form.scalars, (*form.chain[:k], _negated(factor), *form.chain[k + 1 :])
-            )
+            return Form(-form.coefficient, form.scalars, (*form.chain[:k], _negated(factor), *form.chain[k + 1 :]))
     return form
 
 
@@ -316,9 +329,7 @@ def is_negative(expression: Expression) -> bool:
 
 
 def _term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
-    simple = isinstance(term, Number | Identity) or (
-        isinstance(term, Scale) and isinstance(term.body, Identity)
-    )
+    simple = isinstance(term, Number | Identity) or (isinstance(term, Scale) and isinstance(term.body, Identity))
     length = round(cost(term) - 0.4 * isinstance(term, Transpose), 3)
     sign = -1 if len(shape_of(term)) == 1 else 1  # Ax + b, but A + xxᵀ
     return (is_negative(term), not simple, sign * length, isinstance(term, Transpose), repr(term))
@@ -343,17 +354,13 @@ def _insides(inner: Sequence[Form], shape: Shape) -> Iterator[tuple[Coefficient,
     yield Fraction(1), factored(inner, shape)
     numbers = [form.coefficient for form in inner if isinstance(form.coefficient, Fraction)]
     if len(numbers) == len(inner) > 1:
-        content = Fraction(
-            math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers))
-        )
+        content = Fraction(math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers)))
         if content != 1:
             scaled_down = [Form(form.coefficient / content, form.scalars, form.chain) for form in inner]
             yield content, factored(scaled_down, shape)
 
 
-def _scaled(
-    coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape
-) -> Form:
+def _scaled(coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
     """Scalars times a sum, as one form."""
     if shape:
         return Form(coefficient, scalars, (inside,))
@@ -384,9 +391,7 @@ def _by_common_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
         groups.setdefault(size, []).append(k)
     for number, chosen in groups.items():
         if number != 1 and 1 < len(chosen) < len(forms):
-            inner = [
-                Form(1 if forms[k].coefficient > 0 else -1, forms[k].scalars, forms[k].chain) for k in chosen
-            ]
+            inner = [Form(1 if forms[k].coefficient > 0 else -1, forms[k].scalars, forms[k].chain) for k in chosen]
             inner = [Form(Fraction(f.coefficient), f.scalars, f.chain) for f in inner]
             yield frozenset(chosen), _scaled(number, {}, _summed(inner, shape), shape)
     negative = [k for k, form in enumerate(forms) if form.coefficient == -1]
@@ -416,9 +421,7 @@ def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
                 yield frozenset(chosen), _flat(content, {base: least}, inside, shape)
 
 
-def _flat(
-    coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape
-) -> Form:
+def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
     """Scalars times an expression that may itself be scaled."""
     if isinstance(inside, Scale):
         merged = dict(scalars)
@@ -440,11 +443,7 @@ def _flat(
 
 
 def base_of(part: Expression) -> tuple[Expression, Fraction]:
-    if (
-        isinstance(part, Power)
-        and isinstance(part.exponent, Number)
-        and isinstance(part.exponent.value, Fraction)
-    ):
+    if isinstance(part, Power) and isinstance(part.exponent, Number) and isinstance(part.exponent.value, Fraction):
         return part.base, part.exponent.value
     return part, Fraction(1)
 

@@ -88,9 +88,7 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
             coefficient, *names = node.options
             product = [SizeOf(str(name)) for name in names]
             number = Fraction(int(str(coefficient)))
-            return (
-                product[0] if number == 1 and len(product) == 1 else Scale(number, tuple(product), (), None)
-            )
+            return product[0] if number == 1 and len(product) == 1 else Scale(number, tuple(product), (), None)
         case Operation.NEGATE:
             return scaled(Fraction(-1), parts[0])
         case Operation.TRANSPOSE:
@@ -161,9 +159,7 @@ def _parts(node: Expression) -> Scale:
 def _times(left: Expression, right: Expression) -> Expression:
     if shape_of(left) and shape_of(right):
         factors = [
-            inner
-            for part in (left, right)
-            for inner in (part.factors if isinstance(part, Hadamard) else (part,))
+            inner for part in (left, right) for inner in (part.factors if isinstance(part, Hadamard) else (part,))
         ]
         return Hadamard(tuple(factors))
     a, b = _parts(left), _parts(right)
@@ -208,9 +204,7 @@ def _product(left: Expression, right: Expression) -> Expression:
         body = a.body if isinstance(b.body, Identity) else b.body
     else:
         factors = [
-            inner
-            for part in (a.body, b.body)
-            for inner in (part.factors if isinstance(part, Product) else (part,))
+            inner for part in (a.body, b.body) for inner in (part.factors if isinstance(part, Product) else (part,))
         ]
         body = Product(tuple(factors))
     result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)

@@ -43,6 +43,8 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
             known = _constant(name, float(p.constant))
             if known is not None:
                 return algebra.number(known, axes)
+        if name in ("abs", "sign") and _positive(p):
+            return p if name == "abs" else algebra.number(1, axes)
         if name == "exp":
             return _exp(algebra, p)
         if name == "log":
@@ -59,12 +61,28 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
             if parts and this in parts:  # u = max(u, v) where u > v
                 rest = parts[1] if parts[0] == this else parts[0]
                 return apply(algebra, ">", [this, rest])
+    if name in ("max", "min"):
+        neutral = -math.inf if name == "max" else math.inf
+        for this, other in (arguments, arguments[::-1]):
+            if other.constant == neutral:
+                return this
     if name == "pow":
         base, exponent = arguments
         if isinstance(exponent.constant, Fraction):
             return algebra.power(base, exponent.constant)
         arguments = [algebra.broadcast(base, axes), algebra.broadcast(exponent, axes)]
     return _made(algebra, name, tuple(arguments), axes)
+
+
+def _positive(p: Poly) -> bool:
+    """Whether the form shows that every element is positive."""
+
+    def positive(atom: Atom) -> bool:
+        if atom.kind is AtomKind.GROUP:
+            return _positive(atom.arguments[0])
+        return atom.kind is AtomKind.SIZE or is_function(atom, "exp") or is_function(atom, "sigmoid")
+
+    return bool(p.terms) and all(t.coefficient > 0 and all(positive(f.atom) for f in t.factors) for t in p.terms)
 
 
 def _pair(p: Poly, name: str) -> tuple[Poly, ...]:
@@ -92,22 +110,14 @@ def _constant(name: str, value: float) -> float | None:
 
 def _made(algebra: Algebra, name: str, arguments: tuple[Poly, ...], axes: tuple[int, ...]) -> Poly:
     """The atom; axes along which nothing changes are left out."""
-    used = [
-        k
-        for k in range(len(axes))
-        if any(k in f.labels for p in arguments for t in p.terms for f in t.factors)
-    ]
+    used = [k for k in range(len(axes)) if any(k in f.labels for p in arguments for t in p.terms for f in t.factors)]
     if len(used) < len(axes):
         names = {k: place for place, k in enumerate(used)}
         small = tuple(axes[k] for k in used)
         inner = tuple(_narrowed(p, names, small) for p in arguments)
         value = apply(algebra, name, inner)
         return algebra.product([(value, tuple(used))], tuple(range(len(axes))), dict(enumerate(axes)))
-    symmetric = (
-        len(axes) == 2
-        and axes[0] == axes[1]
-        and all(not p.axes or algebra.is_symmetric(p) for p in arguments)
-    )
+    symmetric = len(axes) == 2 and axes[0] == axes[1] and all(not p.axes or algebra.is_symmetric(p) for p in arguments)
     return algebra.atom(Atom(AtomKind.FUNCTION, name, axes, arguments, symmetric))
 
 
@@ -115,9 +125,7 @@ def _narrowed(p: Poly, names: dict[int, int], axes: tuple[int, ...]) -> Poly:
     if not p.axes:
         return p
     shift = {k: k - p.rank + len(axes) for t in p.terms for f in t.factors for k in f.labels if k >= p.rank}
-    terms = tuple(
-        Monomial(t.coefficient, tuple(f.relabelled(names | shift) for f in t.factors)) for t in p.terms
-    )
+    terms = tuple(Monomial(t.coefficient, tuple(f.relabelled(names | shift) for f in t.factors)) for t in p.terms)
     return Poly(axes, terms)
 
 

@@ -8,10 +8,12 @@ what is left between the free labels is the expression. A vertex with more edges
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from nablax.derivation.errors import UnprintableError
 from nablax.derivation.forms import Form, base_of, factored, factors_of, powered
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.printing.expression import (
@@ -168,6 +170,8 @@ class Writer:
     def _argument(self, p: Poly, atom: Atom) -> Expression:
         """An argument; numbers of scalar functions are numbers, not arrays."""
         if atom.kind is AtomKind.FUNCTION and p.constant is not None:
+            if not math.isfinite(p.constant):
+                raise UnprintableError("an infinite number", "")
             return NumberExpression(p.constant)
         if atom.kind is AtomKind.FUNCTION and not any(
             label < p.rank for term in p.terms for factor in term.factors for label in factor.labels
@@ -191,6 +195,8 @@ class Writer:
         """A monomial as scalars times a chain of matrices."""
         scalars: dict[Expression, Fraction] = {}
         coefficient = term.coefficient
+        if isinstance(coefficient, float) and not math.isfinite(coefficient):
+            raise UnprintableError("an infinite number", "")
         rest: list[Factor] = []
         for group in components(term.factors, p.rank):
             labels = {label for factor in group for label in factor.labels}
@@ -211,8 +217,8 @@ class Writer:
         network = self._network(rest, pulled)
         for scale in pulled:
             coefficient *= scale.coefficient
-            for parts, sign in ((scale.scalars, 1), (scale.divisors, -1)):
-                for part in parts:
+            for inside, sign in ((scale.scalars, 1), (scale.divisors, -1)):
+                for part in inside:
                     one, power = base_of(part)
                     scalars[one] = scalars.get(one, Fraction(0)) + sign * power
         self._reduce(network, p.rank, {})
@@ -225,9 +231,7 @@ class Writer:
             return self.powered(Factor(atom, (), Fraction(-1))), -exponent
         if atom.kind is AtomKind.GROUP:
             squared = self._norm(atom.arguments[0])
-            simple = (
-                squared is not None and isinstance(squared.arguments[0], Symbol) and squared.name == "norm"
-            )
+            simple = squared is not None and isinstance(squared.arguments[0], Symbol) and squared.name == "norm"
             if squared is not None and (exponent.denominator == 2 or not simple):
                 return squared, 2 * exponent
         return self.atom(atom), exponent
@@ -335,9 +339,7 @@ class Writer:
                     continue
             network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
 
-    def _eliminate_one(
-        self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]
-    ) -> bool:
+    def _eliminate_one(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
         for degree in (0, 1, 2):
             for label in summed:
                 if label not in network.weights or network.degree(label) != degree:
@@ -354,9 +356,7 @@ class Writer:
                 else:
                     (a, left), (b, right) = around
                     middle = (
-                        (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),)
-                        if weights
-                        else ()
+                        (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),) if weights else ()
                     )
                     network.remove(label)
                     network.connect(a, b, (*reversed_chain(left), *middle, *right))

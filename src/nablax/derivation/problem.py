@@ -75,7 +75,7 @@ class Problem:
     def structs(self, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
         """Shapes of the arguments for given sizes."""
         return [
-            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), DTYPE)  # type: ignore[no-untyped-call]
+            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), DTYPE)
             for argument in self.arguments
         ]
 
@@ -101,9 +101,7 @@ def from_formula(formula: Formula, wrt: str | int | None) -> Problem:
     free = [name for name in names if not formula.variables[name].constant]
     if wrt is None:
         if len(free) != 1:
-            raise DerivationError(
-                f"say by which variable to differentiate: wrt= one of {', '.join(free) or 'none'}"
-            )
+            raise DerivationError(f"say by which variable to differentiate: wrt= one of {', '.join(free) or 'none'}")
         wrt = free[0]
     name = wrt if isinstance(wrt, str) else (names[wrt] if -len(names) <= wrt < len(names) else str(wrt))
     if name not in names:
@@ -198,9 +196,7 @@ def _elementary(formula: Formula) -> Formula:
                 )
                 one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
                 over = Typed(Operation.DIVIDE, (one, rows), rows.shape, node.syntax)
-                columns = Typed(
-                    Operation.OUTER, (over, _ones(operand.shape.axes[1], node)), operand.shape, node.syntax
-                )
+                columns = Typed(Operation.OUTER, (over, _ones(operand.shape.axes[1], node)), operand.shape, node.syntax)
                 return Typed(Operation.MULTIPLY, (exp, columns), operand.shape, node.syntax)
             return Typed(Operation.DIVIDE, (exp, total), operand.shape, node.syntax)
         return Typed(Operation.CALL, (total,), Shape(), node.syntax, "log")
@@ -272,10 +268,7 @@ def from_function(
         if seed == 0:
             return dict(zip(names, arrays, strict=True))
         random = np.random.default_rng(seed)
-        return {
-            name: array * (1 + 0.05 * random.uniform(-1, 1))
-            for name, array in zip(names, arrays, strict=True)
-        }
+        return {name: array * (1 + 0.05 * random.uniform(-1, 1)) for name, array in zip(names, arrays, strict=True)}
 
     known = {name: length for length, name in sizes.items()}
     return Problem(arguments, place % len(names), None, lambda _: function, known, known, False, points)

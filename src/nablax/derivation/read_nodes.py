@@ -59,9 +59,7 @@ class Reader:
             for factor in term.factors:
                 self._part(self.node(factor.operand), factor.axes, parts)
             output = tuple(self._output(index, parts) for side in term.sides for index in side)
-            sizes = {
-                label: label.size for index in (i for s in term.sides for i in s) for label in index.labels
-            }
+            sizes = {label: label.size for index in (i for s in term.sides for i in s) for label in index.labels}
             found.append(self.algebra.product(parts, output, sizes, rational(term.coefficient)))
         return self.algebra.add(found)
 
@@ -222,9 +220,7 @@ class Reader:
         if no == yes:
             return no
         single = condition.terms[0].factors[0].atom if len(condition.terms) == 1 else None
-        guards = (
-            single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
-        )
+        guards = single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
         if guards and no.constant == 1 and yes.constant == 2:
             return no  # JAX halves the slope of max where both sides are equal
         if guards and single is not None and single.name in ("=", "≠"):

@@ -112,17 +112,13 @@ def _inverse(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
         for other in factors:
             if other is inverse or other.exponent != 1 or not _is_matrix(other.atom, p):
                 continue
-            found = _meeting(inverse, other, 1, 0, factors, rank) or _meeting(
-                inverse, other, 0, 1, factors, rank
-            )
+            found = _meeting(inverse, other, 1, 0, factors, rank) or _meeting(inverse, other, 0, 1, factors, rank)
             if found:
                 return found
     return None
 
 
-def _meeting(
-    a: Factor, b: Factor, side_a: int, side_b: int, factors: list[Factor], rank: int
-) -> Rewritten | None:
+def _meeting(a: Factor, b: Factor, side_a: int, side_b: int, factors: list[Factor], rank: int) -> Rewritten | None:
     pairs = [(side_a, side_b)]
     if a.atom.symmetric and b.atom.symmetric:
         pairs = [(p, q) for p in (0, 1) for q in (0, 1)]
@@ -171,9 +167,7 @@ def _sigmoid(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
             and other.coefficient == 1
             and abs(inner.exponent) == 1
         ):
-            sigma = Atom(
-                AtomKind.FUNCTION, "sigmoid", inner.atom.axes, inner.atom.arguments, inner.atom.symmetric
-            )
+            sigma = Atom(AtomKind.FUNCTION, "sigmoid", inner.atom.axes, inner.atom.arguments, inner.atom.symmetric)
             if inner.exponent == -1:
                 made = Factor(sigma, factor.labels, -factor.exponent)
             else:
@@ -214,9 +208,7 @@ def _one_minus(context: Context, atom: Atom) -> Atom:
     from_atom = Poly(atom.axes, ())
     labels = tuple(range(len(atom.axes)))
     own = Poly(atom.axes, (_single(Factor(atom, labels)),))
-    _, group = context.group(
-        context.add([from_atom, context.number(1, atom.axes), context.scale(Fraction(-1), own)])
-    )
+    _, group = context.group(context.add([from_atom, context.number(1, atom.axes), context.scale(Fraction(-1), own)]))
     return group
 
 

@@ -251,9 +251,7 @@ class _Steps:
                 else Scale(left.coefficient, (*left.scalars, inner), left.divisors, None)
             )
         return Product(
-            tuple(
-                f for part in (left, right) for f in (part.factors if isinstance(part, Product) else (part,))
-            )
+            tuple(f for part in (left, right) for f in (part.factors if isinstance(part, Product) else (part,)))
         )
 
     def _quotient(self, node: Typed) -> tuple[str, Expression]:
@@ -363,9 +361,7 @@ class _Steps:
         return name, (parts[0] if len(parts) == 1 else Sum(tuple(parts)))
 
 
-def closing(
-    value: str, gradient: Expression, hessian: Expression | None, direction: Symbol
-) -> Sequence[Step]:
+def closing(value: str, gradient: Expression, hessian: Expression | None, direction: Symbol) -> Sequence[Step]:
     """The last steps: df = ⟨∇f, dx⟩ and d²f = ⟨∇²f dx₁, dx₂⟩."""
     found = [Step("gradient", Symbol(f"d{value}", ()), _inner(gradient, direction))]
     if hessian is not None:

@@ -107,8 +107,7 @@ class Monomial:
     def body(self) -> str:
         """The key without the coefficient."""
         return " ".join(
-            f"{f.atom.key}{list(f.labels)}" + ("" if f.exponent == 1 else f"^{f.exponent}")
-            for f in self.factors
+            f"{f.atom.key}{list(f.labels)}" + ("" if f.exponent == 1 else f"^{f.exponent}") for f in self.factors
         )
 
 

@@ -14,6 +14,7 @@ from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.errors import VerificationError
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import SYMMETRIC, Problem
+from nablax.printing.expression import LinearMap
 
 POINTS = 3
 ENGINE_TOLERANCE = 1e-8
@@ -108,6 +109,13 @@ class Check:
                 if found.shape != expected.shape:
                     return Verification(POINTS, float("inf"), float("inf"))
                 engine = max(engine, _error(found, expected))
+                if isinstance(form.expression, LinearMap):
+                    mapped = np.tensordot(expected, direction, axes=direction.ndim)
+                    with np.errstate(all="ignore"):
+                        shown = form.applied(direction, **arguments)
+                    if shown.shape not in (mapped.shape, ()):
+                        return Verification(POINTS, float("inf"), float("inf"))
+                    engine = max(engine, _error(np.broadcast_to(shown, mapped.shape), mapped))
                 if order:
                     along = np.tensordot(found, direction, axes=direction.ndim)
                     differences = max(differences, _error(along, slopes[order - 1]))

@@ -35,9 +35,7 @@ def shortest(writer: Writer, options: Sequence[Poly]) -> Expression:
     return min((writer.write(p) for p in options), key=cost)
 
 
-def map_or_array(
-    writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom
-) -> Expression:
+def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom) -> Expression:
     """A derivative: a matrix expression up to two axes, a linear map of the direction above.
 
     Args:

@@ -60,7 +60,8 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
     kind = node.kind
     match kind:
         case Leaf():
-            return jnp.asarray(leaves[kind.position], node.dtype)
+            given = leaves[kind.position]
+            return given if node.dtype == np.dtype(object) else jnp.asarray(given, node.dtype)
         case Constant():
             return jnp.asarray(kind.value, node.dtype)
         case Elementwise():

@@ -81,9 +81,9 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
     able = [name for name, (questions, _) in STRATEGIES.items() if question in questions]
     if strategy != "auto" and strategy not in able:
         listed = ", ".join(repr(name) for name in ("auto", *able))
+        why = "does not answer it" if strategy in STRATEGIES else "does not exist"
         raise StrategyError(
-            f"the question {question.value!r} was asked with strategy={strategy!r}, which does not answer it. "
-            f"Use one of: {listed}."
+            f"the question {question.value!r} was asked with strategy={strategy!r}, which {why}. Use one of: {listed}."
         )
     tried = able if strategy == "auto" else [strategy]
     candidates: list[Candidate] = []
@@ -119,7 +119,7 @@ def choose(problem: Problem, question: Question, strategy: str, memory_bytes: fl
         raise MemoryBoundError(
             f"the question {question.value!r} was asked with memory_bytes={memory_bytes:.3g}; the candidate that "
             f"holds least, {least.strategy!r}, needs about {least.cost.peak:.3g} bytes at once. Raise the bound to "
-            "that, ask for less (a block, the diagonal, the trace), or use nablax.hvp."
+            "that, ask for less (of a Hessian a block, the diagonal or the trace), or use nablax.hvp."
         )
     chosen = min(fitting, key=lambda c: c.cost.seconds)
     return Choice(problem, question, tuple(candidates), chosen, memory_bytes)
@@ -217,7 +217,7 @@ def _looped(problem: Problem, question: Question, answer: Answer, memory_bytes: 
         total = total.then(once).then(each.times(loop.size))
         total = replace(total, peak=max(total.peak, once.peak + held + each.peak * chunk))
     total = replace(total, peak=total.peak + results)
-    return Candidate("columns", answer, total, f"{chunk} directions at once", chunk)
+    return Candidate("columns", answer, total, f"{chunk} direction{'' if chunk == 1 else 's'} at once", chunk)
 
 
 def _mixed(

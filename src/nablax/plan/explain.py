@@ -94,14 +94,14 @@ def _meaning(candidate: Candidate) -> str:
 def _reason(choice: Choice) -> str:
     others = [c for c in choice.candidates if c.answer is not None and c is not choice.chosen]
     if not others:
-        return "it was asked for by name, or it is the only way"
+        return "no other strategy answers this question here, or it was asked for by name"
     over = [c for c in others if choice.memory_bytes is not None and c.cost.peak > choice.memory_bytes]
     within = [c for c in others if c not in over]
     parts = []
     if within:
         second = min(within, key=lambda c: c.cost.seconds)
         ratio = second.cost.seconds / max(choice.chosen.cost.seconds, 1e-12)
-        parts.append(f"its estimate is {ratio:.3g} times below the next, {second.strategy}")
+        parts.append(f"the next, {second.strategy}, is estimated at {ratio:.3g} times its time")
     if over:
         names = ", ".join(dict.fromkeys(c.strategy for c in over))
         parts.append(f"{names} would not fit the memory bound")

@@ -320,9 +320,7 @@ def _product_shape(shapes: list[Shape]) -> Shape:
     if len(shapes) == 1:
         return first
     columns = last[1] if len(last) == 2 else ""
-    row = (
-        first[0] if len(first) == 2 and first[0] != "1" else ("" if len(first) == 2 or not rows else first[0])
-    )
+    row = first[0] if len(first) == 2 and first[0] != "1" else ("" if len(first) == 2 or not rows else first[0])
     if len(first) == 1:
         row = first[0]
     return tuple(size for size in (row, columns) if size)

@@ -64,9 +64,7 @@ def text(layout: Layout) -> str:
         case Ratio(numerator, denominator):
             return rf"\frac{{{text(numerator)}}}{{{text(denominator)}}}"
         case Fenced(opening, body, closing):
-            return (
-                rf"\left{COMMANDS.get(opening, opening)} {text(body)} \right{COMMANDS.get(closing, closing)}"
-            )
+            return rf"\left{COMMANDS.get(opening, opening)} {text(body)} \right{COMMANDS.get(closing, closing)}"
         case _:
             assert_never(layout)
 

@@ -59,9 +59,7 @@ HELPERS = {
         "    return e / {np}.sum(e, axis=1, keepdims=True)\n"
     ),
     "sigmoid": "def sigmoid(u):\n    return 0.5 * (1 + {np}.tanh(0.5 * u))\n",
-    "logsumexp": (
-        "def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"
-    ),
+    "logsumexp": ("def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"),
 }
 RESERVED = frozenset({"np", "jnp", "jax", *HELPERS})
 
@@ -230,9 +228,9 @@ class _Source:
         source = self.of(node)
         if node in self._named or source.replace("_", "a").replace(".", "a").isalnum():
             return source
-        if isinstance(
-            node, Function | Call | Inverse | Identity | Ones | Kronecker
-        ) and not source.startswith(("1.0 *", "0.5 *")):
+        if isinstance(node, Function | Call | Inverse | Identity | Ones | Kronecker) and not source.startswith(
+            ("1.0 *", "0.5 *")
+        ):
             simple = source.endswith(")") and _balanced(source[source.index("(") :])
             return source if simple else f"({source})"
         if isinstance(node, Transpose) and source.endswith(".T"):
@@ -392,11 +390,7 @@ class _Source:
                 return f"{np}.linalg.norm({inside})"
             case "inner", left:
                 pair = self.factor(left), self.factor(arguments[1])
-                return (
-                    f"{pair[0]} @ {pair[1]}"
-                    if len(shape_of(left)) == 1
-                    else f"{np}.sum({pair[0]} * {pair[1]})"
-                )
+                return f"{pair[0]} @ {pair[1]}" if len(shape_of(left)) == 1 else f"{np}.sum({pair[0]} * {pair[1]})"
             case "prod", _:
                 return f"{np}.prod({inside})"
             case "norm_1", _:
@@ -467,14 +461,10 @@ def _balanced(source: str) -> bool:
 
 
 def _bracketed(source: str) -> str:
-    return (
-        source if source.isidentifier() or (source.startswith("(") and _balanced(source)) else f"({source})"
-    )
+    return source if source.isidentifier() or (source.startswith("(") and _balanced(source)) else f"({source})"
 
 
 def _number(value: Fraction | float) -> str:
     if isinstance(value, Fraction):
-        return (
-            str(value.numerator) if value.denominator == 1 else f"({value.numerator} / {value.denominator})"
-        )
+        return str(value.numerator) if value.denominator == 1 else f"({value.numerator} / {value.denominator})"
     return repr(value)

@@ -130,9 +130,7 @@ def _placed(expression: Expression) -> Placed:
         case Ones(shape):
             one = Word("𝟏")
             return (
-                (one, Level.ATOM)
-                if len(shape) == 1
-                else (row(one, Super(one, Word("ᵀ", Style.MARK))), Level.PRODUCT)
+                (one, Level.ATOM) if len(shape) == 1 else (row(one, Super(one, Word("ᵀ", Style.MARK))), Level.PRODUCT)
             )
         case Unit(place, _):
             return Sub(Word("e"), Word(str(place), Style.NUMBER)), Level.ATOM
@@ -241,9 +239,7 @@ def _last(layout: Layout) -> Layout:
     match layout:
         case Row(parts):
             return _last(parts[-1])
-        case Super(Word() as base, _) | Sub(Word() as base, _) if (
-            base.style is Style.VARIABLE and len(base.text) > 1
-        ):
+        case Super(Word() as base, _) | Sub(Word() as base, _) if base.style is Style.VARIABLE and len(base.text) > 1:
             return base
         case _:
             return layout
@@ -251,18 +247,14 @@ def _last(layout: Layout) -> Layout:
 
 def _is_call(layout: Layout) -> bool:
     """Whether a layout is the name of a function with its argument."""
-    return isinstance(layout, Row) and any(
-        isinstance(p, Word) and p.style is Style.FUNCTION for p in layout.parts[:1]
-    )
+    return isinstance(layout, Row) and any(isinstance(p, Word) and p.style is Style.FUNCTION for p in layout.parts[:1])
 
 
 def _needs_space(left: Layout, right: Layout) -> bool:
     last, first = _last(left), _first(right)
     if _is_call(left) or (isinstance(left, Row) and len(left.parts) > 1 and _is_call(Row(left.parts[-2:]))):
         return True
-    long = [
-        w for w in (last, first) if isinstance(w, Word) and (len(w.text) > 1 or w.style is Style.FUNCTION)
-    ]
+    long = [w for w in (last, first) if isinstance(w, Word) and (len(w.text) > 1 or w.style is Style.FUNCTION)]
     numbers = isinstance(last, Word) and last.style is Style.NUMBER
     if numbers and isinstance(first, Word) and first.style is not Style.FUNCTION and len(first.text) == 1:
         return first.style is Style.NUMBER
@@ -354,9 +346,9 @@ def _scale(scale: Scale) -> Placed:
 def _one_line_simple(expression: Expression) -> bool:
     match expression:
         case Power(base, Number(value)):
-            return (
-                isinstance(value, Fraction) and value.denominator == 1 and _one_line_simple(base)
-            ) or isinstance(base, Sum)
+            return (isinstance(value, Fraction) and value.denominator == 1 and _one_line_simple(base)) or isinstance(
+                base, Sum
+            )
         case Symbol() | SizeOf() | Call() | Function() | Number():
             return True
         case _:

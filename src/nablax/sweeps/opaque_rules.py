@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -67,7 +67,9 @@ def push_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTe
     columns = _side_labels(leg)
     stacked = graph.multiply(leg.replace(sides=(columns, leg.sides[1])), source.dtype)
     forward = _forward(node)
-    function = partial(_push, forward, _places(node, source), len(columns))
+    places = _places(node, source)
+    push = _pusher(forward, places, _structs(node.inputs))
+    function = partial(push, forward, places, len(columns))
     count = math.prod(index.extent for index in columns)
     derived = Opaque(
         f"{kind.name} pushed",
@@ -146,10 +148,6 @@ def _places(node: Node, source: Node) -> tuple[int, ...]:
     return tuple(k for k, other in enumerate(node.inputs) if other is source)
 
 
-def _moved(function: Function, places: tuple[int, ...], inputs: tuple[Any, ...], value: Any) -> Any:
-    return function(*(value if k in places else x for k, x in enumerate(inputs)))
-
-
 def _over(function: Function, axes: int) -> Function:
     for _ in range(axes):
         function = jax.vmap(function)
@@ -158,27 +156,66 @@ def _over(function: Function, axes: int) -> Function:
 
 def _pull(function: Function, places: tuple[int, ...], rows: int, *arguments: Any) -> Any:
     *inputs, cotangent = arguments
-    _, transpose = jax.vjp(partial(_moved, function, places, tuple(inputs)), inputs[places[0]])
+    places_moved, moved = _on_floats(function, inputs, places)
+    _, transpose = jax.vjp(moved, *(inputs[group[0]] for group in places_moved))
     return _over(lambda row: transpose(row)[0], rows)(cotangent)
 
 
 def _push(function: Function, places: tuple[int, ...], columns: int, *arguments: Any) -> Any:
     *inputs, tangents = arguments
-    moved = partial(_moved, function, places, tuple(inputs))
+
+    def moved(value: Any) -> Any:
+        return function(*(value if k in places else x for k, x in enumerate(inputs)))
+
     return _over(lambda column: jax.jvp(moved, (inputs[places[0]],), (column,))[1], columns)(tangents)
+
+
+def _push_all(function: Function, places: tuple[int, ...], columns: int, *arguments: Any) -> Any:
+    """As `_push`, with explicit zeros as tangents of the other inputs."""
+    *inputs, tangents = arguments
+    places_moved, moved = _on_floats(function, inputs, places)
+    values = tuple(inputs[group[0]] for group in places_moved)
+    still = tuple(jnp.zeros_like(value) for value in values[1:])
+    return _over(lambda column: jax.jvp(moved, values, (column, *still))[1], columns)(tangents)
+
+
+def _pusher(function: Function, places: tuple[int, ...], inputs: Sequence[Any]) -> Function:
+    """`_push`, or `_push_all` where JAX's rule fails when an input has no tangent at all (custom_linear_solve)."""
+    try:
+        jax.eval_shape(partial(_push, function, places, 0), *inputs, inputs[places[0]])
+    except TypeError as error:
+        if "Zero" in str(error):
+            return _push_all
+    return _push
 
 
 def _block(function: Function, row: tuple[int, ...], column: tuple[int, ...], rows: int, *arguments: Any) -> Any:
     *inputs, cotangent = arguments
+    shape = jnp.shape(inputs[column[0]])
+    units = jnp.eye(math.prod(shape), dtype=inputs[column[0]].dtype).reshape(-1, *shape)
 
     def one(weights: Any) -> Any:
-        def gradient(value: Any) -> Any:
-            moved = tuple(value if k in column else x for k, x in enumerate(inputs))
-            return _pull(function, row, 0, *moved, weights)
+        def gradient(*values: Any) -> Any:
+            return _pull(function, row, 0, *values, weights)
 
-        return jax.jacfwd(gradient)(inputs[column[0]])
+        stacked = _pusher(gradient, column, inputs)(gradient, column, 1, *inputs, units)
+        return jnp.moveaxis(stacked, 0, -1).reshape(stacked.shape[1:] + shape)
 
     return _over(one, rows)(cotangent)
+
+
+def _on_floats(
+    function: Function, inputs: Sequence[Any], first: tuple[int, ...]
+) -> tuple[list[tuple[int, ...]], Function]:
+    """The function of all its float inputs, those at `first` before the others."""
+    others = [(k,) for k, x in enumerate(inputs) if k not in first and jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+    groups = [first, *others]
+
+    def moved(*values: Any) -> Any:
+        place = {k: value for group, value in zip(groups, values, strict=True) for k in group}
+        return function(*(place.get(k, x) for k, x in enumerate(inputs)))
+
+    return groups, moved
 
 
 def _through_reverse(function: Function, *inputs: Any) -> Any:
@@ -217,7 +254,10 @@ def _only_reverse(node: Node) -> bool:
         )[1]
 
     # JAX leaves a marker where a custom reverse rule stands in forward mode, and refuses only when it is evaluated
-    return "custom_lin" in trace(lambda *inputs: [tangent(*inputs)], _structs(node.inputs)).text
+    try:
+        return "custom_lin[" in trace(lambda *inputs: [tangent(*inputs)], _structs(node.inputs)).text
+    except (TypeError, ValueError, NotImplementedError):
+        return False  # no forward derivative at all; asking for one says so, with the user's line
 
 
 def has_reverse_rule_only(node: Node) -> bool:
@@ -229,13 +269,19 @@ def _coupled(node: Node, source: Node) -> set[int]:
     """Positions of inputs on which the Jacobian in `source` depends; none for a linear operation."""
     places = _places(node, source)
     forward = _forward(node)
+    push = _pusher(forward, places, _structs(node.inputs))
 
     def tangent(*arguments: Any) -> Any:
-        return [_push(forward, places, 0, *arguments)]
+        return [push(forward, places, 0, *arguments)]
 
     [tangents] = _structs((source,))
+    _check(node, _unlisted(tangent), (*node.inputs, source))
     program = trace(tangent, [*_structs(node.inputs), tangents])
     return {k for k in program.reads if k < len(node.inputs)}
+
+
+def _unlisted(function: Function) -> Function:
+    return lambda *inputs: function(*inputs)[0]
 
 
 def _check(node: Node, function: Function, inputs: tuple[Node, ...]) -> None:

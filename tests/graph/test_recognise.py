@@ -1,0 +1,66 @@
+"""Library functions are known by their text; a name alone proves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import check_every_verb
+
+from nablax.graph.graph import reachable
+from nablax.ops.kinds import MatrixFunction
+from nablax.plan.question import pose
+
+A = np.array([[3.0, 0.4], [0.1, 2.5]])
+
+
+def names(f: Any, *arrays: Any) -> set[str]:
+    problem = pose(f, arrays, [0], scalar="")
+    return {node.kind.name for node in reachable(problem.outputs) if isinstance(node.kind, MatrixFunction)}
+
+
+@pytest.mark.parametrize(
+    ("f", "row"),
+    [
+        (jnp.linalg.inv, "inv"),
+        (jnp.linalg.det, "det"),
+        (lambda a: jnp.linalg.slogdet(a)[1], "logdet"),
+        (lambda a: jnp.linalg.solve(a, a[0]), "solve"),
+        (lambda a: jnp.linalg.solve(a, a), "solve"),
+        (lambda a: jnp.linalg.inv(jnp.stack([a, a])), "inv"),
+        (jax.jit(jnp.linalg.inv), "inv"),
+        (jnp.linalg.cholesky, "cholesky"),
+        (jnp.max, "reduce_max"),
+    ],
+)
+def test_known_functions_are_rows(f: Any, row: str) -> None:
+    assert row in names(f, A)
+
+
+def test_a_function_of_the_users_own_with_a_known_name() -> None:
+    @jax.jit
+    def inv(x: Any) -> Any:
+        return x * x * x
+
+    assert names(inv, A) == set()
+    check_every_verb(lambda x: jnp.sum(inv(x) * x), A)
+
+
+def test_a_function_of_the_users_own_that_wraps_the_known_one() -> None:
+    @jax.jit
+    def inv(x: Any) -> Any:
+        return jnp.linalg.inv(x) + 1.0
+
+    check_every_verb(lambda x: jnp.sum(inv(x) ** 2), A)
+
+
+def test_a_function_with_a_known_name_and_the_same_arguments() -> None:
+    @jax.jit
+    def solve(a: Any, b: Any) -> Any:
+        return b @ a
+
+    assert names(lambda a: solve(a, a), A) == set()
+    check_every_verb(lambda a: jnp.sum(solve(a, a) ** 2), A)
