@@ -1,6 +1,7 @@
 """nablax: exact derivatives, planned and fast."""
 
 from nablax.curvature import Curvature, curvature
+from nablax.derivation import Derivation, derive
 from nablax.derivatives import (
     DiagonalEstimate,
     hessian,
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "Curvature",
+    "Derivation",
     "DiagonalEstimate",
     "DifferentiationError",
     "MemoryBoundError",
@@ -35,6 +37,7 @@ __all__ = [
     "StrategyError",
     "TracingError",
     "curvature",
+    "derive",
     "hessian",
     "hessian_diagonal",
     "hvp",

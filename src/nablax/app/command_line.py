@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from nablax.app.derive import Format, render
 from nablax.app.load import load
 from nablax.app.render import show, to_json
 from nablax.app.report import Progress
 from nablax.app.report import report as compute_report
+from nablax.derivation import derive as compute_derivation
 from nablax.errors import NablaxError
 
 SECONDS_BEFORE_PROGRESS = 1.0
@@ -81,6 +83,25 @@ def report(
         sys.stdout.write(to_json(found) + "\n")
     else:
         show(found, Console())
+
+
+@application.command()
+def derive(
+    formula: Annotated[str, typer.Argument(metavar="FORMULA", help="For example '1/2*norm2(A*x-b)^2'.")],
+    wrt: Annotated[
+        str | None, typer.Option(help="The variable of differentiation.", show_default="the only one")
+    ] = None,
+    declare: Annotated[
+        str | None,
+        typer.Option(help="What names are: 'A: matrix(m,n), S: symmetric(n)'.", show_default="from names and use"),
+    ] = None,
+    order: Annotated[int, typer.Option(help="1 for the gradient only, 2 with the Hessian.")] = 2,
+    steps: Annotated[bool, typer.Option("--steps", help="Also the derivation by differentials.")] = False,
+    notation: Annotated[Format, typer.Option("--format", help="How expressions are written.")] = Format.UNICODE,
+) -> None:
+    """Gradient or Jacobian and Hessian of a formula in closed form, checked against numbers."""
+    found = compute_derivation(formula, wrt, declare=declare, order=order)
+    sys.stdout.write(render(found, notation, steps=steps) + "\n")
 
 
 @contextmanager

@@ -109,6 +109,7 @@ class Derivation:
                 "points": self.verification.points,
                 "engine": self.verification.engine,
                 "differences": self.verification.differences,
+                "text": str(self.verification),
             },
         }
 
@@ -119,4 +120,4 @@ def _shape(shape: tuple[str, ...]) -> str:
 
 def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:
     found = {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
-    return found | {"numpy": form.python("numpy"), "jax": form.python("jax")} if python else found
+    return found | {"numpy": form.python("numpy"), "jax": form.python("jax")} if python and form.engine is None else found

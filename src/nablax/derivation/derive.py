@@ -17,13 +17,12 @@ from nablax.derivation.problem import Problem, from_formula, from_function
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.steps import closing, scalar_product, steps
 from nablax.derivation.verify import Check, Verification
-from nablax.derivation.without_notation import CONVENTION, without_notation
+from nablax.derivation.without_notation import CONVENTION, SYMMETRIC_CONVENTION, without_notation
 from nablax.derivation.write import contracted, direction_of, map_or_array, shortest, symmetrised, with_names
 from nablax.formula import Formula, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
 from nablax.printing.rewrite import replaced
 
-SYMMETRIC_CONVENTION = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
 HIGHEST_ORDER = 6
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.domain import domain
+from nablax.derivation.errors import DerivationError, VerificationError
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
-from nablax.derivation.problem import Problem
-from nablax.derivation.verify import Check
+from nablax.derivation.problem import SYMMETRIC, Problem
+from nablax.derivation.verify import Check, symmetrised_pairs
 from nablax.printing.expression import Expression, Symbol
 
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
+SYMMETRIC_CONVENTION = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
 
 
 def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
@@ -30,17 +32,20 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
 
     Returns:
         The derivation; its forms evaluate at any point whose sizes fit.
+
+    Raises:
+        VerificationError: the engine's derivatives differ from central differences.
     """
     arguments = {a.name: a.shape for a in problem.arguments}
     leaf = problem.arguments[problem.wrt]
-    written = None if problem.formula is None else from_formula(problem.formula)
     check = Check(problem, order)
+    function = _written(problem, arguments, check)
     value = check.value_shape
     sizes = {length: name for name, length in problem.numeric_sizes.items()}
     own = tuple(sizes.get(length, str(length)) for length in value)
     shapes = {"f": own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
     names: list[Expression] = [
-        written if written is not None else Symbol("f", own),
+        Symbol("f", own),
         Symbol(f"∂f/∂{leaf.name}", shapes["∇f"]),
         Symbol(f"∂²f/∂{leaf.name}²", shapes["∇²f"]),
     ][: order + 1]
@@ -49,9 +54,14 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         ClosedForm(name, arguments, title, _engine(problem, order, place))
         for place, (name, title) in enumerate(zip(names, called, strict=False))
     ]
+    verification = check.compare(forms)
+    if not verification.passed:
+        raise VerificationError(
+            f"the engine's derivatives differ from central differences ({verification}); nothing is shown. {reason}"
+        )
     direction = Symbol(f"d{leaf.name}", leaf.shape)
     return Derivation(
-        function=forms[0],
+        function=function or forms[0],
         wrt=leaf.name,
         differential=ClosedForm(Symbol("df", own), {**arguments, direction.name: leaf.shape}, "differential", _refused),
         gradient=forms[1],
@@ -60,10 +70,22 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         steps=(),
         domain=domain(problem.formula) if problem.formula is not None else (),
         shapes={**arguments, **{name: shape for name, shape in shapes.items() if order > 1 or name != "∇²f"}},
-        convention=CONVENTION,
+        convention=SYMMETRIC_CONVENTION.format(leaf.name) if leaf.kind in SYMMETRIC else CONVENTION,
         notes=(*(problem.formula.notes if problem.formula is not None else ()), reason),
-        verification=check.compare(forms),
+        verification=verification,
     )
+
+
+def _written(problem: Problem, arguments: Mapping[str, tuple[str, ...]], check: Check) -> ClosedForm | None:
+    """The function as the user wrote it, if that can be evaluated and has the engine's value."""
+    written = None if problem.formula is None else from_formula(problem.formula)
+    if written is None:
+        return None
+    form = closed_form(written, arguments, "function")
+    try:
+        return form if check.compare([form]).passed else None
+    except (DerivationError, NotImplementedError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _refused(**values: Any) -> Any:
@@ -83,6 +105,7 @@ def _engine(problem: Problem, order: int, place: int) -> Callable[..., Any]:
                 sizes.update(zip(argument.shape, array.shape, strict=True))
             known[key] = evaluator(problem, order, sizes)
         with jax.enable_x64(True):
-            return np.asarray(known[key](*arrays)[place])
+            found = np.asarray(known[key](*arrays)[place])
+        return symmetrised_pairs(found, place) if problem.arguments[problem.wrt].kind in SYMMETRIC else found
 
     return run

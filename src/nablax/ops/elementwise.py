@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
+
 Interval = tuple[float, float]
 REAL: Interval = (-3.0, 3.0)
 POSITIVE: Interval = (0.3, 3.0)
@@ -69,11 +71,11 @@ _ROWS = (
     ElementwiseRow("logistic", (REAL,), "σ({0})", (("accuracy", None),)),
     ElementwiseRow("max", (REAL, REAL), "max({0}, {1})"),
     ElementwiseRow("min", (REAL, REAL), "min({0}, {1})"),
-    ElementwiseRow("mul", (REAL, REAL), "{0} {1}"),
+    ElementwiseRow("mul", (REAL, REAL), "{0} {1}", (("out_dtype", None),)),
     ElementwiseRow("neg", (REAL,), "−{0}"),
     ElementwiseRow("pow", (POSITIVE, REAL), "{0}^{1}"),
     ElementwiseRow("rem", ((0.1, 0.9), (1.0, 2.0)), "{0} mod {1}"),
-    ElementwiseRow("round", (REAL,), "round {0}", (("rounding_method", 0),), flat=True),
+    ElementwiseRow("round", (REAL,), "round {0}", (("rounding_method", jax.lax.RoundingMethod.AWAY_FROM_ZERO),), flat=True),
     ElementwiseRow("rsqrt", (POSITIVE,), "1/√{0}", (("accuracy", None),)),
     ElementwiseRow("sign", (REAL,), "sign {0}", flat=True),
     ElementwiseRow("sin", (REAL,), "sin {0}", (("accuracy", None),)),
@@ -89,7 +91,7 @@ _ROWS = (
     ElementwiseRow("igammac", (POSITIVE, POSITIVE), "Q({0}, {1})"),
     ElementwiseRow("igamma_grad_a", (POSITIVE, POSITIVE), "∂P({0}, {1})"),
     ElementwiseRow("regularized_incomplete_beta", (POSITIVE, POSITIVE, (0.1, 0.9)), "I({0}, {1}, {2})"),
-    ElementwiseRow("nextafter", (REAL, REAL), "nextafter({0}, {1})", flat=True),
+    ElementwiseRow("nextafter", (REAL, REAL), "nextafter({0}, {1})"),
     ElementwiseRow("select_n", (REAL, REAL), "select({0}, {1}, {2})"),
     ElementwiseRow("convert_element_type", (REAL,), "{0}"),
     ElementwiseRow("reduce_precision", (REAL,), "{0}", (("exponent_bits", 11), ("mantissa_bits", 52))),
