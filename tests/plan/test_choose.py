@@ -89,7 +89,7 @@ def test_the_text_of_a_plan() -> None:
     assert [line.split()[0] for line in lines if line.startswith("→")] == ["→"]
     chosen = next(line for line in lines if line.startswith("chosen"))
     assert chosen == "chosen      legs-backward: cores with legs pulled back to the leaves (no dense block)"
-    assert re.fullmatch(r"because     its estimate is [\d.e+]+ times below the next, [a-z-]+", lines[lines.index(chosen) + 1])
+    assert re.fullmatch(r"because     the next, [a-z-]+, is estimated at [\d.e+]+ times its time", lines[lines.index(chosen) + 1])
     assert lines[lines.index(chosen) + 2] == "steps"
     assert all(line == line.rstrip() for line in lines)
     assert repr(nb.plan(lambda x: jnp.sum(x**2), "diagonal")(x)) == text
@@ -99,7 +99,7 @@ def test_the_text_names_the_bound_and_the_loop() -> None:
     text = str(nb.plan(network, "hessian", strategy="columns", memory_bytes=1e6)(SHAPES))
     assert "bound       1 M bytes at once" in text
     assert re.search(r"for each of 25 directions, \d+ at once:", text)
-    assert "because     it was asked for by name, or it is the only way" in text
+    assert "because     no other strategy answers this question here, or it was asked for by name" in text
 
 
 def test_many_unknowns_are_counted_not_listed() -> None:
@@ -145,6 +145,7 @@ def test_the_plan_keeps_the_bound(question: str) -> None:
 def test_a_loop_takes_as_many_directions_as_fit(bound: float) -> None:
     x = jax.ShapeDtypeStruct((200,), jnp.float64)
     data = jax.ShapeDtypeStruct((300, 200), jnp.float64)
+    # the data, 480 kB, are an argument and do not count
     f = lambda x, a: jnp.sum(jnp.sort(jnp.tanh(a @ x)) ** 3)
     plan = nb.plan(f, "diagonal", strategy="columns", memory_bytes=bound)(x, data)
     assert 1 <= plan.choice.chosen.chunk <= 200
@@ -160,36 +161,59 @@ def test_a_bound_that_nothing_keeps() -> None:
     text = str(caught.value)
     found = re.fullmatch(
         r"the question 'hessian' was asked with memory_bytes=100; the candidate that holds least, '([a-z-]+)', needs "
-        r"about ([\d.e+]+) bytes at once\. Raise the bound to that, ask for less \(a block, the diagonal, the trace\), "
-        r"or use nablax\.hvp\.",
+        r"about ([\d.e+]+) bytes at once\. Raise the bound to that, ask for less \(of a Hessian a block, "
+        r"the diagonal or the trace\), or use nablax\.hvp\.",
         text,
     )
     assert found, text
     needed = float(found[2])
     assert needed <= 1.01 * least.cost.peak
-    # the advice works
-    nb.plan(network, "hessian", memory_bytes=1.01 * needed)(SHAPES)
+    for factor in (1.01, 1.3, 1.7, 2.5, 4.0):  # the advice works, and so does every looser bound
+        plan = nb.plan(network, "hessian", memory_bytes=factor * needed)(SHAPES)
+        assert plan.choice.chosen.cost.peak <= factor * needed
 
 
 # -- dense blocks ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("question", list(QUESTIONS))
-def test_every_set_of_dense_blocks_gives_the_same_answer(question: str) -> None:
+def deep(x: Any) -> Any:
     p = parameters()
-    leaves = jax.tree.leaves(p)
-    kind = {"hessian": Question.HESSIAN, "diagonal": Question.DIAGONAL, "trace": Question.TRACE}[question]
-    problem = pose(lambda *flat: network(jax.tree.unflatten(jax.tree.structure(p), flat)), leaves, range(4), scalar="")
-    plain = legs_backward(problem, kind)
+    h = x
+    for _ in range(3):
+        h = h + jnp.tanh(jnp.tanh(h @ p["w2"]) @ p["w2"].T)
+    return jnp.mean(jnp.exp(h @ p["w3"]))
+
+
+@pytest.mark.parametrize("question", [Question.HESSIAN, Question.DIAGONAL, Question.TRACE])
+@pytest.mark.parametrize("shape", [(5,), (3, 5)], ids=["one vector", "a batch"])
+def test_every_set_of_dense_blocks_gives_the_same_answer(question: Question, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(5).normal(size=shape)
+    problem = pose(deep, [x], [0], scalar="")
+    plain = legs_backward(problem, question)
     points = list(dict.fromkeys(point.node for point in plain.points))
     assert points
-    sets = [set(chosen) for size in (1, 2) for chosen in itertools.combinations(points, size)][:8]
-    answers = [plain, legs_backward(problem, kind, points), *(legs_backward(problem, kind, chosen) for chosen in sets)]
-    values = jax.jit(lambda leaves: [evaluate(list(a.direct.nodes.values()), leaves) for a in answers])(leaves)
+    sets = [set(chosen) for size in (1, 2) for chosen in itertools.combinations(points, size)][:6]
+    answers = [plain, legs_backward(problem, question, points)]
+    answers += [legs_backward(problem, question, chosen) for chosen in sets]
     assert any(answer.collapsed for answer in answers)
-    for other in values[1:]:
-        for a, b in zip(other, values[0], strict=True):
-            assert_close(a, b)
+    values = jax.jit(lambda x: [evaluate(list(a.direct.nodes.values()), [x]) for a in answers])(x)
+    want = np.asarray(jax.jit(jax.hessian(deep))(x)).reshape(x.size, x.size)
+    right = {Question.HESSIAN: want, Question.DIAGONAL: np.diag(want), Question.TRACE: np.trace(want)}[question]
+    for [value] in values:
+        assert_close(np.reshape(value, np.shape(right)), right)
+
+
+def test_dense_blocks_in_a_network_of_many_leaves() -> None:
+    p = parameters()
+    leaves, tree = jax.tree.flatten(p)
+    problem = pose(lambda *flat: network(jax.tree.unflatten(tree, flat)), leaves, range(4), scalar="")
+    plain = legs_backward(problem, Question.DIAGONAL)
+    points = list(dict.fromkeys(point.node for point in plain.points))
+    full = legs_backward(problem, Question.DIAGONAL, points)
+    assert full.collapsed
+    nodes = [list(answer.direct.nodes.values()) for answer in (plain, full)]
+    got = jax.jit(lambda leaves: [evaluate(own, leaves) for own in nodes])(leaves)
+    jax.tree.map(assert_close, got[1], got[0])
 
 
 def test_a_mixed_answer_is_right() -> None:

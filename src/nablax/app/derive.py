@@ -93,7 +93,8 @@ def _mathml_label(derivation: Derivation, order: int) -> str:
 
 
 def _latex_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
-    return rf"{before.latex()} = {after.latex()} \quad \text{{({rule})}}"
+    left = before.latex().replace(r"\mathit{d²f}", r"\mathrm{d}^{2}f")
+    return rf"{left} = {after.latex()} \quad \text{{({rule})}}"
 
 
 def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
@@ -104,11 +105,6 @@ def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
 
 
 def _together(sources: list[str]) -> str:
-    """Functions one after another, with the import line of the first only."""
-    seen: set[str] = set()
-    kept = []
-    for source in sources:
-        lines = [line for line in source.splitlines() if not (line.startswith(("import ", "from ")) and line in seen)]
-        seen.update(line for line in lines if line.startswith(("import ", "from ")))
-        kept.append("\n".join(lines).strip())
-    return "\n\n\n".join(kept)
+    """Functions one after another; import lines and helpers that several need, once."""
+    blocks = [block.strip() for source in sources for block in source.split("\n\n\n")]
+    return "\n\n\n".join(dict.fromkeys(blocks))

@@ -80,7 +80,11 @@ def derive(
         polys = [read(problem, planned, expand=expand) for expand in (False, True)]
         return _Session(problem, polys, order).derivation()
     except UnprintableError as error:
-        return without_notation(problem, low, str(error))
+        # of a formula, the line in this package says nothing to the user
+        reason = str(error) if problem.formula is None else str(UnprintableError(error.operation, ""))
+        if order > low:
+            reason += f"; orders 3 to {order} are not given"
+        return without_notation(problem, low, reason)
 
 
 class _Session:
@@ -185,7 +189,9 @@ class _Session:
         atom = direction_of(self.leaf)
         pairs = zip(self.algebras, self.gradients, strict=True)
         value = shortest(self.writer, [contracted(a, p, atom) for a, p in pairs])
-        return closed_form(value, arguments, "differential")
+        form = closed_form(value, arguments, "differential")
+        self.check.differential(form, self.direction.name)
+        return form
 
     def steps(self, gradient: ClosedForm, hessian: ClosedForm | None) -> tuple[DerivationStep, ...]:
         """The derivation by differentials."""

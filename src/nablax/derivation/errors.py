@@ -18,6 +18,7 @@ class UnprintableError(DerivationError):
     """
 
     def __init__(self, operation: str, line: str) -> None:
+        self.operation = operation
         where = f" at {line}" if line else ""
         super().__init__(
             f"{operation}{where} has no closed form that could be printed; "

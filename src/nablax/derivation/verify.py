@@ -145,6 +145,24 @@ class Check:
                     differences = max(differences, _error(along, slopes[order - 1]))
         return Verification(POINTS, engine, differences, self._where, names)
 
+    def differential(self, form: ClosedForm, direction_name: str) -> None:
+        """The differential against the engine's Jacobian applied to a direction, at every point.
+
+        Args:
+            form: a closed form of the arguments and the direction.
+            direction_name: what the direction is called in it.
+
+        Raises:
+            VerificationError: it differs.
+        """
+        for point, values, direction, _ in self._samples:
+            given = {**point, direction_name: direction}
+            with np.errstate(all="ignore"):
+                found = form.evaluate(**{name: given[name] for name in form.arguments})
+            expected = np.tensordot(values[1], direction, axes=direction.ndim)
+            if found.shape not in (expected.shape, ()) or not _error(found, expected) < ENGINE_TOLERANCE:
+                raise VerificationError("the differential failed its check; nothing is shown")
+
     def higher(self, forms: Sequence[ClosedForm], order: int) -> None:
         """Derivatives of order three to `order` against JAX's own, at every point.
 

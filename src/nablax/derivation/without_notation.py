@@ -16,7 +16,7 @@ from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.verify import Check, symmetrised_pairs
-from nablax.printing.expression import Expression, Symbol
+from nablax.printing.expression import Call, Expression, Symbol
 
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
 SYMMETRIC_CONVENTION = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
@@ -45,7 +45,7 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
     own = tuple(sizes.get(length, str(length)) for length in value)
     shapes = {"f": own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
     names: list[Expression] = [
-        Symbol("f", own),
+        Symbol("f" if problem.formula is None else problem.formula.source, own),
         Symbol(f"∂f/∂{leaf.name}", shapes["∇f"]),
         Symbol(f"∂²f/∂{leaf.name}²", shapes["∇²f"]),
     ][: order + 1]
@@ -60,10 +60,12 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
             f"the engine's derivatives differ from central differences ({verification}); nothing is shown. {reason}"
         )
     direction = Symbol(f"d{leaf.name}", leaf.shape)
+    applied = not value and leaf.shape
+    differential = Call("inner", (names[1], direction)) if applied else Symbol("df", own)
     return Derivation(
         function=function or forms[0],
         wrt=leaf.name,
-        differential=ClosedForm(Symbol("df", own), {**arguments, direction.name: leaf.shape}, "differential", _refused),
+        differential=ClosedForm(differential, {**arguments, direction.name: leaf.shape}, "differential", _refused),
         gradient=forms[1],
         hessian=forms[2] if order > 1 else None,
         higher=(),

@@ -1,0 +1,128 @@
+"""The command `nablax derive` in this process: the full text of an answer and of a refusal, every notation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from nablax.app.command_line import application
+
+LEAST_SQUARES = "1/2*norm2(A*x-y)^2"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def runner(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            application(["derive", *arguments], prog_name="nablax")
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return runner
+
+
+def without_errors(text: str) -> str:
+    """Rounding errors, which differ between machines, as E."""
+    return re.sub(r"\b\d+e[+-]\d+\b", "E", text)
+
+
+def test_answer_with_steps(run: Run) -> None:
+    code, out, err = run(LEAST_SQUARES, "--wrt", "x", "--steps")
+    assert (code, err) == (0, "")
+    assert without_errors(out) == (
+        "f = ½‖Ax − y‖²\n"
+        "df = ⟨Aᵀ(Ax − y), dx⟩\n"
+        "∇f = Aᵀ(Ax − y)\n"
+        "∇²f = AᵀA\n"
+        "shapes: A m×n, x n, y m, f scalar, ∇f n, ∇²f n×n; "
+        "the gradient has the shape of the argument; rows of a Jacobian are outputs\n"
+        "verified at 3 random points: largest relative error E against the engine, E against central differences\n"
+        "steps:\n"
+        "  d(½‖Ax − y‖²) = ½d(‖Ax − y‖²)   [scaling]\n"
+        "  d(‖Ax − y‖²) = 2⟨Ax − y, d(Ax − y)⟩   [squared norm]\n"
+        "  d(Ax − y) = d(Ax)   [constant]\n"
+        "  d(Ax) = A dx   [constant factor]\n"
+        "  df = ⟨Aᵀ(Ax − y), dx⟩   [gradient]\n"
+        "  d²f = ⟨AᵀA dx₁, dx₂⟩   [Hessian]\n"
+    )
+
+
+def test_refusal_shows_the_place(run: Run) -> None:
+    assert run("1 + sine(x)") == (
+        2,
+        "",
+        "error: unknown function 'sine'\n    1 + sine(x)\n        ^~~~~~~\ndid you mean 'sin'?\n",
+    )
+
+
+def test_refusal_of_the_variable(run: Run) -> None:
+    assert run("A*x", "--wrt", "z") == (2, "", "error: the formula has no variable z; it has A, x\n")
+
+
+def test_order_one_has_no_hessian(run: Run) -> None:
+    _, out, _ = run("x'*x", "--order", "1")
+    assert "∇f = 2x\n" in out
+    assert "∇²f" not in out
+
+
+def test_declaration(run: Run) -> None:
+    _, out, _ = run("x'*S*x", "--wrt", "x", "--declare", "S: symmetric(n)")
+    assert "∇f = 2Sx\n∇²f = 2S\n" in out
+
+
+def test_latex(run: Run) -> None:
+    _, out, _ = run("x'*x", "--format", "latex", "--steps")
+    assert without_errors(out).splitlines() == [
+        r"f = x^{\top} x",
+        r"df = \left\langle 2 x, \mathrm{d}x \right\rangle",
+        r"\nabla f = 2 x",
+        r"\nabla^{2} f = 2 I",
+        *without_errors(out).splitlines()[4:-1],
+        "% verified at 3 random points: largest relative error E against the engine, E against central differences",
+    ]
+    assert r"\mathrm{d}^{2}f = " in out
+
+
+def test_mathml_is_well_formed(run: Run) -> None:
+    from xml.etree import ElementTree
+
+    _, out, _ = run("log(sum(exp(A*x+b)))", "--wrt", "x", "--format", "mathml", "--steps")
+    for line in out.splitlines()[:-1]:
+        assert ElementTree.fromstring(line).tag.endswith("math")
+
+
+def test_python_runs_and_has_every_helper_once(run: Run) -> None:
+    import numpy as np
+
+    _, out, _ = run("log(sum(exp(A*x+b)))", "--wrt", "x", "--format", "python", "--steps")
+    assert out.count("def softmax") == out.count("import numpy") == 1
+    space: dict[str, object] = {}
+    exec(out, space)
+    gradient = space["gradient"]
+    assert callable(gradient)
+    np.testing.assert_allclose(gradient(A=np.eye(2), x=np.zeros(2), b=np.zeros(2)), [0.5, 0.5])
+
+
+def test_json(run: Run) -> None:
+    _, out, _ = run("x'*x", "--format", "json")
+    found = json.loads(out)
+    assert (found["wrt"], found["hessian"]["unicode"]) == ("x", "2I")
+
+
+def test_what_has_no_closed_form_does_not_claim_to_be_verified(run: Run) -> None:
+    code, out, _ = run("prod(x)")
+    assert code == 0
+    assert "verified" not in out
+    assert without_errors(out).splitlines()[-1] == (
+        "no closed form: the derivatives are the engine's values, compared with central differences of it "
+        "at 3 random points: largest relative error E"
+    )
+    code, out, err = run("prod(x)", "--format", "python")
+    assert (code, out) == (2, "")
+    assert err == "error: ∂f/∂x has no closed form to write as Python; evaluate gives its value\n"
