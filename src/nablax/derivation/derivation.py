@@ -120,4 +120,6 @@ def _shape(shape: tuple[str, ...]) -> str:
 
 def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:
     found = {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
-    return found | {"numpy": form.python("numpy"), "jax": form.python("jax")} if python and form.engine is None else found
+    if python and form.engine is None:
+        found |= {"numpy": form.python("numpy"), "jax": form.python("jax")}
+    return found

@@ -44,7 +44,7 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
     sizes = {length: name for name, length in problem.numeric_sizes.items()}
     own = tuple(sizes.get(length, str(length)) for length in value)
     shapes = {"f": own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
-    names: list[Expression] = [
+    names = [
         Symbol("f" if problem.formula is None else problem.formula.source, own),
         Symbol(f"∂f/∂{leaf.name}", shapes["∇f"]),
         Symbol(f"∂²f/∂{leaf.name}²", shapes["∇²f"]),
@@ -61,7 +61,7 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         )
     direction = Symbol(f"d{leaf.name}", leaf.shape)
     applied = not value and leaf.shape
-    differential = Call("inner", (names[1], direction)) if applied else Symbol("df", own)
+    differential: Expression = Call("inner", (names[1], direction)) if applied else Symbol("df", own)
     return Derivation(
         function=function or forms[0],
         wrt=leaf.name,
