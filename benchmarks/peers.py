@@ -178,9 +178,7 @@ def sample_of_columns(arguments: tuple[Any, ...]) -> jax.Array:
     return jnp.asarray(((np.arange(count) + jitter) * size / count).astype(np.int32))
 
 
-def _sampled(
-    name: str, diagonal: Callable[..., Any], columns: jax.Array, arguments: tuple[Any, ...]
-) -> Contender:
+def _sampled(name: str, diagonal: Callable[..., Any], columns: jax.Array, arguments: tuple[Any, ...]) -> Contender:
     x, *data = arguments
     size = ravel_pytree(x)[0].size
     return compiled(name, diagonal, (x, columns, *data), size / len(columns))

@@ -108,9 +108,7 @@ class Measurement:
         return self.processor / self.wall
 
 
-def compiled(
-    name: str, function: Callable[..., Any], arguments: Sequence[Any], scale: float = 1.0
-) -> Contender:
+def compiled(name: str, function: Callable[..., Any], arguments: Sequence[Any], scale: float = 1.0) -> Contender:
     """`jax.jit(function)` at `arguments`; data are arguments, since XLA would fold constants."""
     jitted = jax.jit(function)
     start = time.perf_counter()

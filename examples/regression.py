@@ -70,7 +70,7 @@ def descend(gradient: Gradient) -> Callable[[jax.Array, jax.Array], tuple[jax.Ar
 
 
 def data(n: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
-    """n noisy samples of a linear function."""
+    """Noisy samples of a linear function, n of them."""
     random = np.random.default_rng(seed)
     X = np.column_stack([np.ones(n), random.normal(size=(n, FEATURES - 1))])
     return jnp.asarray(X), jnp.asarray(X @ [1.0, -2.0, 0.5] + 0.1 * random.normal(size=n))

@@ -63,10 +63,14 @@ def by_differences(f: Callable[..., Any], x: np.ndarray[Any, Any]) -> np.ndarray
     """The Hessian by central differences of values, in float64; exact to DIFFERENCE_TOLERANCE[2] only."""
     h, n = DIFFERENCE_STEP[2], x.size
     steps = h * np.eye(n)
-    points = np.stack([
-        x + a * steps[i] + b * steps[j]
-        for i in range(n) for j in range(n) for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
-    ])
+    points = np.stack(
+        [
+            x + a * steps[i] + b * steps[j]
+            for i in range(n)
+            for j in range(n)
+            for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
+        ]
+    )
     values = np.asarray(jax.jit(jax.vmap(f))(points)).reshape(n, n, 4)
     return (values[..., 0] - values[..., 1] - values[..., 2] + values[..., 3]) / (4 * h * h)
 
@@ -93,9 +97,7 @@ def every_answer(f: Callable[..., Any], x: Any, v: Any) -> dict[str, Any]:
     return found
 
 
-def check_every_verb(
-    f: Callable[..., Any], x: Any, *, hessian: Any = None, tolerance: float | None = None
-) -> None:
+def check_every_verb(f: Callable[..., Any], x: Any, *, hessian: Any = None, tolerance: float | None = None) -> None:
     """Compare every verb and every strategy with the Hessian of a scalar function.
 
     Args:

@@ -15,6 +15,24 @@ from nablax.errors import ArgumentError
 ArgNums = int | Sequence[int]
 
 
+@dataclass(frozen=True, eq=False)
+class Same:
+    """A function as a key of compiled answers: equal only to itself, whatever its own ``==`` says.
+
+    Args:
+        function: the function; hashable (one that is not may change, and is not remembered).
+    """
+
+    function: Callable[..., Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.function is self.function
+
+    def __hash__(self) -> int:
+        hash(self.function)
+        return id(self.function)
+
+
 @dataclass(frozen=True)
 class Signature:
     """The static part of a call: everything that a compiled answer depends on except the arrays.

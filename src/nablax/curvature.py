@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nablax.calling import ArgNums, Signature, bind, check_vector
+from nablax.calling import ArgNums, Same, Signature, bind, check_vector
 from nablax.derivatives import Function, assembled
 from nablax.errors import ArgumentError
 from nablax.graph.evaluate import evaluate
@@ -83,10 +84,8 @@ class _Program:
 
 
 @lru_cache(maxsize=256)
-def _cached(
-    f: Function, signature: Signature, shapes: tuple[Any, ...], strategy: str, memory: float | None
-) -> _Program:
-    return _Program(f, signature, [jax.ShapeDtypeStruct(*shape) for shape in shapes], strategy, memory)
+def _cached(f: Same, signature: Signature, shapes: tuple[Any, ...], strategy: str, memory: float | None) -> _Program:
+    return _Program(f.function, signature, [jax.ShapeDtypeStruct(*shape) for shape in shapes], strategy, memory)
 
 
 class Curvature:
@@ -236,7 +235,9 @@ def curvature(
 def _program(f: Function, signature: Signature, arrays: Sequence[Any], strategy: str, memory: float | None) -> _Program:
     shapes = tuple((np.shape(x), jax.numpy.result_type(x).name) for x in arrays)
     try:
-        program = _cached(f, signature, shapes, strategy, memory)
+        if inspect.ismethod(f):
+            return _Program(f, signature, arrays, strategy, memory)
+        program = _cached(Same(f), signature, shapes, strategy, memory)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise

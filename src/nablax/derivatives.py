@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nablax.calling import ArgNums, Signature, bind, check_vector
+from nablax.calling import ArgNums, Same, Signature, bind, check_vector
 from nablax.errors import ArgumentError
 from nablax.graph.evaluate import evaluate
 from nablax.plan.choose import Choice, choose
@@ -257,17 +257,17 @@ def _compiled(
     memory_bytes: float | None,
 ) -> Function:
     try:
-        return prepare(name, question, f, signature, strategy, memory_bytes)
+        return prepare(name, question, Same(f), signature, strategy, memory_bytes)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        return _prepare(name, question, f, signature, strategy, memory_bytes)
+        return _prepare(name, question, Same(f), signature, strategy, memory_bytes)
 
 
 def _prepare(
     name: str,
     question: Question,
-    f: Function,
+    f: Same,
     signature: Signature,
     strategy: str,
     memory_bytes: float | None,
@@ -276,7 +276,7 @@ def _prepare(
 
     def answer(arrays: Sequence[Any], vector: Sequence[Any]) -> Any:
         scalar = name if question.needs_scalar else ""
-        problem = pose(signature.function(f), arrays, signature.asked, scalar=scalar)
+        problem = pose(signature.function(f.function), arrays, signature.asked, scalar=scalar)
         choice = choose(problem, question, strategy, memory_bytes)
         return assembled(choice, signature, run(choice, (*arrays, *vector)))
 

@@ -25,8 +25,7 @@ def position(index: Index, value: dict[Label, int]) -> int:
 
 def values_of(labels: Sequence[Label]) -> list[dict[Label, int]]:
     return [
-        dict(zip(labels, values, strict=True))
-        for values in itertools.product(*(range(label.size) for label in labels))
+        dict(zip(labels, values, strict=True)) for values in itertools.product(*(range(label.size) for label in labels))
     ]
 
 

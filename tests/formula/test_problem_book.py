@@ -96,9 +96,7 @@ BOOK = {
         "Theta: matrix(K, d)",
     ),
     "17 trace of product": Case("tr(A*X)", "scalar", lambda A, X: np.trace(A @ X)),
-    "18 maximum likelihood": Case(
-        "<S,X> - log(det(X))", "scalar", lambda S, X: (S * X).sum() - logdet(X), "X: spd(n)"
-    ),
+    "18 maximum likelihood": Case("<S,X> - log(det(X))", "scalar", lambda S, X: (S * X).sum() - logdet(X), "X: spd(n)"),
     "19 log of form": Case("ln(<A*x, x>)", "scalar", lambda A, x: np.log(x @ A @ x), "A: spd(n)"),
     "20 logistic": Case("log(1+exp(<a, x>))", "scalar", lambda a, x: np.log(1 + np.exp(a @ x))),
     "21 cube of norm": Case("1/3*norm2(x)^3", "scalar", lambda x: norm(x) ** 3 / 3),
@@ -131,13 +129,9 @@ BOOK = {
 FUNCTIONS = {
     "sqrt sigmoid": Case("sqrt(x)'*sigmoid(x)", "scalar", lambda x: np.sqrt(x) @ (1 / (1 + np.exp(-x)))),
     "softmax": Case("softmax(x)", "vector (n)", lambda x: np.exp(x) / np.exp(x).sum()),
-    "softmax of rows": Case(
-        "softmax(A)", "matrix (m, n)", lambda A: np.exp(A) / np.exp(A).sum(1, keepdims=True)
-    ),
+    "softmax of rows": Case("softmax(A)", "matrix (m, n)", lambda A: np.exp(A) / np.exp(A).sum(1, keepdims=True)),
     "extremes": Case("max(x) - min(x)", "scalar", lambda x: x.max() - x.min()),
-    "extremes entrywise": Case(
-        "max(x, y) + min(x, 0)", "vector (n)", lambda x, y: np.maximum(x, y) + np.minimum(x, 0)
-    ),
+    "extremes entrywise": Case("max(x, y) + min(x, 0)", "vector (n)", lambda x, y: np.maximum(x, y) + np.minimum(x, 0)),
     "norms": Case(
         "norm(x) + norm(x, 1) + norm(x, 3) + norm(x, inf) + norm(x, 1.5)",
         "scalar",
@@ -178,8 +172,7 @@ FUNCTIONS = {
         lambda A, x, y: norm(A @ x - y) ** 2 + np.exp(A @ x).sum(),
     ),
     "NumPy, more": Case(
-        "np.trace(np.linalg.inv(X)) + np.dot(x, x) + np.power(x, 2) @ x"
-        " + jax.nn.relu(x) @ np.transpose(X) @ x",
+        "np.trace(np.linalg.inv(X)) + np.dot(x, x) + np.power(x, 2) @ x + jax.nn.relu(x) @ np.transpose(X) @ x",
         "scalar",
         lambda X, x: np.trace(np.linalg.inv(X)) + x @ x + (x**2) @ x + np.maximum(x, 0) @ X.T @ x,
     ),

@@ -295,9 +295,7 @@ def test_limits(source: str) -> None:
 
 def test_too_many_nodes() -> None:
     source = "(" + ")+(".join(["+".join("x" * 50)] * 90) + ")"
-    with pytest.raises(
-        FormulaError, match="the formula has 8,999 names, numbers and operations; the limit is 5,000"
-    ):
+    with pytest.raises(FormulaError, match="the formula has 8,999 names, numbers and operations; the limit is 5,000"):
         parse_formula(source)
 
 

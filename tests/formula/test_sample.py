@@ -64,9 +64,7 @@ def test_points_lie_in_the_domain(source: str, seed: int) -> None:
 
 
 def test_empty_domain_and_large_points_are_refused() -> None:
-    with pytest.raises(
-        FormulaError, match=r"no point was found in 120 attempts at which log\(-x'\*x\) is finite"
-    ):
+    with pytest.raises(FormulaError, match=r"no point was found in 120 attempts at which log\(-x'\*x\) is finite"):
         sample_point(parse_formula("log(-x'*x)"))
     with pytest.raises(FormulaError, match="a point would have 1,000,000,000,000 entries"):
         sample_point(parse_formula("A", "A: matrix(1000000, 1000000)"))

@@ -23,9 +23,7 @@ DEFAULTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind, names in DEFAULTS.items() for name in names]
-)
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in DEFAULTS.items() for name in names])
 def test_first_letter_decides(kind: Kind, name: str) -> None:
     assert default_declaration(name).kind is kind
 
@@ -35,8 +33,7 @@ def test_declarations() -> None:
     text += "x: vector, t: scalar, v: vector(2*m)"
     found = parse_declarations(text)
     assert {
-        name: (str(one.kind), one.sizes and [*map(str, one.sizes)], one.constant)
-        for name, one in found.items()
+        name: (str(one.kind), one.sizes and [*map(str, one.sizes)], one.constant) for name, one in found.items()
     } == {
         "A": ("matrix", ["m", "n"], False),
         "S": ("symmetric", ["3"], False),

@@ -33,9 +33,7 @@ def grown(smaller: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expressio
     return st.one_of(
         st.builds(Unary, st.sampled_from(["-", "'"]), smaller),
         st.builds(Binary, OPERATORS, smaller, smaller),
-        st.builds(
-            Call, st.sampled_from([*FUNCTIONS, "f"]), st.lists(smaller | compared, max_size=3).map(tuple)
-        ),
+        st.builds(Call, st.sampled_from([*FUNCTIONS, "f"]), st.lists(smaller | compared, max_size=3).map(tuple)),
         st.builds(Call, st.just("inner"), st.tuples(smaller | compared, smaller)),
         st.builds(Index, smaller, PLACES),
     )
@@ -84,9 +82,7 @@ SMALL = st.recursive(
         st.builds(Unary, st.sampled_from(["-", "'"]), smaller),
         st.builds(Binary, OPERATORS, smaller, smaller),
         st.builds(Call, st.sampled_from([*FUNCTIONS]), st.lists(smaller, min_size=1, max_size=2).map(tuple)),
-        st.builds(
-            Index, smaller, st.lists(st.none() | st.integers(-1, 1), min_size=1, max_size=2).map(tuple)
-        ),
+        st.builds(Index, smaller, st.lists(st.none() | st.integers(-1, 1), min_size=1, max_size=2).map(tuple)),
     ),
     max_leaves=6,
 )

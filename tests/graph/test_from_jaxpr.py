@@ -96,7 +96,9 @@ INDEX_MAPS = {
 }
 # primitives of their own in JAX that no row describes; exact all the same
 LEFT_TO_JAX = {"diagonal", "stack", "tile"}
-CASES = [(group, name, shape) for group in (CONTRACTIONS, INDEX_MAPS) for name, (_, ss) in group.items() for shape in ss]
+CASES = [
+    (group, name, shape) for group in (CONTRACTIONS, INDEX_MAPS) for name, (_, ss) in group.items() for shape in ss
+]
 
 
 def posed(f: Callable[..., Any], *arrays: Any) -> Problem:

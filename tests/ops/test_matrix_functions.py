@@ -90,9 +90,7 @@ FUNCTIONS = {
     "det of a stack": lambda a: jnp.sum(jnp.linalg.det(jnp.stack([a, a.T @ a])) / 10),
     "slogdet": lambda a: jnp.linalg.slogdet(a)[1] ** 2 * jnp.linalg.slogdet(-a)[0],
     "cholesky": lambda a: jnp.sum(jnp.linalg.cholesky(a @ a.T) ** 3),
-    "cholesky, not symmetrised": lambda a: jnp.sum(
-        jax.lax.linalg.cholesky(a + a.T, symmetrize_input=False) ** 3
-    ),
+    "cholesky, not symmetrised": lambda a: jnp.sum(jax.lax.linalg.cholesky(a + a.T, symmetrize_input=False) ** 3),
     "cho_solve": lambda a: jnp.sum(
         jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(a @ a.T), True), jnp.arange(1.0, 4.0)) ** 2
     ),

@@ -81,9 +81,7 @@ def of_two(x: Any, y: Any) -> Any:
 
 
 # the rule of x^2 y^3, a gradient, so that the second derivative is symmetric
-of_two.defjvp(
-    lambda p, t: (of_two(*p), 2.0 * p[0] * p[1] ** 3 * t[0] + 3.0 * p[0] ** 2 * p[1] ** 2 * t[1])
-)
+of_two.defjvp(lambda p, t: (of_two(*p), 2.0 * p[0] * p[1] ** 3 * t[0] + 3.0 * p[0] ** 2 * p[1] ** 2 * t[1]))
 
 
 @jax.custom_jvp
@@ -106,9 +104,7 @@ RULES = {
     "gelu": lambda x: jnp.sum(jax.nn.gelu(x) * x),
     "sinc": lambda x: jnp.sum(jnp.sinc(x)),
     "log_sigmoid": lambda x: jnp.sum(jax.nn.log_sigmoid(x)),
-    "relu6, elu, selu, celu": lambda x: jnp.sum(
-        jax.nn.relu6(x) * jax.nn.elu(x) + jax.nn.selu(x) * jax.nn.celu(x)
-    ),
+    "relu6, elu, selu, celu": lambda x: jnp.sum(jax.nn.relu6(x) * jax.nn.elu(x) + jax.nn.selu(x) * jax.nn.celu(x)),
     "xlogy, entr": lambda x: jnp.sum(jax.scipy.special.xlogy(x**2, x**2) + jax.scipy.special.entr(x**2)),
 }
 
@@ -151,9 +147,7 @@ def of_vectors(x: Any, y: Any) -> Any:
     return jnp.sin(x) @ y
 
 
-of_vectors.defvjp(
-    lambda x, y: (jnp.sin(x) @ y, (x, y)), lambda r, g: (jnp.cos(r[0]) * r[1] * g, jnp.sin(r[0]) * g)
-)
+of_vectors.defvjp(lambda x, y: (jnp.sin(x) @ y, (x, y)), lambda r, g: (jnp.cos(r[0]) * r[1] * g, jnp.sin(r[0]) * g))
 
 
 @jax.custom_vjp

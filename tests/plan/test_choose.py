@@ -89,7 +89,9 @@ def test_the_text_of_a_plan() -> None:
     assert [line.split()[0] for line in lines if line.startswith("→")] == ["→"]
     chosen = next(line for line in lines if line.startswith("chosen"))
     assert chosen == "chosen      legs-backward: cores with legs pulled back to the leaves (no dense block)"
-    assert re.fullmatch(r"because     the next, [a-z-]+, is estimated at [\d.e+]+ times its time", lines[lines.index(chosen) + 1])
+    assert re.fullmatch(
+        r"because     the next, [a-z-]+, is estimated at [\d.e+]+ times its time", lines[lines.index(chosen) + 1]
+    )
     assert lines[lines.index(chosen) + 2] == "steps"
     assert all(line == line.rstrip() for line in lines)
     assert repr(nb.plan(lambda x: jnp.sum(x**2), "diagonal")(x)) == text

@@ -149,9 +149,7 @@ def test_an_index_known_at_run_time() -> None:
 
 def test_cross_entropy_with_labels_at_run_time() -> None:
     labels = jnp.array([1, 0])
-    f = lambda x, labels: -jnp.sum(
-        jnp.take_along_axis(jax.nn.log_softmax(x.reshape(2, 2) ** 2), labels[:, None], 1)
-    )
+    f = lambda x, labels: -jnp.sum(jnp.take_along_axis(jax.nn.log_softmax(x.reshape(2, 2) ** 2), labels[:, None], 1))
     for strategy in ("legs-backward", "legs-forward", "columns"):
         assert_close(nb.hessian(f, strategy=strategy)(X, labels), jax.hessian(f)(X, labels))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 
 from nablax.derivation import ClosedForm, Derivation
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """Notations of the command `nablax derive`."""
 
     UNICODE = "unicode"

@@ -75,7 +75,9 @@ class Check:
         self._problem = problem
         run = evaluator(problem, order)
         self._where = (
-            f"{POINTS} random points" if problem.formula is not None else f"the example and {POINTS - 1} rescalings of it"
+            f"{POINTS} random points"
+            if problem.formula is not None
+            else f"the example and {POINTS - 1} rescalings of it"
         )
         self._samples: list[tuple[dict[str, Array], list[Array], Array, list[Array]]] = []
         for seed in range(POINTS):

@@ -86,9 +86,7 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
                 operands[0].shape,
                 operands[1].shape,
             ):
-                raise site.mismatch(
-                    "take the inner product of", *_pair(operands), call.span, "shapes have to be equal"
-                )
+                raise site.mismatch("take the inner product of", *_pair(operands), call.span, "shapes have to be equal")
             site.common("take the inner product of", *_pair(operands), call.span)
             return typed(SCALAR)
         case Rule.PRODUCT_ENTRYWISE:
@@ -98,11 +96,7 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
             return _outer(operands, call, site)
         case Rule.KRONECKER:
             left, right = _pair(operands)
-            if (
-                left.shape.rank != right.shape.rank
-                or left.shape.is_scalar
-                or left.shape.is_row != right.shape.is_row
-            ):
+            if left.shape.rank != right.shape.rank or left.shape.is_scalar or left.shape.is_row != right.shape.is_row:
                 raise site.mismatch(
                     "take the Kronecker product of", left, right, call.span, f"it takes {row.rule.value}"
                 )
@@ -139,9 +133,7 @@ def _aligned(row: Function, operands: tuple[Typed, ...], call: Call, site: Site)
             )
         if not condition.shape.is_scalar:
             branch = next((branch for branch in operands[1:] if not branch.shape.is_scalar), None)
-            shape = (
-                condition.shape if branch is None else site.common("choose by", condition, branch, call.span)
-            )
+            shape = condition.shape if branch is None else site.common("choose by", condition, branch, call.span)
     return shape
 
 
@@ -152,9 +144,7 @@ def _outer(operands: tuple[Typed, ...], call: Call, site: Site) -> Typed:
     return Typed(Operation.OUTER, operands, Shape((left.shape.axes[0], right.shape.axes[0])), call)
 
 
-def _filled(
-    row: Function, operands: tuple[Typed, ...], plain: tuple[Expression, ...], call: Call, site: Site
-) -> Shape:
+def _filled(row: Function, operands: tuple[Typed, ...], plain: tuple[Expression, ...], call: Call, site: Site) -> Shape:
     if operands and not operands[0].shape.is_scalar:
         reason = f"{row.name} is filled with a scalar, found {site.shape(operands[0])}"
         raise site.refusal(reason, operands[0].span, f"write {row.signature}")
@@ -177,9 +167,7 @@ def _size(argument: Expression, site: Site) -> Size:
     raise site.refusal(f"{argument} is not a size", argument.span, advice)
 
 
-def _order(
-    operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site
-) -> tuple[str, tuple[Option, ...]]:
+def _order(operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site) -> tuple[str, tuple[Option, ...]]:
     """The function and options that a norm is: norm2 and norm1 where they are the same."""
     if not plain:
         return "norm2", ()
@@ -190,9 +178,7 @@ def _order(
         case Name(name="inf" | "fro" as name):
             order = name
         case other:
-            raise site.refusal(
-                f"{other} is not the order of a norm", other.span, f"norm takes {Rule.NORM.value}"
-            )
+            raise site.refusal(f"{other} is not the order of a norm", other.span, f"norm takes {Rule.NORM.value}")
     if operand.shape.is_matrix and order not in ORDERS_OF_MATRIX:
         advice = "for a matrix it is 1, 2, inf or fro; entrywise norms are norm1(X), norm2(X)"
         raise site.refusal(f"{order} is not an order of a matrix norm here", plain[0].span, advice)

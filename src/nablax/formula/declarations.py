@@ -115,9 +115,7 @@ def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Dec
             advice="for example 'A: matrix(m,n)'",
         )
     if len(source) > MAXIMUM_LENGTH:
-        raise FormulaError(
-            f"the declarations have {len(source):,} characters; the limit is {MAXIMUM_LENGTH:,}"
-        )
+        raise FormulaError(f"the declarations have {len(source):,} characters; the limit is {MAXIMUM_LENGTH:,}")
     result: dict[str, Declaration] = {}
     for entry in _parsed(source).children:
         name, kind = cast(Tree[Token], entry).children
@@ -144,9 +142,7 @@ def _parsed(source: str) -> Tree[Token]:
         reason = "the declaration ends too early" if at_end else f"found {str(token)!r} in a declaration"
     except UnexpectedInput as error:
         raise FormulaError(f"unreadable declaration: {error}", source) from None
-    raise FormulaError(
-        reason, source, span, "declarations look like A: matrix(m,n), S: symmetric(n), c: constant"
-    )
+    raise FormulaError(reason, source, span, "declarations look like A: matrix(m,n), S: symmetric(n), c: constant")
 
 
 @functools.cache
@@ -169,9 +165,7 @@ def _declaration(name: Token, kind: Tree[Token], source: str) -> Declaration:
         raise FormulaError(f"{str(named[1])!r} after a kind", source, _span(named[1]), advice)
     if not named:
         if sizes:
-            raise FormulaError(
-                "'constant' has no sizes", source, _span(sizes[0][0]), "write constant vector(n)"
-            )
+            raise FormulaError("'constant' has no sizes", source, _span(sizes[0][0]), "write constant vector(n)")
         return Declaration(default_declaration(str(name)).kind, constant=True, declared=False)
     if str(named[0]) not in [str(one) for one in Kind]:
         guess = nearest(str(named[0]), ["constant", *map(str, Kind)])

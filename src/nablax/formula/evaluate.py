@@ -251,9 +251,7 @@ class _Evaluation:
             return jnp.sum(inside * inside)
         if exponent.value == 0.5:
             return jnp.sqrt(self._of(base))
-        power: float | Array = (
-            int(exponent.value) if whole and exponent.value is not None else self._of(exponent)
-        )
+        power: float | Array = int(exponent.value) if whole and exponent.value is not None else self._of(exponent)
         return self._of(base) ** power
 
     def _matrix_power(self, node: Typed) -> Array:

@@ -61,9 +61,7 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
 class _Reading:
     """One tree with its declarations; tries the reading by use before the reading by default."""
 
-    def __init__(
-        self, source: str, tree: Expression, declarations: Mapping[str, Declaration], is_nested: bool
-    ) -> None:
+    def __init__(self, source: str, tree: Expression, declarations: Mapping[str, Declaration], is_nested: bool) -> None:
         self._source = source
         self._tree = tree
         self._declarations = declarations
@@ -74,8 +72,7 @@ class _Reading:
         names = (node.name for node in variable_names(tree))
         self._names = [name for name in dict.fromkeys(names) if name not in special]
         self._numpy_spelled = any(
-            (isinstance(node, Binary) and node.operator == "@")
-            or (isinstance(node, Call) and "." in node.spelling)
+            (isinstance(node, Binary) and node.operator == "@") or (isinstance(node, Call) and "." in node.spelling)
             for node in walk(tree)
         )
         self._check_declared_names()
@@ -92,9 +89,7 @@ class _Reading:
             if similar:
                 found = next(node for node in variable_names(self._tree) if node.name == similar)
                 advice = f"did you mean {name!r}?"
-                raise FormulaError(
-                    f"{name} is declared but {similar} stands here", self._source, found.span, advice
-                )
+                raise FormulaError(f"{name} is declared but {similar} stands here", self._source, found.span, advice)
 
     def formula(self) -> Formula:
         """The formula, with as many names as fit read by use where their defaults would be odd."""
@@ -126,9 +121,7 @@ class _Reading:
                 if not self._is_nested and not is_greek(name) and name not in rereadings:
                     defaults[name] = kind
             shape = _shape(declaration, solver)
-            variables[name] = Variable(
-                name, declaration.kind, shape, declaration.constant, name in rereadings
-            )
+            variables[name] = Variable(name, declaration.kind, shape, declaration.constant, name in rereadings)
         scalars = frozenset(name for name, kind in defaults.items() if kind is Kind.SCALAR)
         site = Site(self._source, solver, scalars)
         return Inference(site, variables, frozenset(self._sizes), self._numpy_spelled, defaults)
@@ -145,9 +138,7 @@ class _Reading:
         for node in expression.walk():
             if not carried.issuperset(node.shape.symbols) and not node.operands[1:]:
                 at_fault = next(
-                    inner
-                    for inner in node.walk()
-                    if not carried.issuperset(inner.shape.symbols) and _fills(inner)
+                    inner for inner in node.walk() if not carried.issuperset(inner.shape.symbols) and _fills(inner)
                 )
                 raise unknown_size(at_fault, inference.site)
         _check_eigenvalues(expression, variables, inference.site)
@@ -166,9 +157,7 @@ class _Reading:
 def _notes(variables: Mapping[str, Variable]) -> Iterator[str]:
     for variable in variables.values():
         if variable.reread:
-            yield (
-                f"{variable.name} is read as a {variable.shape} by its use; declare it if that is not meant"
-            )
+            yield (f"{variable.name} is read as a {variable.shape} by its use; declare it if that is not meant")
     if "I" in variables:
         yield "I is a matrix like any other; the identity is written eye"
 
@@ -227,9 +216,7 @@ class _Settled:
             type(node.value),
         )
         if key not in self._known:
-            self._known[key] = Typed(
-                node.operation, operands, shape, node.syntax, node.label, options, node.value
-            )
+            self._known[key] = Typed(node.operation, operands, shape, node.syntax, node.label, options, node.value)
         return self._known[key]
 
 
@@ -246,11 +233,7 @@ def _check_eigenvalues(expression: Typed, variables: Mapping[str, Variable], sit
 
 
 def _refuse_complex(node: Typed, variables: Mapping[str, Variable], site: Site) -> None:
-    if (
-        node.operation is Operation.CALL
-        and node.label == "eig"
-        and not is_symmetric(node.operands[0], variables)
-    ):
+    if node.operation is Operation.CALL and node.label == "eig" and not is_symmetric(node.operands[0], variables):
         matrix = node.operands[0]
         advice = "write sum(eig(X)) or prod(eig(X)), or declare the matrix symmetric"
         raise site.refusal(f"the eigenvalues of {matrix} may be complex", node.span, advice)

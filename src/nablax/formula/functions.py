@@ -18,9 +18,7 @@ class Rule(Enum):
     REDUCTION = "one scalar, vector or matrix; gives a scalar"
     SQUARE_TO_SCALAR = "one square matrix; gives a scalar"
     SQUARE_TO_SQUARE = "one square matrix; gives a matrix of the same size"
-    EXTREMUM = (
-        "one vector or matrix (its extreme entry), or two operands of equal shape or a scalar, elementwise"
-    )
+    EXTREMUM = "one vector or matrix (its extreme entry), or two operands of equal shape or a scalar, elementwise"
     FILL_VECTOR = "a scalar, then optionally the size"
     FILL_MATRIX = "a scalar, then optionally two sizes"
     IDENTITY = "nothing, or the size"

@@ -120,11 +120,7 @@ def _application(head: Token, argument: Expression, span: Span) -> Expression:
     if name in UNARY:
         return Call(name, (argument,), span, str(head))
     guess = nearest(str(head), [spelling for spelling, row in SPELLINGS.items() if row in UNARY])
-    advice = (
-        f"did you mean {guess!r}?"
-        if guess
-        else "functions are exp, log, sin, cos and the other elementwise ones"
-    )
+    advice = f"did you mean {guess!r}?" if guess else "functions are exp, log, sin, cos and the other elementwise ones"
     raise FormulaError(f"unknown function {str(head)!r}", span=_span(head), advice=advice)
 
 
@@ -180,9 +176,7 @@ def parse_nested(source: str) -> Expression:
     except UnexpectedToken as error:
         at_end = error.token.type == "$END"
         span = Span(len(source), len(source)) if at_end else _span(error.token)
-        found = (
-            "the nested list ends too early" if at_end else f"found {str(error.token)!r} at the wrong place"
-        )
+        found = "the nested list ends too early" if at_end else f"found {str(error.token)!r} at the wrong place"
         raise FormulaError(found, source, span, FORMS) from None
     except UnexpectedInput as error:
         raise FormulaError(f"unreadable nested list: {error}", source) from None

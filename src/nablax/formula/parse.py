@@ -268,9 +268,7 @@ def check_tree(tree: Expression, source: str) -> None:
     """Refuses a tree with too many nodes or too many levels (later readers of the tree recurse)."""
     count = sum(1 for _ in walk(tree))
     if count > MAXIMUM_NODES:
-        raise FormulaError(
-            f"the formula has {count:,} names, numbers and operations; the limit is {MAXIMUM_NODES:,}"
-        )
+        raise FormulaError(f"the formula has {count:,} names, numbers and operations; the limit is {MAXIMUM_NODES:,}")
     level: list[Expression] = [tree]
     depth = 0
     while level:

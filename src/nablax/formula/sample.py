@@ -58,17 +58,13 @@ def choose_sizes(formula: Formula, sizes: Mapping[str, int] | None = None) -> di
         )
     least = _least_sizes(formula.expression)
     taken = set(fixed.values())
-    taken |= {
-        size.coefficient for node in formula.expression.walk() for size in node.shape.axes if not size.symbols
-    }
+    taken |= {size.coefficient for node in formula.expression.walk() for size in node.shape.axes if not size.symbols}
     primes = _primes()
     result: dict[str, int] = {}
     for name in formula.sizes:
         if name in fixed:
             if fixed[name] < least.get(name, 0):
-                raise FormulaError(
-                    f"the size {name} = {fixed[name]} is too small: an index needs {least[name]}"
-                )
+                raise FormulaError(f"the size {name} = {fixed[name]} is too small: an index needs {least[name]}")
             result[name] = fixed[name]
             continue
         result[name] = next(prime for prime in primes if prime not in taken and prime >= least.get(name, 1))
@@ -208,9 +204,7 @@ def _draw(
             orthogonal, triangle = np.linalg.qr(entries)
             return np.asarray(orthogonal * np.sign(np.diagonal(triangle)))
         case Kind.DIAGONAL:
-            diagonal = (
-                random.uniform(0.5, 2.0, shape[0]) if style.positive else style.scale * np.diagonal(entries)
-            )
+            diagonal = random.uniform(0.5, 2.0, shape[0]) if style.positive else style.scale * np.diagonal(entries)
             return np.diag(diagonal)
         case _:
             pass

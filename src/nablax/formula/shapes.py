@@ -171,9 +171,7 @@ class Inference:
                 scalar = node.left if left.shape.is_scalar else node.right
                 self._note(scalar, Kind.SCALAR, self.likely)
             advice = _spread_advice(left, right) if sign in (".*", "./") else ""
-            return self._entrywise(
-                operation, node, left, right, self.site.common(verb, left, right, node.span, advice)
-            )
+            return self._entrywise(operation, node, left, right, self.site.common(verb, left, right, node.span, advice))
         if sign == "*":
             return self._times(node, left, right)
         if sign == "@":
@@ -182,9 +180,7 @@ class Inference:
             return self._over(node, left, right)
         return self._power(node, left, right)
 
-    def _entrywise(
-        self, operation: Operation, node: Binary, left: Typed, right: Typed, shape: Shape
-    ) -> Typed:
+    def _entrywise(self, operation: Operation, node: Binary, left: Typed, right: Typed, shape: Shape) -> Typed:
         if operation is Operation.DIVIDE and right.value == 0:
             raise self.site.refusal(f"{node} divides by zero", node.span)
         value = None
@@ -225,9 +221,7 @@ class Inference:
     def _at(self, node: Binary, left: Typed, right: Typed) -> Typed:
         self._note_vectors(left, right)
         if left.shape.is_scalar or right.shape.is_scalar:
-            raise self.site.mismatch(
-                "take @ of", left, right, node.span, "a product with a scalar is written *"
-            )
+            raise self.site.mismatch("take @ of", left, right, node.span, "a product with a scalar is written *")
         if left.shape.is_vector and right.shape.is_row:
             advice = "NumPy would take the inner product; write outer(x, y) or inner(x, y)"
             raise self.site.mismatch("take @ of", left, right, node.span, advice)
@@ -290,23 +284,15 @@ class Inference:
         indices = node.indices + (None,) * (len(axes) - len(node.indices))
         if not axes or len(indices) > len(axes):
             reason = f"{len(node.indices)} indices for {self.site.shape(operand)}"
-            raise self.site.refusal(
-                reason, node.span, "write x[0] for a vector, A[0,:], A[:,0] or A[0,1] for a matrix"
-            )
+            raise self.site.refusal(reason, node.span, "write x[0] for a vector, A[0,:], A[:,0] or A[0,1] for a matrix")
         for index, size in zip(indices, axes, strict=True):
             known = self.site.solver.resolve(size)
-            if (
-                index is not None
-                and not known.symbols
-                and not -known.coefficient <= index < known.coefficient
-            ):
+            if index is not None and not known.symbols and not -known.coefficient <= index < known.coefficient:
                 reason = f"index {index} is outside an axis of size {known}"
                 raise self.site.refusal(reason, node.span, "indices count from 0")
         left = tuple(size for index, size in zip(indices, axes, strict=True) if index is None)
         is_row = operand.shape.is_row or (len(axes) == 2 and indices[0] is not None)
-        return Typed(
-            Operation.INDEX, (operand,), Shape(left, is_row and len(left) == 1), node, options=indices
-        )
+        return Typed(Operation.INDEX, (operand,), Shape(left, is_row and len(left) == 1), node, options=indices)
 
 
 def _is_identity(node: Typed) -> bool:

@@ -37,9 +37,7 @@ class Site:
 
     def described(self, *operands: Typed) -> str:
         """One clause per operand: "A is a matrix (m, n), x is a vector (n)"."""
-        clauses = (
-            f"{shortened(str(operand), LONGEST_OPERAND)} is {self.shape(operand)}" for operand in operands
-        )
+        clauses = (f"{shortened(str(operand), LONGEST_OPERAND)} is {self.shape(operand)}" for operand in operands)
         return ", ".join(dict.fromkeys(clauses))
 
     def mismatch(self, verb: str, left: Typed, right: Typed, span: Span, advice: str) -> FormulaError:
@@ -50,9 +48,7 @@ class Site:
         undeclared = [name for name in inside if name in self.scalars_by_default]
         if undeclared:
             are = "is a scalar" if len(undeclared) == 1 else "are scalars"
-            lines.append(
-                f"{', '.join(undeclared)} {are} unless declared, for example '{undeclared[0]}: vector(n)'"
-            )
+            lines.append(f"{', '.join(undeclared)} {are} unless declared, for example '{undeclared[0]}: vector(n)'")
         return self.refusal(reason, span, "\n".join(lines))
 
     def common(self, verb: str, left: Typed, right: Typed, span: Span, advice: str = "") -> Shape:

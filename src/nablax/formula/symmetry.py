@@ -41,9 +41,7 @@ def is_symmetric(node: Typed, variables: Mapping[str, Variable]) -> bool:
             return _is_palindrome(_factors(node), variables)
         case Operation.CALL:
             if node.label in UNARY or node.label in ("inv", "kron", "where", "max", "min"):
-                return all(
-                    operand.shape.is_scalar or is_symmetric(operand, variables) for operand in node.operands
-                )
+                return all(operand.shape.is_scalar or is_symmetric(operand, variables) for operand in node.operands)
             return node.label in ("eye", "matrix", "diag")
         case _:
             return False
@@ -67,8 +65,6 @@ def _factors(node: Typed) -> list[Typed]:
 
 def _is_palindrome(factors: list[Typed], variables: Mapping[str, Variable]) -> bool:
     pairs = zip(factors[: len(factors) // 2], reversed(factors), strict=False)
-    if not all(
-        _transposes(left, right) or (left == right and is_symmetric(left, variables)) for left, right in pairs
-    ):
+    if not all(_transposes(left, right) or (left == right and is_symmetric(left, variables)) for left, right in pairs):
         return False
     return len(factors) % 2 == 0 or is_symmetric(factors[len(factors) // 2], variables)

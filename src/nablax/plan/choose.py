@@ -206,14 +206,16 @@ def fixed_nodes(outputs: Sequence[Node], direction: Node) -> list[Node]:
 def _looped(problem: Problem, question: Question, answer: Answer, memory_bytes: float | None) -> Candidate:
     total = Cost()
     chunk = MOST_CHUNK
-    results = sum(leaf.size * leaf.dtype.itemsize for leaf in problem.asked)
+    if question is Question.HESSIAN:
+        kept = [(loop.size, node) for loop in answer.loops for node in loop.products.values()]
+    else:
+        kept = [(1, leaf) for leaf in problem.asked]
+    results = sum(count * node.size * node.dtype.itemsize for count, node in kept)
     for loop in answer.loops:
         once, each, fixed = loop_cost(loop)
         held = sum(node.size * node.dtype.itemsize for node in fixed)
-        room = CHUNK_BYTES if memory_bytes is None else min(CHUNK_BYTES, memory_bytes - once.peak - held)
+        room = CHUNK_BYTES if memory_bytes is None else min(CHUNK_BYTES, memory_bytes - once.peak - held - results)
         chunk = min(chunk, max(int(room / max(each.peak, 1.0)), 1), max(loop.size, 1))
-        if question is Question.HESSIAN:
-            results = max(results, loop.size * sum(n.size * n.dtype.itemsize for n in loop.products.values()))
         total = total.then(once).then(each.times(loop.size))
         total = replace(total, peak=max(total.peak, once.peak + held + each.peak * chunk))
     total = replace(total, peak=total.peak + results)

@@ -40,7 +40,8 @@ def run(choice: Choice, arrays: Sequence[Any], known: Mapping[Node, Any] | None 
 def _looped(choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping[Node, Any] | None) -> dict[Slot, Any]:
     if loop.size == 0:
         return {name: _empty(choice, loop, node) for name, node in loop.products.items()}
-    names = list(loop.products)
+    empty = {name: _empty(choice, loop, node) for name, node in loop.products.items() if node.size == 0}
+    names = [name for name in loop.products if name not in empty]
     products = [loop.products[name] for name in names]
     fixed = fixed_nodes(products, loop.direction)
     once = dict(zip(fixed, evaluate(fixed, arrays, known), strict=True))
@@ -55,16 +56,15 @@ def _looped(choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping
         return [jnp.ravel(value)[position] for value in values]
 
     columns = jax.lax.map(column, jnp.arange(leaf.size), batch_size=min(choice.chosen.chunk, leaf.size))
+    found = dict(zip(names, columns, strict=True))
     match choice.question:
         case Question.HESSIAN:
-            return {
-                name: jnp.moveaxis(stack, 0, -1).reshape(stack.shape[1:] + shape)
-                for name, stack in zip(names, columns, strict=True)
-            }
+            turned = {n: jnp.moveaxis(stack, 0, -1).reshape(stack.shape[1:] + shape) for n, stack in found.items()}
+            return {**empty, **turned}
         case Question.DIAGONAL:
-            return {name: stack.reshape(shape) for name, stack in zip(names, columns, strict=True)}
+            return {name: stack.reshape(shape) for name, stack in found.items()}
         case _:
-            return {name: stack.sum() for name, stack in zip(names, columns, strict=True)}
+            return {name: stack.sum() for name, stack in found.items()}
 
 
 def _empty(choice: Choice, loop: Columns, product: Node) -> Any:

@@ -1,0 +1,196 @@
+"""The house stays as it was planned: arrows point down, no hidden imports, public names are documented."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import statistics
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import nablax
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "nablax"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# room: what it may import besides itself and nablax.errors
+ALLOWED = {
+    "errors": set(),
+    "contraction": set(),
+    "ops": {"contraction"},
+    "graph": {"contraction", "ops"},
+    "sweeps": {"contraction", "ops", "graph"},
+    "plan": {"contraction", "ops", "graph", "sweeps"},
+    "calling": set(),
+    "derivatives": {"contraction", "ops", "graph", "sweeps", "plan", "calling"},
+    "curvature": {"contraction", "ops", "graph", "sweeps", "plan", "calling", "derivatives"},
+    # beside the engine: text in, closed forms, text out; they read the graph, the planner does not know them
+    "formula": {"contraction", "ops", "graph"},
+    "printing": {"contraction", "ops", "graph"},
+    "derivation": {"contraction", "ops", "graph", "sweeps", "plan", "calling", "formula", "printing"},
+}
+PUBLIC = set(ALLOWED)
+ALLOWED["app"] = {*PUBLIC, ""}
+ALLOWED[""] = PUBLIC  # nablax/__init__.py
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, with their full names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found.add(str(node.module))
+    return found
+
+
+def short(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=short)
+def test_arrows_point_down(path: Path) -> None:
+    own = room(path)
+    assert own in ALLOWED, f"a new room {own!r}: say here what it may import"
+    for name in imported(path):
+        if name == "nablax" or name.startswith("nablax."):
+            other = name.split(".")[1] if "." in name else ""
+            assert other in ALLOWED[own] | {own, "errors"}, f"{short(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=short)
+def test_no_import_inside_a_function(path: Path) -> None:
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            for node in ast.walk(function):
+                assert not isinstance(node, ast.Import | ast.ImportFrom), f"{short(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=short)
+def test_no_private_jax_and_no_dynamic_import(path: Path) -> None:
+    text = path.read_text()
+    assert "jax._src" not in text
+    assert "importlib" not in text or room(path) == "app"  # the command loads the user's file
+    assert "__import__" not in text
+
+
+def test_only_one_file_reads_jaxprs() -> None:
+    readers = {short(path) for path in FILES if re.search(r"jax\.extend|\.eqns\b|make_jaxpr", path.read_text())}
+    assert readers == {"ops/jaxprs.py"}
+
+
+def test_only_one_file_searches_contraction_orders() -> None:
+    assert {short(path) for path in FILES if "opt_einsum" in imported(path)} == {"contraction/order.py"}
+
+
+def test_no_shelves_for_what_nobody_placed() -> None:
+    shelves = {"utils", "util", "misc", "common", "core", "base", "helpers", "tools", "shared"}
+    names = {part for path in FILES for part in path.relative_to(SOURCE).with_suffix("").parts}
+    assert names & shelves == set()
+
+
+def test_files_are_rooms_not_halls() -> None:
+    long = {short(path): count for path in FILES if (count := len(path.read_text().splitlines())) > 600}
+    assert long == {}
+
+
+def test_sweeps_name_no_primitive() -> None:
+    rows = set(nablax.ops.elementwise.ROWS) - {"copy", "and", "or", "not", "max", "min"}
+    for path in sorted((SOURCE / "sweeps").glob("*.py")):
+        strings = {
+            node.value for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }  # fmt: skip
+        assert strings & rows == set(), short(path)
+
+
+# -- configuration -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=short)
+def test_no_configuration_is_set(path: Path) -> None:
+    text = path.read_text()
+    for pattern in (r"jax\.config", r"config\.update", r"os\.environ\[.*\]\s*=", r"filterwarnings", r"set_printoptions"):
+        assert not re.search(pattern, text), f"{short(path)} sets configuration: {pattern}"
+
+
+def run(program: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_and_asking_changes_no_configuration() -> None:
+    printed = run(
+        """
+        import logging, os, warnings
+        import jax, numpy
+        def state():
+            return (
+                dict(jax.config.values), dict(os.environ), list(warnings.filters), numpy.get_printoptions(),
+                numpy.geterr(), logging.getLogger().level, jax.numpy.ones(1).dtype,
+            )
+        before = state()
+        import nablax
+        assert state() == before, "on import"
+        nablax.hessian(lambda x: (x ** 3).sum())(jax.numpy.ones(2))
+        print(nablax.plan(lambda x: (x ** 3).sum(), "diagonal")(jax.numpy.ones(2)).strategy)
+        assert state() == before, "on a call"
+        """
+    )
+    assert printed.strip() == "legs-backward"
+
+
+def test_import_time() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        run("import nablax")
+        return time.perf_counter() - start
+
+    median = statistics.median(seconds() for _ in range(3))
+    print(f"import nablax, jax included, in a fresh process: {median:.2f} s")
+    assert median < 3.0, f"{median:.2f} s"
+
+
+# -- public names ------------------------------------------------------------------------------------------
+
+
+def test_public_names_exist_and_are_sorted() -> None:
+    assert nablax.__all__ == sorted(nablax.__all__)
+    for name in nablax.__all__:
+        assert getattr(nablax, name).__doc__, name
+
+
+@pytest.mark.skipif(not (ROOT / "docs" / "reference").is_dir(), reason="the reference is not part of this checkout")
+def test_documented_names_are_the_public_names() -> None:
+    pages = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "reference").glob("*.md")))
+    documented = set(re.findall(r"^::: nablax\.([A-Za-z_]+)\s*$", pages, re.MULTILINE))
+    assert documented == set(nablax.__all__)
+
+
+def test_public_functions_say_what_they_take_and_give() -> None:
+    for name in ("hessian", "hessian_diagonal", "laplacian", "hvp", "quadratic_form", "plan", "curvature"):
+        text = getattr(nablax, name).__doc__
+        for part in ("Args:", "Returns:", "Raises:", "Example:"):
+            assert part in text, f"{name}: {part}"
+
+
+def test_the_package_is_typed() -> None:
+    assert (SOURCE / "py.typed").exists()

@@ -1,0 +1,357 @@
+"""Every error with its full text: what was asked, what was found, what to do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nablax as nb
+
+X = np.array([1.0, 2.0])
+SCALAR_VERBS = {
+    "hessian_diagonal": lambda f, *args: nb.hessian_diagonal(f)(*args),
+    "laplacian": lambda f, *args: nb.laplacian(f)(*args),
+    "hvp": lambda f, x, *rest: nb.hvp(f)(x, x, *rest),
+    "quadratic_form": lambda f, x, *rest: nb.quadratic_form(f)(x, x, *rest),
+    "curvature": lambda f, *args: nb.curvature(f)(*args),
+}
+
+
+def cube(x: Any, *_: Any, **__: Any) -> Any:
+    return jnp.sum(x**3)
+
+
+def message(error: type[nb.NablaxError], ask: Any) -> str:
+    """The text of the error that a call raises."""
+    with pytest.raises(error) as caught:
+        ask()
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+# -- the differentiated argument ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["hessian", "hessian_diagonal", "laplacian", "curvature"])
+def test_integers(verb: str) -> None:
+    assert message(nb.ArgumentError, lambda: getattr(nb, verb)(cube)(np.array([1, 2]))) == (
+        f"{verb} was asked for derivatives with respect to argument 0, which holds an array int64[2]; derivatives exist "
+        "for real floating-point arrays only. Pass x.astype(float), or leave this argument out of argnums."
+    )
+
+
+def test_booleans() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube, argnums=1)(X, np.array(True))) == (
+        "hessian was asked for derivatives with respect to argument 1, which holds an array bool[]; derivatives exist "
+        "for real floating-point arrays only. Pass x.astype(float), or leave this argument out of argnums."
+    )
+
+
+def test_complex() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)(1j * X)) == (
+        "hessian was asked for derivatives with respect to argument 0, which holds an array complex128[2]; derivatives "
+        "exist for real floating-point arrays only. Pass real and imaginary part as two real arrays, or leave this "
+        "argument out of argnums."
+    )
+
+
+@pytest.mark.parametrize(("value", "kind"), [(3, "int"), (True, "bool"), ("abc", "str")])
+def test_python_values(value: Any, kind: str) -> None:
+    assert message(nb.ArgumentError, lambda: nb.hvp(cube)(value, X)) == (
+        f"hvp was asked for derivatives with respect to argument 0, which holds a Python {kind} ({value!r}). Pass "
+        "floating-point arrays or numbers there, or leave this argument out of argnums."
+    )
+
+
+def test_an_integer_deep_in_a_tree() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(lambda p: cube(p["a"]))({"a": X, "n": 2})) == (
+        "hessian was asked for derivatives with respect to argument 0, which holds a Python int (2). Pass "
+        "floating-point arrays or numbers there, or leave this argument out of argnums."
+    )
+
+
+@pytest.mark.parametrize("empty", [None, {}, (), [None]])
+def test_nothing_to_differentiate(empty: Any) -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)(empty)) == (
+        "hessian was asked for derivatives with respect to argument 0, which holds no array. Pass at least one "
+        "floating-point array or number there, or choose another argnums."
+    )
+
+
+@pytest.mark.parametrize("argnums", [1, -2, (0, 3)])
+def test_argnums_out_of_range(argnums: Any) -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube, argnums=argnums)(X)) == (
+        f"hessian was asked for argnums={argnums!r}, but the call has 1 positional argument. Name positions between 0 "
+        "and 0, and pass the differentiated arguments by position."
+    )
+    assert message(nb.ArgumentError, lambda: nb.plan(cube, "trace", argnums=2)(X, X)) == (
+        "plan was asked for argnums=2, but the call has 2 positional arguments. Name positions between 0 and 1, and "
+        "pass the differentiated arguments by position."
+    )
+
+
+def test_the_argument_by_keyword() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)(x=X)) == (
+        "hessian was asked for argnums=0, but the call has 0 positional arguments. Name positions between 0 and -1, "
+        "and pass the differentiated arguments by position."
+    )
+
+
+@pytest.mark.parametrize("argnums", [(0, 0), (0, -2)])
+def test_argnums_twice(argnums: Any) -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube, argnums=argnums)(X, X)) == (
+        f"hessian was asked for argnums={argnums!r}, which names an argument twice. Name it once."
+    )
+
+
+def test_other_arguments_that_are_neither_data_nor_static() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)(X, {1, 2})) == (
+        "hessian got an argument of type set in position 1, which is neither an array nor hashable. Pass arrays, "
+        "numbers, strings, or trees (lists, dicts, tuples) of them."
+    )
+
+
+@pytest.mark.parametrize("verb", ["hessian", "hessian_diagonal", "laplacian", "hvp", "quadratic_form", "curvature"])
+def test_no_function(verb: str) -> None:
+    assert message(nb.ArgumentError, lambda: getattr(nb, verb)(3.0)) == (
+        f"{verb} needs a function; it got a float. Pass the function itself."
+    )
+
+
+# -- the vector --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["hvp", "quadratic_form"])
+def test_no_vector(verb: str) -> None:
+    assert message(nb.ArgumentError, lambda: getattr(nb, verb)(cube)(X)) == (
+        f"{verb} needs the point and the vector, (x, v, *rest); the call has 1 positional arguments. Pass v second."
+    )
+
+
+def test_a_vector_of_another_shape() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hvp(cube)(X, np.ones(3))) == (
+        "hvp got a vector v whose leaf 0 has shape [3]; the differentiated argument has shape [2] there. Give v the "
+        "shape of that argument."
+    )
+
+
+def test_a_vector_of_another_tree() -> None:
+    leaf, tree = jax.tree.structure(0), jax.tree.structure({"a": 0})
+    assert message(nb.ArgumentError, lambda: nb.hvp(lambda p: cube(p["a"]))({"a": X}, X)) == (
+        f"hvp got a vector v with tree {leaf}; the differentiated argument has tree {tree}. Give v the same tree, for "
+        "example jax.tree.map(jax.numpy.ones_like, x)."
+    )
+
+
+@pytest.mark.parametrize(("v", "dtype"), [(1j * X, "complex128"), (X > 0, "bool")])
+def test_a_vector_that_is_not_real(v: Any, dtype: str) -> None:
+    assert message(nb.ArgumentError, lambda: nb.curvature(cube)(X) @ v) == (
+        f"curvature @ v got a vector v whose leaf 0 is {dtype}; a direction is real. Pass a float array."
+    )
+    assert message(nb.ArgumentError, lambda: nb.curvature(cube)(X).quadratic_form(v)) == (
+        f"curvature.quadratic_form got a vector v whose leaf 0 is {dtype}; a direction is real. Pass a float array."
+    )
+
+
+def test_a_part_that_does_not_exist() -> None:
+    c = nb.curvature(lambda p: cube(p["a"]))({"a": X})
+    tree = jax.tree.structure({"a": 0})
+    assert message(nb.ArgumentError, lambda: c.block("b", "a")) == (
+        "curvature.block was asked for the part 'b'; there is no 'b' at depth 0 of the differentiated argument, whose "
+        f"tree is {tree}. Use keys and indices of that tree; () is everything."
+    )
+    assert message(nb.ArgumentError, lambda: c.block("a", ("a", 0))) == (
+        "curvature.block was asked for the part ('a', 0); there is no 0 at depth 1 of the differentiated argument, "
+        f"whose tree is {tree}. Use keys and indices of that tree; () is everything."
+    )
+
+
+# -- the result --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", SCALAR_VERBS)
+@pytest.mark.parametrize(
+    ("f", "found"),
+    [
+        (lambda x: x**2, "float64[2]"),
+        (lambda x: (jnp.sum(x), x), "float64[], float64[2]"),
+        (lambda x: (), "nothing"),
+        (lambda x: jnp.sum(x)[None], "float64[1]"),
+    ],
+    ids=["a vector", "a tree", "nothing", "one element"],
+)
+def test_a_result_that_is_not_one_number(verb: str, f: Any, found: str) -> None:
+    assert message(nb.OutputError, lambda: SCALAR_VERBS[verb](f, X)) == (
+        f"{verb} needs a function that returns one number; this one returns {found}. Sum or index the result, or use "
+        "nablax.hessian, which takes any result."
+    )
+
+
+@pytest.mark.parametrize(
+    ("f", "dtype"),
+    [(lambda x: jnp.sum(1j * x), "complex128"), (lambda x: jnp.argmax(x), "int64"), (lambda x: x > 0, "bool")],
+)
+def test_a_result_that_is_not_real(f: Any, dtype: str) -> None:
+    assert message(nb.OutputError, lambda: nb.hessian(f)(X)) == (
+        f"a second derivative was asked of a function that returns {dtype} values; derivatives exist for real "
+        "floating-point results only. Return a float array (for complex results: real and imaginary part, or the "
+        "absolute value)."
+    )
+
+
+def test_a_result_that_is_no_array() -> None:
+    assert message(nb.OutputError, lambda: nb.hessian(lambda x: "text")(X)) == (
+        "a derivative was asked of a function that returns a str. Return arrays or numbers."
+    )
+    assert message(nb.OutputError, lambda: nb.laplacian(lambda x: "text")(X)) == (
+        "laplacian was asked of a function that returns a str. Return arrays or numbers."
+    )
+
+
+# -- strategies and questions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "question", "listed"),
+    [
+        ("hessian", "hessian", "'auto', 'legs-backward', 'legs-forward', 'columns'"),
+        ("laplacian", "trace", "'auto', 'legs-backward', 'legs-forward', 'columns'"),
+        ("hvp", "hvp", "'auto', 'vector-first'"),
+        ("quadratic_form", "quadratic form", "'auto', 'vector-first'"),
+    ],
+)
+def test_a_strategy_that_does_not_exist(verb: str, question: str, listed: str) -> None:
+    arguments = (X, X) if question in ("hvp", "quadratic form") else (X,)
+    assert message(nb.StrategyError, lambda: getattr(nb, verb)(cube, strategy="magic")(*arguments)) == (
+        f"the question {question!r} was asked with strategy='magic', which does not exist. Use one of: {listed}."
+    )
+
+
+def test_a_strategy_that_does_not_answer_the_question() -> None:
+    assert message(nb.StrategyError, lambda: nb.hessian(cube, strategy="vector-first")(X)) == (
+        "the question 'hessian' was asked with strategy='vector-first', which does not answer it. Use one of: 'auto', "
+        "'legs-backward', 'legs-forward', 'columns'."
+    )
+
+
+def test_a_question_that_does_not_exist() -> None:
+    assert message(nb.StrategyError, lambda: nb.plan(cube, "determinant")) == (
+        "a plan was asked for the question 'determinant', which does not exist. Ask one of: 'hessian', 'diagonal', "
+        "'trace', 'hvp', 'quadratic form'."
+    )
+
+
+def test_legs_through_a_reverse_rule() -> None:
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        return jnp.sum(x**2)
+
+    f.defvjp(lambda x: (jnp.sum(x**2), x), lambda x, g: (2.0 * g * x,))
+    assert message(nb.StrategyError, lambda: nb.hessian(f, strategy="legs-forward")(X)) == (
+        "the question 'hessian' was asked with strategy='legs-forward', which cannot answer it for this function: a "
+        "custom reverse rule need not give a symmetric Hessian. Use strategy='columns' or 'auto'."
+    )
+
+
+def test_a_bound_that_nothing_keeps() -> None:
+    text = message(nb.MemoryBoundError, lambda: nb.hessian(cube, memory_bytes=1.0)(X))
+    number = text.split("needs about ")[1].split(" bytes")[0]
+    least = text.split("holds least, ")[1].split(",")[0]
+    assert float(number) > 1.0
+    assert text == (
+        f"the question 'hessian' was asked with memory_bytes=1; the candidate that holds least, {least}, needs about "
+        f"{number} bytes at once. Raise the bound to that, ask for less (of a Hessian a block, the diagonal or the "
+        "trace), or use nablax.hvp."
+    )
+
+
+# -- operations --------------------------------------------------------------------------------------------
+
+
+def test_a_function_that_needs_a_value() -> None:
+    text = message(nb.TracingError, lambda: nb.hessian(lambda x: cube(x) if x[0] > 0 else -cube(x))(X))
+    start = (
+        "a derivative was asked of a function that needs the value of an argument while it is traced (a Python 'if', "
+        "'while', 'int()' or 'float()' on an array). Use jax.numpy.where or jax.lax.cond, or pass that argument as a "
+        "Python int, bool or str, which stays static. JAX says: "
+    )
+    assert text.startswith(start)
+    assert text.removeprefix(start) == "Attempted boolean conversion of traced array with shape bool[]."
+
+
+def line_of(f: Any, offset: int = 0) -> str:
+    """How a message names a line of a function in this file."""
+    return f"{__file__}:{inspect.getsourcelines(f)[1] + offset}"
+
+
+def test_an_operation_without_derivative() -> None:
+    def f(x: Any) -> Any:
+        return jnp.sum(jax.lax.while_loop(lambda a: jnp.sum(a) < 9.0, lambda a: 2.0 * a, x) ** 2)
+
+    with pytest.raises(ValueError, match="Reverse-mode differentiation does not work for lax.while_loop"):
+        jax.hessian(f)(X)
+    for verb in (nb.hessian, nb.hessian_diagonal, nb.laplacian):
+        text = message(nb.DifferentiationError, lambda verb=verb: verb(f)(X))
+        assert text.startswith(f"a derivative of the operation 'while' was asked for, at {line_of(f, 1)}")
+        assert "but JAX cannot differentiate it here: Reverse-mode differentiation does not work for " in text
+        assert text.endswith(" Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient.")
+
+
+def test_a_callback_without_derivative() -> None:
+    def f(x: Any) -> Any:
+        return jax.pure_callback(lambda x: np.sum(x), jax.ShapeDtypeStruct((), x.dtype), x)
+
+    text = message(nb.DifferentiationError, lambda: nb.hessian(f)(X))
+    assert text == (
+        "a derivative of the operation 'pure_callback' was asked for, at "
+        f"{text.split(', at ')[1].split(', but')[0]}, but JAX cannot differentiate it here: Pure callbacks do not "
+        "support JVP. Please use `jax.custom_jvp` to use callbacks while taking gradients. Rewrite that line with "
+        "differentiable operations, or cut it with jax.lax.stop_gradient."
+    )
+    assert line_of(f, 1) in text
+
+
+def test_an_elementwise_operation_without_derivative() -> None:
+    def f(a: Any) -> Any:
+        return jnp.sum(jax.scipy.special.betainc(a, 2.0, 0.3))
+
+    text = message(nb.DifferentiationError, lambda: nb.hessian(f)(X))
+    assert "'regularized_incomplete_beta'" in text
+    assert "but JAX cannot differentiate it here: Betainc gradient with respect to a and b not supported." in text
+    assert text.endswith(" Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient.")
+    assert line_of(f, 1) in text
+
+
+def test_errors_of_the_users_own_pass_through() -> None:
+    def f(x: Any) -> Any:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="^mine$"):
+        nb.hessian(f)(X)
+    with pytest.raises(TypeError, match="unhashable type: 'list'"):
+        nb.hessian(lambda x: {[1]: x})(X)
+
+
+# -- the family --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (nb.ArgumentError, TypeError),
+        (nb.OutputError, TypeError),
+        (nb.StrategyError, ValueError),
+        (nb.MemoryBoundError, MemoryError),
+        (nb.DifferentiationError, NotImplementedError),
+        (nb.TracingError, TypeError),
+    ],
+)
+def test_every_error_is_ours_and_pythons(error: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(error, nb.NablaxError)
+    assert issubclass(error, builtin)
+    assert error.__doc__
