@@ -331,7 +331,7 @@ def test_errors_of_the_users_own_pass_through() -> None:
     def f(x: Any) -> Any:
         raise LookupError("mine")
 
-    with pytest.raises(LookupError, match="^mine$"):
+    with pytest.raises(LookupError, match="^mine"):
         nb.hessian(f)(X)
     with pytest.raises(TypeError, match="unhashable type: 'list'"):
         nb.hessian(lambda x: {[1]: x})(X)

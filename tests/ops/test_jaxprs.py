@@ -124,7 +124,7 @@ def test_library_functions_arrive_as_named_calls(name: str) -> None:
     calls = [e for e in traced(function, *arguments).equations if e.called == name]
     assert len(calls) == 1
     assert calls[0].is_call
-    assert calls[0].text == [e for e in traced(function, *arguments).equations if e.called == name][0].text
+    assert calls[0].text == next(e for e in traced(function, *arguments).equations if e.called == name).text
 
 
 def test_calls_with_ordinary_bodies() -> None:

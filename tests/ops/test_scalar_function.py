@@ -52,7 +52,7 @@ def test_what_mixes_elements_is_not_elementwise() -> None:
     x = jax.ShapeDtypeStruct((3,), jnp.float64)
     assert read(trace(lambda x: [jnp.flip(x)], [x]), (3,)) is None
     assert read(trace(lambda x: [x - x.mean()], [x]), (3,)) is None
-    with pytest.raises(ValueError, match="^not an elementwise function$"):
+    with pytest.raises(ValueError, match=r"^not an elementwise function$"):
         from_jax(lambda x: jax.lax.fori_loop(0, 3, lambda _, a: a * x, x), "float64")
 
 

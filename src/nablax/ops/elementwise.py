@@ -36,6 +36,8 @@ class ElementwiseRow:
     flat: bool = False
 
 
+_AWAY_FROM_ZERO = jax.lax.RoundingMethod.AWAY_FROM_ZERO
+
 _ROWS = (
     ElementwiseRow("abs", (REAL,), "|{0}|"),
     ElementwiseRow("acos", (UNIT,), "arccos {0}"),
@@ -75,7 +77,7 @@ _ROWS = (
     ElementwiseRow("neg", (REAL,), "−{0}"),
     ElementwiseRow("pow", (POSITIVE, REAL), "{0}^{1}"),
     ElementwiseRow("rem", ((0.1, 0.9), (1.0, 2.0)), "{0} mod {1}"),
-    ElementwiseRow("round", (REAL,), "round {0}", (("rounding_method", jax.lax.RoundingMethod.AWAY_FROM_ZERO),), flat=True),
+    ElementwiseRow("round", (REAL,), "round {0}", (("rounding_method", _AWAY_FROM_ZERO),), flat=True),
     ElementwiseRow("rsqrt", (POSITIVE,), "1/√{0}", (("accuracy", None),)),
     ElementwiseRow("sign", (REAL,), "sign {0}", flat=True),
     ElementwiseRow("sin", (REAL,), "sin {0}", (("accuracy", None),)),

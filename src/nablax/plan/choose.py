@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nablax.errors import DifferentiationError, MemoryBoundError, StrategyError
 from nablax.graph.graph import Node, reachable
+from nablax.ops.kinds import Constant, Leaf
 from nablax.plan.estimate import Cost, cost_of
 from nablax.plan.question import Problem, Question
 from nablax.plan.strategies import (
@@ -213,7 +214,7 @@ def _looped(problem: Problem, question: Question, answer: Answer, memory_bytes: 
     results = sum(count * node.size * node.dtype.itemsize for count, node in kept)
     for loop in answer.loops:
         once, each, fixed = loop_cost(loop)
-        held = sum(node.size * node.dtype.itemsize for node in fixed)
+        held = sum(x.size * x.dtype.itemsize for x in fixed if not isinstance(x.kind, Leaf | Constant))
         room = CHUNK_BYTES if memory_bytes is None else min(CHUNK_BYTES, memory_bytes - once.peak - held - results)
         chunk = min(chunk, max(int(room / max(each.peak, 1.0)), 1), max(loop.size, 1))
         total = total.then(once).then(each.times(loop.size))
