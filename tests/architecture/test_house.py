@@ -29,12 +29,12 @@ ALLOWED = {
     "sweeps": {"contraction", "ops", "graph"},
     "plan": {"contraction", "ops", "graph", "sweeps"},
     "calling": set(),
-    "derivatives": {"contraction", "ops", "graph", "sweeps", "plan", "calling"},
-    "curvature": {"contraction", "ops", "graph", "sweeps", "plan", "calling", "derivatives"},
-    # beside the engine: text in, closed forms, text out; they read the graph, the planner does not know them
-    "formula": {"contraction", "ops", "graph"},
-    "printing": {"contraction", "ops", "graph"},
-    "derivation": {"contraction", "ops", "graph", "sweeps", "plan", "calling", "formula", "printing"},
+    "derivatives": {"graph", "plan", "calling"},
+    "curvature": {"ops", "graph", "plan", "calling", "derivatives"},
+    # beside the engine, which knows nothing of them: text in, text out, and closed forms between the two
+    "formula": set(),
+    "printing": set(),
+    "derivation": {"contraction", "ops", "graph", "sweeps", "plan", "formula", "printing"},
 }
 PUBLIC = set(ALLOWED)
 ALLOWED["app"] = {*PUBLIC, ""}
@@ -70,6 +70,11 @@ def test_arrows_point_down(path: Path) -> None:
         if name == "nablax" or name.startswith("nablax."):
             other = name.split(".")[1] if "." in name else ""
             assert other in ALLOWED[own] | {own, "errors"}, f"{short(path)} imports {name}"
+
+
+def test_an_arrow_that_points_up_would_be_noticed() -> None:
+    assert "plan" not in ALLOWED["graph"] | ALLOWED["ops"] | ALLOWED["sweeps"]
+    assert all("app" not in allowed for own, allowed in ALLOWED.items() if own != "app")
 
 
 @pytest.mark.parametrize("path", FILES, ids=short)
@@ -179,10 +184,10 @@ def test_public_names_exist_and_are_sorted() -> None:
 
 
 @pytest.mark.skipif(not (ROOT / "docs" / "reference").is_dir(), reason="the reference is not part of this checkout")
-def test_documented_names_are_the_public_names() -> None:
+def test_public_names_are_documented() -> None:
     pages = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "reference").glob("*.md")))
-    documented = set(re.findall(r"^::: nablax\.([A-Za-z_]+)\s*$", pages, re.MULTILINE))
-    assert documented == set(nablax.__all__)
+    documented = set(re.findall(r"^::: nablax(?:\.[a-z_]+)*?\.([A-Za-z_]+)\s*$", pages, re.MULTILINE))
+    assert set(nablax.__all__) <= documented
 
 
 def test_public_functions_say_what_they_take_and_give() -> None:
