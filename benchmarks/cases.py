@@ -123,6 +123,16 @@ def _diagonal(
     )
 
 
+# A symmetric product is computed by blocks of its upper triangle; each block is a product that XLA compiles.
+_TRIANGLE = (
+    "the upper triangle is computed in blocks of 80 columns (three quarters of the time of the full product); "
+    "XLA compiles five to eight products instead of one, 0.2 to 0.3 s more."
+)
+_LEAF_BY_LEAF = (
+    "the three loops named as peers move the flat vector; a loop that moves one leaf at a time is about three times "
+    "faster, and is shown against the same target."
+)
+
 CASES: tuple[Case, ...] = (
     Case(
         "logistic loss, X 5000×400",
@@ -132,6 +142,7 @@ CASES: tuple[Case, ...] = (
         "logistic",
         at_least={"jax.hessian": 2.5},
         at_most=1.15,
+        remark=_TRIANGLE,
     ),
     Case(
         "least squares, A 3000×600",
@@ -141,6 +152,7 @@ CASES: tuple[Case, ...] = (
         "least_squares",
         at_least={"jax.hessian": 2.2},
         at_most=1.15,
+        remark=_TRIANGLE,
     ),
     Case(
         "log-sum-exp of Ax+b, A 3000×600",
@@ -150,6 +162,7 @@ CASES: tuple[Case, ...] = (
         "log_sum_exp",
         at_least={"jax.hessian": 1.9},
         at_most=1.15,
+        remark=_TRIANGLE,
     ),
     Case(
         "xᵀAx, n=1500",
@@ -168,6 +181,10 @@ CASES: tuple[Case, ...] = (
         "matrix_least_squares",
         at_least={"jax.hessian": 12},
         at_most=1.2,
+        remark=(
+            "at three quarters of the time by hand; what is left is writing 3.2 MB. jax.hessian takes 2.1 ms "
+            "on this machine, so that the closed form by hand itself reaches only 8 times."
+        ),
     ),
     Case(
         "logdet X, 30×30",
@@ -177,6 +194,7 @@ CASES: tuple[Case, ...] = (
         "log_determinant",
         at_least={"jax.hessian": 30},
         at_most=1.2,
+        remark=("as fast as the closed form by hand, which reaches the same 27 times; one inverse and writing 3.2 MB."),
     ),
     Case(
         "‖T-UVᵀ‖², U 200×5",
@@ -194,6 +212,12 @@ CASES: tuple[Case, ...] = (
         {"JAX loop": 1300, "leaf by leaf": 1300, "BackPACK": 40},
         closed_form="plain_diagonal",
         at_most=1.0,
+        remark=(
+            _LEAF_BY_LEAF
+            + " Against the closed form: by hand the variance of the legs under p is one expression, here the "
+            "diagonal and the rank-one core of the log-sum-exp are two, and each reads the legs of the first "
+            "layer once."
+        ),
     ),
     _diagonal(
         "diagonal, 3 residual layers of 64",
@@ -202,18 +226,26 @@ CASES: tuple[Case, ...] = (
         {"JAX loop": 400, "leaf by leaf": 400},
         closed_form="residual_diagonal",
         at_most=1.0,
+        remark=(
+            _LEAF_BY_LEAF
+            + " Against the closed form: sums of legs over residual paths and the squares of legs are stored "
+            "here where the "
+            "hand-written form fuses them."
+        ),
     ),
     _diagonal(
         "diagonal, 6 plain layers of 64",
         networks.plain_loss,
         (64,) * 7 + (10,),
         {"JAX loop": 400, "leaf by leaf": 400},
+        remark=_LEAF_BY_LEAF,
     ),
     _diagonal(
         "diagonal, 6 residual layers of 64",
         networks.residual_loss,
         (64,) * 7 + (10,),
         {"JAX loop": 400, "leaf by leaf": 400},
+        remark=_LEAF_BY_LEAF,
     ),
     Case(
         "Laplacian, 64-256-256-1, batch 64",
@@ -232,6 +264,7 @@ CASES: tuple[Case, ...] = (
         lambda: _with_vector(_network_data((64, 64, 64, 10))),
         peers=("jvp(grad)", "gradient only"),
         at_least={"jvp(grad)": 1.0},
+        remark="the same products; XLA schedules and fuses the two graphs differently, within 3 %.",
     ),
     Case(
         "hvp, 4 layers of 1024",
@@ -240,6 +273,7 @@ CASES: tuple[Case, ...] = (
         lambda: _with_vector(_network_data((1024,) * 5 + (10,))),
         peers=("jvp(grad)", "gradient only"),
         at_least={"jvp(grad)": 1.0},
+        remark="the same products; XLA schedules and fuses the two graphs differently, within 3 %.",
     ),
     Case(
         "gradient and Hessian, n=2",

@@ -129,7 +129,13 @@ def test_sweeps_name_no_primitive() -> None:
 @pytest.mark.parametrize("path", FILES, ids=short)
 def test_no_configuration_is_set(path: Path) -> None:
     text = path.read_text()
-    for pattern in (r"jax\.config", r"config\.update", r"os\.environ\[.*\]\s*=", r"filterwarnings", r"set_printoptions"):
+    for pattern in (
+        r"jax\.config",
+        r"config\.update",
+        r"os\.environ\[.*\]\s*=",
+        r"filterwarnings",
+        r"set_printoptions",
+    ):
         assert not re.search(pattern, text), f"{short(path)} sets configuration: {pattern}"
 
 
