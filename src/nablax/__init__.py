@@ -20,7 +20,7 @@ from nablax.errors import (
     StrategyError,
     TracingError,
 )
-from nablax.plan.explain import Plan
+from nablax.planning.explain import Plan
 
 __version__ = "0.1.0"
 

@@ -17,12 +17,12 @@ from nablax.errors import ArgumentError
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import reachable
 from nablax.ops.kinds import Constant, Leaf
-from nablax.plan.choose import Choice, choose
-from nablax.plan.estimate import is_fusible
-from nablax.plan.explain import Plan
-from nablax.plan.question import Problem, Question, pose, question_named
-from nablax.plan.run import run
-from nablax.plan.strategies import gradients
+from nablax.planning.choose import Choice, choose
+from nablax.planning.estimate import is_fusible
+from nablax.planning.explain import Plan
+from nablax.planning.question import Problem, Question, pose, question_named
+from nablax.planning.run import run
+from nablax.planning.strategies import gradients
 
 Path = Any
 

@@ -12,11 +12,11 @@ import jax
 from nablax.calling import ArgNums, Same, Signature, bind, check_vector
 from nablax.errors import ArgumentError
 from nablax.graph.evaluate import evaluate
-from nablax.plan.choose import Choice, choose
-from nablax.plan.explain import Plan
-from nablax.plan.question import Question, pose, question_named
-from nablax.plan.run import run
-from nablax.plan.strategies import diagonal_only
+from nablax.planning.choose import Choice, choose
+from nablax.planning.explain import Plan
+from nablax.planning.question import Question, pose, question_named
+from nablax.planning.run import run
+from nablax.planning.strategies import diagonal_only
 
 Function = Callable[..., Any]
 

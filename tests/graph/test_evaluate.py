@@ -11,7 +11,7 @@ import pytest
 from oracles import assert_close
 
 from nablax.graph.evaluate import evaluate
-from nablax.plan.question import pose
+from nablax.planning.question import pose
 
 
 def lowered(f: Any, x: Any) -> Any:

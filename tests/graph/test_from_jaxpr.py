@@ -15,7 +15,7 @@ import nablax as nb
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import Constant, Elementwise, IndexMap, Leaf, Opaque
-from nablax.plan.question import Problem, pose
+from nablax.planning.question import Problem, pose
 from nablax.sweeps.second_order import reverse
 
 V, M, T = (6,), (2, 3), (2, 3, 4)

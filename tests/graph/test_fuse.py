@@ -11,7 +11,7 @@ from oracles import check_every_verb
 
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import Elementwise
-from nablax.plan.question import pose
+from nablax.planning.question import pose
 
 
 def elementwise(f: Any, *arrays: Any, asked: tuple[int, ...] = (0,)) -> list[Node]:

@@ -12,7 +12,7 @@ from oracles import check_every_verb
 
 from nablax.graph.graph import reachable
 from nablax.ops.kinds import MatrixFunction
-from nablax.plan.question import pose
+from nablax.planning.question import pose
 
 A = np.array([[3.0, 0.4], [0.1, 2.5]])
 

@@ -17,8 +17,8 @@ from nablax.contraction.term import Factor, Term
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Graph
 from nablax.ops.matrix_functions import ROWS, MatrixRow
-from nablax.plan.question import Problem, Question
-from nablax.plan.strategies import legs_backward
+from nablax.planning.question import Problem, Question
+from nablax.planning.strategies import legs_backward
 from nablax.sweeps.local import differential
 
 

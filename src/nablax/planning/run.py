@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Node
-from nablax.plan.choose import Choice, fixed_nodes
-from nablax.plan.question import Question
-from nablax.plan.strategies import Columns, Slot
+from nablax.planning.choose import Choice, fixed_nodes
+from nablax.planning.question import Question
+from nablax.planning.strategies import Columns, Slot
 
 
 def run(choice: Choice, arrays: Sequence[Any], known: Mapping[Node, Any] | None = None) -> dict[Slot, Any]:

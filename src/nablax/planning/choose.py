@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from nablax.errors import DifferentiationError, MemoryBoundError, StrategyError
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import Constant, Leaf
-from nablax.plan.estimate import Cost, cost_of
-from nablax.plan.question import Problem, Question
-from nablax.plan.strategies import (
+from nablax.planning.estimate import Cost, cost_of
+from nablax.planning.question import Problem, Question
+from nablax.planning.strategies import (
     STRATEGIES,
     Answer,
     Columns,

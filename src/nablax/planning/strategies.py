@@ -14,8 +14,8 @@ from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, join_sides, sum_side
 from nablax.graph.contraction_rows import relabelled
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
-from nablax.plan.estimate import cost_of
-from nablax.plan.question import Problem, Question
+from nablax.planning.estimate import cost_of
+from nablax.planning.question import Problem, Question
 from nablax.sweeps.common_factors import gathered
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, tangents

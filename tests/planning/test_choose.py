@@ -14,8 +14,8 @@ from oracles import assert_close
 
 import nablax as nb
 from nablax.graph.evaluate import evaluate
-from nablax.plan.question import Question, pose
-from nablax.plan.strategies import STRATEGIES, legs_backward
+from nablax.planning.question import Question, pose
+from nablax.planning.strategies import STRATEGIES, legs_backward
 
 QUESTIONS = {"hessian": nb.hessian, "diagonal": nb.hessian_diagonal, "trace": nb.laplacian}
 DATA = np.random.default_rng(0).normal(size=(7, 4))

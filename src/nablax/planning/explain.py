@@ -15,9 +15,9 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
 )
-from nablax.plan.choose import Candidate, Choice, fixed_nodes
-from nablax.plan.estimate import cost_of, is_fusible
-from nablax.plan.strategies import STRATEGIES
+from nablax.planning.choose import Candidate, Choice, fixed_nodes
+from nablax.planning.estimate import cost_of, is_fusible
+from nablax.planning.strategies import STRATEGIES
 
 LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
 

@@ -1,0 +1,1 @@
+"""The computation as nodes: made once, read from a traced program, fused, evaluated."""

@@ -1,0 +1,1 @@
+"""Walks over a graph that make derivatives: forward, reverse, cores and legs."""
