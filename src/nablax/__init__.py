@@ -13,12 +13,17 @@ from nablax.derivatives import (
 )
 from nablax.errors import (
     ArgumentError,
+    DerivationError,
     DifferentiationError,
+    FormulaError,
     MemoryBoundError,
     NablaxError,
     OutputError,
     StrategyError,
+    TargetError,
     TracingError,
+    UnprintableError,
+    VerificationError,
 )
 from nablax.planning.explain import Plan
 
@@ -28,14 +33,19 @@ __all__ = [
     "ArgumentError",
     "Curvature",
     "Derivation",
+    "DerivationError",
     "DiagonalEstimate",
     "DifferentiationError",
+    "FormulaError",
     "MemoryBoundError",
     "NablaxError",
     "OutputError",
     "Plan",
     "StrategyError",
+    "TargetError",
     "TracingError",
+    "UnprintableError",
+    "VerificationError",
     "curvature",
     "derive",
     "hessian",

@@ -19,13 +19,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from nablax.errors import NablaxError
+from nablax.errors import NablaxError, TargetError
 
 EXAMPLE = "example_args"
-
-
-class TargetError(NablaxError):
-    """The file, the function or its example arguments cannot be used."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from scipy.sparse.linalg import (  # type: ignore[import-untyped]
 )
 
 import nablax as nb
-from nablax.app.load import EXAMPLE, Target, TargetError
+from nablax.app.load import EXAMPLE, Target
+from nablax.errors import TargetError
 
 DENSE_UP_TO = 2000
 """Unknowns up to which the Hessian is formed to find its eigenvalues."""

@@ -8,8 +8,8 @@ expressions), write (names), steps, domain, verify, derive (all of that).
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.derive import derive
-from nablax.derivation.errors import DerivationError, UnprintableError, VerificationError
 from nablax.derivation.verify import Verification
+from nablax.errors import DerivationError, UnprintableError, VerificationError
 
 __all__ = [
     "ClosedForm",

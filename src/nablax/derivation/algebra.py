@@ -9,7 +9,6 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
-from nablax.derivation.errors import UnprintableError
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
     Atom,
@@ -24,6 +23,7 @@ from nablax.derivation.tensors import (
     label_sizes,
     rational,
 )
+from nablax.errors import UnprintableError
 
 MOST_REWRITES = 300
 Part = tuple[Poly, tuple[Hashable, ...]]

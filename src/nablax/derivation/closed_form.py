@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nablax.derivation.errors import DerivationError
+from nablax.errors import DerivationError
 from nablax.printing.expression import Expression, LinearMap
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml

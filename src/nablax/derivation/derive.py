@@ -9,7 +9,6 @@ from typing import Any
 from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.domain import domain
-from nablax.derivation.errors import DerivationError, UnprintableError, VerificationError
 from nablax.derivation.from_formula import from_formula as written_formula
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
@@ -19,6 +18,7 @@ from nablax.derivation.steps import closing, scalar_product, steps
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, SYMMETRIC_CONVENTION, without_notation
 from nablax.derivation.write import contracted, direction_of, map_or_array, shortest, symmetrised, with_names
+from nablax.errors import DerivationError, UnprintableError, VerificationError
 from nablax.formula import Formula, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
 from nablax.printing.rewrite import replaced

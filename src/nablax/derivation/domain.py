@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nablax.derivation.from_formula import NotShown, read
+from nablax.derivation.from_formula import read
+from nablax.errors import NotShown
 from nablax.formula import Formula, Kind, Operation, Typed
 from nablax.printing.expression import (
     Call,

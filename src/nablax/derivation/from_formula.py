@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from nablax.derivation.forms import powered, scaled
+from nablax.errors import NotShown
 from nablax.formula import Formula, Kind, Operation, Typed, Variable
 from nablax.printing.expression import (
     Call,
@@ -50,10 +51,6 @@ ELEMENTWISE = frozenset(
 )
 COMPARE = {"<": "<", ">": ">", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
-
-
-class NotShown(Exception):
-    """Something in a formula that is shown in the engine's form instead."""
 
 
 def from_formula(formula: Formula) -> Expression | None:

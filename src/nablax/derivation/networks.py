@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nablax.derivation.errors import UnprintableError
 from nablax.derivation.forms import Form, base_of, factored, factors_of, powered
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
+from nablax.errors import NotMatrices, UnprintableError
 from nablax.printing.expression import (
     ONE,
     Array,
@@ -40,10 +40,6 @@ from nablax.printing.expression import (
 from nablax.printing.expression import Number as NumberExpression
 
 LETTERS = "ijklpqrstuvwabcdefgh"
-
-
-class NotMatrices(Exception):
-    """A network that matrix notation cannot express."""
 
 
 Chain = tuple[Expression, ...]
@@ -439,4 +435,4 @@ def best_rotation(chain: Chain) -> Chain:
     return min(options, key=lambda option: (_transposes(option), repr(option)))
 
 
-__all__ = ["ONE", "NotMatrices", "Number", "NumberExpression", "Scale", "Writer"]
+__all__ = ["ONE", "Number", "NumberExpression", "Scale", "Writer"]

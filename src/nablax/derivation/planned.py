@@ -11,10 +11,10 @@ import numpy as np
 
 from nablax.contraction.term import swap_sides
 from nablax.derivation.algebra import Algebra
-from nablax.derivation.errors import DerivationError
 from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
+from nablax.errors import DerivationError
 from nablax.formula import Kind
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from nablax.derivation.errors import DerivationError
+from nablax.errors import DerivationError
 from nablax.formula import (
     Formula,
     Kind,

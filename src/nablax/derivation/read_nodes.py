@@ -10,10 +10,10 @@ import numpy as np
 
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
-from nablax.derivation.errors import UnprintableError
 from nablax.derivation.functions import apply, matrix_function
 from nablax.derivation.rules import is_function
 from nablax.derivation.tensors import Atom, AtomKind, Poly, rational
+from nablax.errors import UnprintableError
 from nablax.graph.graph import Node, NodeTerm
 from nablax.ops.kinds import Constant, Contraction, Elementwise, IndexMap, Leaf, MatrixFunction, Opaque
 from nablax.ops.scalar_function import Argument, Instruction, ScalarFunction

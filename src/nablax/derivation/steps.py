@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nablax.derivation.forms import powered, scaled
-from nablax.derivation.from_formula import NotShown, read, sizes
+from nablax.derivation.from_formula import read, sizes
+from nablax.errors import NotShown
 from nablax.formula import Formula, Operation, Typed, Variable
 from nablax.printing.expression import (
     ONE,

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nablax.derivation.closed_form import ClosedForm
-from nablax.derivation.errors import VerificationError
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import SYMMETRIC, Problem
+from nablax.errors import VerificationError
 from nablax.printing.expression import LinearMap
 
 POINTS = 3

@@ -11,11 +11,11 @@ import numpy as np
 from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.domain import domain
-from nablax.derivation.errors import DerivationError, VerificationError
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.verify import Check, symmetrised_pairs
+from nablax.errors import DerivationError, VerificationError
 from nablax.printing.expression import Call, Expression, Symbol
 
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"

@@ -5,8 +5,8 @@ and calls (syntax to typed expression), front (all of that), evaluate (typed exp
 (points).
 """
 
+from nablax.errors import FormulaError
 from nablax.formula.declarations import parse_declarations
-from nablax.formula.errors import FormulaError
 from nablax.formula.evaluate import bind_sizes, to_function
 from nablax.formula.front import parse_formula
 from nablax.formula.parse import parse_expression

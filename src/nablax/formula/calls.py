@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
+from nablax.errors import FormulaError
 from nablax.formula.declarations import LARGEST_SIZE
-from nablax.formula.errors import FormulaError
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, Function, Rule, nearest
 from nablax.formula.site import Site
 from nablax.formula.sizes import SCALAR, Shape, Size, symbol

@@ -10,7 +10,7 @@ from typing import cast
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from nablax.formula.errors import FormulaError
+from nablax.errors import FormulaError
 from nablax.formula.functions import nearest
 from nablax.formula.grammar import DECLARATION
 from nablax.formula.sizes import Size, symbol

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from nablax.formula.errors import FormulaError
+from nablax.errors import FormulaError
 from nablax.formula.sizes import Shape, Size
 from nablax.formula.typed import Formula, Operation, Typed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from nablax.errors import FormulaError
 from nablax.formula.declarations import (
     SIZES_OF_KIND,
     Declaration,
@@ -12,7 +13,6 @@ from nablax.formula.declarations import (
     is_greek,
     parse_declarations,
 )
-from nablax.formula.errors import FormulaError
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
 from nablax.formula.nested import nested_text, parse_nested
 from nablax.formula.parse import parse_expression

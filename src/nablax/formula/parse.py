@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from nablax.formula.errors import FormulaError
+from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS, canonical
 from nablax.formula.grammar import FORMULA
 from nablax.formula.syntax import (

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from nablax.formula.errors import FormulaError
+from nablax.errors import FormulaError
 from nablax.formula.evaluate import to_function
 from nablax.formula.typed import Formula, Kind, Operation, Typed, Variable
 

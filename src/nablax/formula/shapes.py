@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from nablax.errors import FormulaError
 from nablax.formula.calls import call_expression, function_of
-from nablax.formula.errors import FormulaError
 from nablax.formula.functions import FUNCTIONS, SPELLINGS
 from nablax.formula.site import Site
 from nablax.formula.sizes import SCALAR, Shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nablax.formula.errors import FormulaError
+from nablax.errors import FormulaError
 from nablax.formula.parse import shortened
 from nablax.formula.sizes import Shape, Size, SizeSolver
 from nablax.formula.syntax import Span
