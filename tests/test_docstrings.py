@@ -15,18 +15,22 @@ import pytest
 
 import nablax
 
-MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(nablax.__path__, "nablax.")
-    if not module.name.startswith(("nablax.formula", "nablax.derivation", "nablax.printing", "nablax.app"))
-)
-SOURCE = Path(nablax.__path__[0]).parent
+MODULES = sorted(module.name for module in pkgutil.walk_packages(nablax.__path__, "nablax."))
+PACKAGE = Path(nablax.__path__[0])
+SOURCE = PACKAGE.parent
+
+
+def test_every_module_is_seen() -> None:
+    files = {path.relative_to(SOURCE).with_suffix("") for path in PACKAGE.rglob("*.py")}
+    assert {"nablax", *MODULES} == {".".join(file.parts).removesuffix(".__init__") for file in files}
 
 
 def test_docstrings_have_examples() -> None:
     finder = doctest.DocTestFinder()
     found = {m for m in MODULES for test in finder.find(importlib.import_module(m)) if test.examples}
     assert {"nablax.derivatives", "nablax.curvature", "nablax.contraction.index", "nablax.contraction.order"} <= found
+    assert {"nablax.calling", "nablax.derivation.derive", "nablax.errors", "nablax.formula.front"} <= found
+    assert {"nablax.ops.scalar_function", "nablax.printing.unicode"} <= found
 
 
 @pytest.mark.slow

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nablax as nb
+from nablax import calling
+from nablax.errors import NEEDS_A_VALUE
 
 X = np.array([1.0, 2.0])
 SCALAR_VERBS = {
@@ -86,8 +92,8 @@ def test_nothing_to_differentiate(empty: Any) -> None:
 @pytest.mark.parametrize("argnums", [1, -2, (0, 3)])
 def test_argnums_out_of_range(argnums: Any) -> None:
     assert message(nb.ArgumentError, lambda: nb.hessian(cube, argnums=argnums)(X)) == (
-        f"hessian was asked for argnums={argnums!r}, but the call has 1 positional argument. Name positions between 0 "
-        "and 0, and pass the differentiated arguments by position."
+        f"hessian was asked for argnums={argnums!r}, but the call has 1 positional argument. Name 0, and pass the "
+        "differentiated arguments by position."
     )
     assert message(nb.ArgumentError, lambda: nb.plan(cube, "trace", argnums=2)(X, X)) == (
         "plan was asked for argnums=2, but the call has 2 positional arguments. Name positions between 0 and 1, and "
@@ -97,8 +103,35 @@ def test_argnums_out_of_range(argnums: Any) -> None:
 
 def test_the_argument_by_keyword() -> None:
     assert message(nb.ArgumentError, lambda: nb.hessian(cube)(x=X)) == (
-        "hessian was asked for argnums=0, but the call has 0 positional arguments. Name positions between 0 and -1, "
-        "and pass the differentiated arguments by position."
+        "hessian was asked for argnums=0, but the call has no positional argument. Pass the differentiated arguments "
+        "by position, not by keyword."
+    )
+
+
+@pytest.mark.parametrize("argnums", ["x", None, 1.0, (0, 1.5), (0, "x"), True, (False,), b"0"])
+def test_argnums_that_are_no_positions(argnums: Any) -> None:
+    assert message(nb.ArgumentError, lambda: calling.positions("hessian", argnums)) == (
+        f"hessian was asked for argnums={argnums!r}. Give the position of a positional argument (the first is 0), or a "
+        "tuple of positions."
+    )
+
+
+@pytest.mark.parametrize("argnums", ["x", (0, 1.5), (0, "x")])
+def test_a_call_with_argnums_that_are_no_positions(argnums: Any) -> None:
+    assert "Give the position of a positional argument (the first is 0), or a tuple of positions." in message(
+        nb.ArgumentError, lambda: nb.hessian(cube, argnums=argnums)(X)
+    )
+
+
+def test_argnums_may_be_numpys_integers() -> None:
+    assert calling.positions("hessian", np.int64(1)) == 1
+    assert type(calling.positions("hessian", np.int64(1))) is int
+    assert calling.positions("hessian", [np.int64(1), -1]) == (1, -1)
+
+
+def test_argnums_that_name_nothing() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube, argnums=())(X)) == (
+        "hessian was asked for argnums=(), which names no argument. Name at least one position."
     )
 
 
@@ -113,6 +146,86 @@ def test_other_arguments_that_are_neither_data_nor_static() -> None:
     assert message(nb.ArgumentError, lambda: nb.hessian(cube)(X, {1, 2})) == (
         "hessian got an argument of type set in position 1, which is neither an array nor hashable. Pass arrays, "
         "numbers, strings, or trees (lists, dicts, tuples) of them."
+    )
+
+
+class Layer(equinox.Module):
+    """A module as users write it: weights, a function and a size, all of them leaves."""
+
+    weight: Any
+    activation: Any
+    size: Any
+
+
+SPLIT = (
+    "Split the module first, params, static = eqx.partition(model, eqx.is_inexact_array), and differentiate with "
+    "respect to params, with eqx.combine(params, static) inside the function."
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "held"),
+    [
+        (Layer(X, jnp.tanh, None), "a function (tanh)"),
+        (Layer(X, lambda x: x, None), "a function (test_equinox_modules_with_other_leaves.<lambda>)"),
+        (Layer(X, None, 3), "a Python int (3)"),
+        (Layer(X, None, "a text that is much longer than what a message has room for"), "a Python str"),
+        (Layer(X, None, np.array([1, 2])), "an array int64[2]; derivatives exist for real floating-point arrays only"),
+        ({"first": [Layer(X, None, 3)]}, "a Python int (3)"),
+    ],
+)
+def test_equinox_modules_with_other_leaves(model: Any, held: str) -> None:
+    held = held.replace("test_equinox_modules_with_other_leaves.", "")
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)(model)) == (
+        f"hessian was asked for derivatives with respect to argument 0, which holds {held}. {SPLIT}"
+    )
+
+
+def test_equinox_modules_split_as_the_message_says() -> None:
+    params, static = equinox.partition(Layer(X, jnp.tanh, 3), equinox.is_inexact_array)
+
+    def loss(params: Any) -> Any:
+        model = equinox.combine(params, static)
+        return jnp.sum(model.activation(model.weight)) * model.size
+
+    slope = 1.0 - np.tanh(X) ** 2
+    got = nb.hessian_diagonal(lambda w: loss(Layer(w, None, None)))(X)
+    np.testing.assert_allclose(got, 3.0 * -2.0 * np.tanh(X) * slope, rtol=1e-12)
+    np.testing.assert_allclose(nb.hessian_diagonal(loss)(params).weight, got)
+
+
+def test_a_function_outside_a_module() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)({"x": X, "f": np.sin})) == (
+        "hessian was asked for derivatives with respect to argument 0, which holds a function (sin). Pass "
+        "floating-point arrays or numbers there, or leave this argument out of argnums. If it is an equinox module: "
+        f"{SPLIT[0].lower()}{SPLIT[1:]}"
+    )
+
+
+def test_a_long_value_is_left_out_and_not_cut() -> None:
+    assert message(nb.ArgumentError, lambda: nb.hessian(cube)("a text " * 9)) == (
+        "hessian was asked for derivatives with respect to argument 0, which holds a Python str. Pass floating-point "
+        "arrays or numbers there, or leave this argument out of argnums."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (None, None), (1, 1.0), (2.5e9, 2.5e9), (np.float32(8.0), 8.0), (np.int64(8), 8.0), (float("inf"), float("inf")),
+        ("1GB", 1e9), ("1 gb", 1e9), ("512 MiB", 512.0 * 1024**2), ("1.5 TB", 1.5e12), (".5kB", 500.0), ("3e2 KiB", 307200.0),
+        ("1000", 1000.0), (" 7 B ", 7.0),
+    ],
+)  # fmt: skip
+def test_bounds_on_memory(value: Any, count: float | None) -> None:
+    assert calling.bytes_of(value) == count
+
+
+@pytest.mark.parametrize("value", ["", "GB", "1 XB", "-1 GB", "1,5 GB", "0 MB", 0, -1.0, float("nan"), True, [1], 1j])
+def test_no_bound_on_memory(value: Any) -> None:
+    assert message(nb.ArgumentError, lambda: calling.bytes_of(value)) == (
+        f"a bound on memory was given as memory_bytes={value!r}. Give a positive number of bytes, a text such as '8 "
+        "GB' or '512 MiB', or None for no bound."
     )
 
 
@@ -289,6 +402,65 @@ def line_of(f: Any, offset: int = 0) -> str:
     return f"{__file__}:{inspect.getsourcelines(f)[1] + offset}"
 
 
+def said_of(f: Any) -> tuple[str, str]:
+    """The text that stands for JAX's refusal to trace a function, without and with the line."""
+    with pytest.raises(NEEDS_A_VALUE) as caught:
+        jax.make_jaxpr(f)(X)
+    text = str(nb.TracingError.of(caught.value))
+    where = f", at {line_of(f, 1)},"
+    assert where in text
+    head, _, said = text.replace(where, "").partition(" JAX says: ")
+    assert said == str(caught.value).strip().splitlines()[0]
+    return head.removeprefix("a derivative was asked of a function that "), said
+
+
+def test_needs_a_truth_value() -> None:
+    def f(x: Any) -> Any:
+        return cube(x) if x[0] > 0 else -cube(x)
+
+    assert said_of(f)[0] == (
+        "needs the value of an argument while it is traced (a Python 'if', 'while', 'int()' or 'float()' on an array). "
+        "Use jax.numpy.where or jax.lax.cond, or pass that argument as a Python int, bool or str, which stays static."
+    )
+
+
+def test_needs_numbers_for_numpy() -> None:
+    def f(x: Any) -> Any:
+        return np.sin(x).sum()
+
+    assert said_of(f)[0] == (
+        "gives an array that is being traced to NumPy, which needs its numbers. Use the function of that name in "
+        "jax.numpy or jax.scipy."
+    )
+
+
+def test_needs_a_mask() -> None:
+    def f(x: Any) -> Any:
+        return x[x > 1.0].sum()
+
+    assert said_of(f)[0] == (
+        "takes the elements of an array under a mask, so that the number of elements depends on values. Use "
+        "jax.numpy.where(mask, x, 0.0), or the argument where= of a reduction."
+    )
+
+
+def test_needs_a_python_index() -> None:
+    def f(x: Any) -> Any:
+        return [1.0, 2.0][x[0].astype(int)] * x.sum()
+
+    assert said_of(f)[0] == (
+        "uses an array as an index of a Python list or as a Python int. Index an array in place of the list, or pass "
+        "that argument as a Python int, which stays static."
+    )
+
+
+def test_no_line_where_there_is_none_of_the_users() -> None:
+    with pytest.raises(NEEDS_A_VALUE) as caught:
+        jax.make_jaxpr(np.sin)(X)
+    caught.value.__traceback__ = None
+    assert ", at" not in str(nb.TracingError.of(caught.value))
+
+
 def test_an_operation_without_derivative() -> None:
     def f(x: Any) -> Any:
         return jnp.sum(jax.lax.while_loop(lambda a: jnp.sum(a) < 9.0, lambda a: 2.0 * a, x) ** 2)
@@ -349,9 +521,59 @@ def test_errors_of_the_users_own_pass_through() -> None:
         (nb.MemoryBoundError, MemoryError),
         (nb.DifferentiationError, NotImplementedError),
         (nb.TracingError, TypeError),
+        (nb.FormulaError, ValueError),
+        (nb.DerivationError, ValueError),
+        (nb.UnprintableError, nb.DerivationError),
+        (nb.VerificationError, nb.DerivationError),
+        (nb.TargetError, Exception),
     ],
 )
 def test_every_error_is_ours_and_pythons(error: type[Exception], builtin: type[Exception]) -> None:
     assert issubclass(error, nb.NablaxError)
     assert issubclass(error, builtin)
     assert error.__doc__
+
+
+# -- names in texts ----------------------------------------------------------------------------------------
+
+# Verbs that are being built and that texts already send users to; take each away when it exists.
+TO_COME = {"jacobian", "jacobian_sparse", "hessian_sparse"}
+
+
+def named_in(source: str) -> set[str]:
+    """The names of the package that the strings of a source mention: nablax.x and nb.x."""
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return {name for text in strings for name in re.findall(r"\b(?:nablax|nb)((?:\.[A-Za-z_]\w*)+)", text)}
+
+
+def exists(name: str) -> bool:
+    """Whether ``.x.y`` is there, as an attribute or as a module."""
+    found: Any = nb
+    for part in name.strip(".").split("."):
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return True
+
+
+def test_names_in_strings_are_found() -> None:
+    source = (
+        """f'use nablax.hvp({x}) or nb.hessian.' + "import nablax" if nb.other else 'nablax.planning.run, xnb.no'"""
+    )
+    assert named_in(source) == {".hvp", ".hessian", ".planning.run"}
+    assert not exists(".magic")
+    assert not exists(".planning.magic")
+
+
+@pytest.mark.parametrize("path", sorted(Path(nb.__path__[0]).rglob("*.py")), ids=lambda path: path.stem)
+def test_texts_name_what_exists(path: Path) -> None:
+    named = {name for name in named_in(path.read_text()) if name.strip(".") not in TO_COME}
+    assert {name for name in named if not exists(name)} == set()
+
+
+def test_what_is_to_come_has_not_come() -> None:
+    assert {name for name in TO_COME if hasattr(nb, name)} == set()

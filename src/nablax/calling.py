@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +80,7 @@ def bind(verb: str, argnums: ArgNums, args: Sequence[Any], kwargs: dict[str, Any
     Raises:
         ArgumentError: an argument that cannot be differentiated or traced.
     """
+    argnums = positions(verb, argnums)
     places = _places(verb, argnums, len(args))
     leaves, tree = jax.tree.flatten((tuple(args), kwargs), is_leaf=lambda x: x is None)
     owners = [
@@ -91,7 +95,7 @@ def bind(verb: str, argnums: ArgNums, args: Sequence[Any], kwargs: dict[str, Any
     for leaf, owner in zip(leaves, owners, strict=True):
         differentiated = owner in places
         if differentiated and leaf is not None:
-            _check_differentiable(verb, owner, leaf)
+            _check_differentiable(verb, owner, args[owner], leaf)
             asked.append(len(arrays))
         if (differentiated and leaf is not None) or _is_data(leaf):
             arrays.append(leaf)
@@ -124,15 +128,59 @@ def _in_order(args: Sequence[Any], places: Sequence[int], asked: Sequence[int]) 
     return [position for place in places for position in groups[place]]
 
 
-def _places(verb: str, argnums: ArgNums, count: int) -> list[int]:
+def positions(verb: str, argnums: Any) -> int | tuple[int, ...]:
+    """What the user gave as argnums, as a position or a tuple of positions.
+
+    Args:
+        verb: what was called, for messages.
+        argnums: what was given.
+
+    Returns:
+        An int for one position, a tuple for a sequence of them; NumPy's integers become Python's.
+
+    Raises:
+        ArgumentError: it is neither.
+
+    Example:
+        >>> positions("hessian", [0, 2])
+        (0, 2)
+    """
+    try:
+        if isinstance(argnums, Sequence) and not isinstance(argnums, str | bytes):
+            return tuple(map(_position, argnums))
+        return _position(argnums)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{verb} was asked for argnums={argnums!r}. Give the position of a positional argument (the first is 0), "
+            "or a tuple of positions."
+        ) from error
+
+
+def _position(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError("a truth value is no position")
+    return operator.index(value)
+
+
+def _places(verb: str, argnums: int | tuple[int, ...], count: int) -> list[int]:
     listed = [argnums] if isinstance(argnums, int) else list(argnums)
+    if not listed:
+        raise ArgumentError(
+            f"{verb} was asked for argnums={argnums!r}, which names no argument. Name at least one position."
+        )
+    if not count:
+        raise ArgumentError(
+            f"{verb} was asked for argnums={argnums!r}, but the call has no positional argument. Pass the "
+            "differentiated arguments by position, not by keyword."
+        )
     found = []
+    choice = "0" if count == 1 else f"positions between 0 and {count - 1}"
     for place in listed:
         if not -count <= place < count:
             raise ArgumentError(
                 f"{verb} was asked for argnums={argnums!r}, but the call has {count} positional "
-                f"argument{'' if count == 1 else 's'}. Name positions between 0 and {count - 1}, and pass the "
-                "differentiated arguments by position."
+                f"argument{'' if count == 1 else 's'}. Name {choice}, and pass the differentiated arguments by "
+                "position."
             )
         found.append(place % count)
     if len(set(found)) < len(found):
@@ -145,13 +193,26 @@ def _is_data(leaf: Any) -> bool:
     return isinstance(leaf, kinds) or hasattr(leaf, "__jax_array__")
 
 
-def _check_differentiable(verb: str, place: int, leaf: Any) -> None:
+SHOWN = 40
+"""Characters up to which a value is shown in a message; a longer one is not cut but left out."""
+
+PARTITION = (
+    "Split the module first, params, static = eqx.partition(model, eqx.is_inexact_array), and differentiate with "
+    "respect to params, with eqx.combine(params, static) inside the function."
+)
+
+
+def _check_differentiable(verb: str, place: int, argument: Any, leaf: Any) -> None:
     asks = f"{verb} was asked for derivatives with respect to argument {place}, which holds"
+    module = _holds_module(argument)
     if isinstance(leaf, bool | int) or not _is_data(leaf):
-        raise ArgumentError(
-            f"{asks} a Python {type(leaf).__name__} ({leaf!r:.40}). Pass floating-point arrays or numbers there, "
-            "or leave this argument out of argnums."
-        )
+        shown = repr(leaf)
+        value = "" if callable(leaf) or len(shown) > SHOWN else f" ({shown})"
+        kind = f"function ({_name(leaf)})" if callable(leaf) else f"Python {type(leaf).__name__}{value}"
+        other = "Pass floating-point arrays or numbers there, or leave this argument out of argnums."
+        if callable(leaf):
+            other = f"{other} If it is an equinox module: {PARTITION[0].lower()}{PARTITION[1:]}"
+        raise ArgumentError(f"{asks} a {kind}. {PARTITION if module else other}")
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.floating):
         shape = list(np.shape(leaf))
@@ -161,9 +222,64 @@ def _check_differentiable(verb: str, place: int, leaf: Any) -> None:
             else "x.astype(float)"
         )
         raise ArgumentError(
-            f"{asks} an array {dtype.name}{shape}; derivatives exist for real floating-point arrays only. Pass "
-            f"{advice}, or leave this argument out of argnums."
+            f"{asks} an array {dtype.name}{shape}; derivatives exist for real floating-point arrays only. "
+            + (PARTITION if module else f"Pass {advice}, or leave this argument out of argnums.")
         )
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or getattr(function, "__name__", None) or type(function).__name__
+
+
+def _holds_module(argument: Any) -> bool:
+    """Whether a tree holds a module of equinox, whose leaves need not be numbers."""
+
+    def is_module(value: Any) -> bool:
+        return any(base.__module__.partition(".")[0] == "equinox" for base in type(value).__mro__)
+
+    return any(map(is_module, jax.tree.leaves(argument, is_leaf=is_module)))
+
+
+UNITS = {
+    "b": 1.0,
+    **{f"{prefix}b": 1000.0**power for power, prefix in enumerate(("k", "m", "g", "t"), 1)},
+    **{f"{prefix}ib": 1024.0**power for power, prefix in enumerate(("k", "m", "g", "t"), 1)},
+}
+"""Bytes of a unit, in small letters: GB are powers of 1000, GiB of 1024."""
+
+
+def bytes_of(value: Any) -> float | None:
+    """A bound on memory, as a number of bytes.
+
+    Args:
+        value: a positive number (bytes), a text of a number and a unit (B, kB, MB, GB, TB in powers of 1000; KiB,
+            MiB, GiB, TiB in powers of 1024; in small or large letters), or None for no bound.
+
+    Returns:
+        The bytes, or None.
+
+    Raises:
+        ArgumentError: something else.
+
+    Example:
+        >>> bytes_of("1GB"), bytes_of("512 MiB"), bytes_of(1e6), bytes_of(None)
+        (1000000000.0, 536870912.0, 1000000.0, None)
+    """
+    if value is None:
+        return None
+    count = math.nan
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", value.lower())
+        if found is not None and (found[2] or "b") in UNITS:
+            count = float(found[1]) * UNITS[found[2] or "b"]
+    elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        count = float(value)
+    if not count > 0:
+        raise ArgumentError(
+            f"a bound on memory was given as memory_bytes={value!r}. Give a positive number of bytes, a text such as "
+            "'8 GB' or '512 MiB', or None for no bound."
+        )
+    return count
 
 
 def check_vector(verb: str, signature: Signature, arrays: Sequence[Any], v: Any) -> list[Any]:

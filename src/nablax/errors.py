@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Protocol
+
+import jax
+import numpy as np
+
+NEEDS_A_VALUE = (
+    jax.errors.ConcretizationTypeError,  # bool(), int(), float(), and where JAX itself wants a value
+    jax.errors.TracerArrayConversionError,  # a NumPy function
+    jax.errors.TracerIntegerConversionError,  # a place in a Python list
+    jax.errors.NonConcreteBooleanIndexError,  # a mask as an index
+)
+"""What JAX raises where a function needs the value of an argument while it is traced."""
 
 
 class NablaxError(Exception):
@@ -34,6 +47,43 @@ class DifferentiationError(NablaxError, NotImplementedError):
 
 class TracingError(NablaxError, TypeError):
     """The function cannot be traced: it needs the value of an argument, not only its shape."""
+
+    @classmethod
+    def of(cls, error: Exception) -> TracingError:
+        """What to say instead of one of JAX's NEEDS_A_VALUE; names the user's own line.
+
+        Args:
+            error: what JAX raised.
+
+        Returns:
+            The error to raise from it.
+        """
+        line = users_line(error)
+        where = f", at {line}," if line else ""
+        said = str(error).strip().splitlines()[0]
+        match error:
+            case jax.errors.TracerArrayConversionError():
+                found = (
+                    f"gives{where} an array that is being traced to NumPy, which needs its numbers. Use the function "
+                    "of that name in jax.numpy or jax.scipy"
+                )
+            case jax.errors.NonConcreteBooleanIndexError():
+                found = (
+                    f"takes{where} the elements of an array under a mask, so that the number of elements depends on "
+                    "values. Use jax.numpy.where(mask, x, 0.0), or the argument where= of a reduction"
+                )
+            case jax.errors.TracerIntegerConversionError():
+                found = (
+                    f"uses{where} an array as an index of a Python list or as a Python int. Index an array in place "
+                    "of the list, or pass that argument as a Python int, which stays static"
+                )
+            case _:
+                found = (
+                    f"needs{where} the value of an argument while it is traced (a Python 'if', 'while', 'int()' or "
+                    "'float()' on an array). Use jax.numpy.where or jax.lax.cond, or pass that argument as a Python "
+                    "int, bool or str, which stays static"
+                )
+        return cls(f"a derivative was asked of a function that {found}. JAX says: {said}")
 
 
 class TargetError(NablaxError):
@@ -145,6 +195,33 @@ def point(source: str, span: Place) -> list[str]:
     column = first - left + len(before)
     tildes = max(0, min(last, left + len(shown)) - first - 1)
     return [f"    {before}{shown}{after}", "    " + " " * column + "^" + "~" * tildes]
+
+
+# -- whose line it was -------------------------------------------------------------------------------------
+
+LIBRARIES = tuple(str(Path(str(module.__file__)).resolve().parent) for module in (jax, np)) + (
+    str(Path(__file__).resolve().parent),
+)
+"""Folders whose lines are not the user's: those of JAX, of NumPy and of this package."""
+
+
+def users_line(error: BaseException) -> str:
+    """The innermost line of the user's own code that an error passed through.
+
+    Args:
+        error: an error that was raised, with its traceback.
+
+    Returns:
+        ``file:line``; empty if every line is JAX's, NumPy's or nablax's own.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<frozen", *LIBRARIES))
+        and not str(Path(frame.filename).resolve()).startswith(LIBRARIES)
+    ]
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 # -- signals inside the package; no user sees them ---------------------------------------------------------
