@@ -1,11 +1,15 @@
 # A fresh machine needs only Python 3.11 or newer, pip and make.
+# Another Python beside it: make PYTHON=python3.11 VENV=.venv-oldest test-fast
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n auto --maxprocesses=8 --dist=worksteal
+# What depends on the version of Python or of JAX: every operation, verb, error and public name.
+FAST := tests/app tests/architecture tests/contraction tests/graph tests/ops tests/planning tests/sweeps \
+	tests/test_docstrings.py tests/test_errors.py tests/test_verbs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test format demo bench bench-torch docs clean
+.PHONY: help setup test test-fast format demo bench bench-torch docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +40,10 @@ test: setup ## lint, format check, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+test-fast: setup ## types, and the fast tests of what depends on versions
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS) $(FAST)
+
 format: setup ## format, and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -53,4 +61,4 @@ docs: setup ## the documentation, into site/; its code is executed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

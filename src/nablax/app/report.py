@@ -14,11 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import (  # type: ignore[import-untyped]
-    ArpackNoConvergence,
-    LinearOperator,
-    eigsh,
-)
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 import nablax as nb
 from nablax.app.load import EXAMPLE, Target
@@ -291,7 +287,7 @@ def _answered(question: str, plan: nb.Plan) -> Answered:
 
 
 def _leaf(path: str, array: npt.NDArray[Any], diagonal: Vector) -> Leaf:
-    ends = (float(diagonal.min()), float(diagonal.max())) if diagonal.size else (math.nan, math.nan)
+    ends = (float(np.min(diagonal)), float(np.max(diagonal))) if diagonal.size else (math.nan, math.nan)
     return Leaf(path, array.shape, _float_dtype(array).name, array.size, *ends, float(diagonal.sum()))
 
 
