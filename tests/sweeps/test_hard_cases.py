@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import assert_close, by_differences, by_products, check_every_verb, reverse_over_reverse
+from oracles import (
+    DIFFERENCE_TOLERANCE,
+    assert_close,
+    by_differences,
+    by_products,
+    check_every_verb,
+    reverse_over_reverse,
+)
 
 import nablax as nb
 
@@ -123,6 +130,8 @@ LEFT_TO_JAX = {
     "inner Hessian": lambda x: jnp.trace(jax.hessian(lambda y: jnp.prod(y**4))(x)),
     "inner Laplacian of our own": lambda x: nb.laplacian(lambda y: jnp.prod(jnp.sin(y)))(x),
 }
+# Where rounding is enlarged: 1 - tanh² of 5 keeps twelve of its digits, and is not computed in the same way everywhere.
+CONDITION = {"shared parameters": 8.0}
 SMOOTH = {**PRODUCTS, **SHAPES, **BRANCHES, **CAREFUL, **LEFT_TO_JAX}
 
 
@@ -135,10 +144,13 @@ def test_against_jax(name: str) -> None:
 def test_against_products_and_differences(name: str) -> None:
     f = SMOOTH[name]
     got = jax.jit(nb.hessian(f))(X)
+    condition = CONDITION.get(name, 1.0)
     if name != "constant":
-        assert_close(got, by_products(f, X), what=name)
-        assert_close(got, reverse_over_reverse(f, X), what=name)
-    assert_close(got, by_differences(f, X), what=name, tolerance=1e-4)
+        assert_close(got, by_products(f, X), what=name, condition=condition)
+        assert_close(got, reverse_over_reverse(f, X), what=name, condition=condition)
+    # differences of values lose what the values hold, also where the Hessian is small or zero
+    size = max(float(np.abs(got).max()), float(np.abs(f(X))))
+    assert_close(got, by_differences(f, X), what=name, tolerance=DIFFERENCE_TOLERANCE[2], scale=size)
 
 
 def test_an_index_known_at_run_time() -> None:
