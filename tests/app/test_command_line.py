@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import nablax
 from nablax.app.command_line import application
 
 EXAMPLE_ARGS = "\ndef example_args():\n    return ({},)\n"
@@ -53,9 +54,9 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
     return write
 
 
-def report(run: Run, target: str, *options: str) -> dict[str, Any]:
+def report(run: Run, target: str, *options: str, code: int = 0) -> dict[str, Any]:
     outcome = run("report", target, "--json", *options)
-    assert outcome.code == 0, outcome.err
+    assert outcome.code == code, outcome.err
     return json.loads(outcome.out)
 
 
@@ -176,14 +177,57 @@ X = "jnp.zeros(3, jnp.float32)"
     ],
 )
 def test_verdicts(run: Run, file: Callable[..., str], body: str, arguments: str, verdict: str) -> None:
-    found = report(run, file(f"def f(x):\n    return {body}\n", arguments) + ":f")
+    code = 1 if verdict == "not_finite" else 0
+    found = report(run, file(f"def f(x):\n    return {body}\n", arguments) + ":f", code=code)
     assert found["verdict"]["kind"] == verdict
 
 
 def test_not_finite_is_null(run: Run, file: Callable[..., str]) -> None:
-    found = report(run, file("def f(x):\n    return jnp.sqrt(x).sum()\n", X) + ":f")
+    found = report(run, file("def f(x):\n    return jnp.sqrt(x).sum()\n", X) + ":f", code=1)
     assert found["gradient"]["norm"] is None
     assert found["eigenvalues"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("jnp.log(x - 1.0).sum()", "the value"),
+        ("jnp.sqrt(x).sum()", "the gradient"),
+        ("(jnp.abs(x) ** 1.5).sum()", "the Hessian"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--no-spectrum"]])
+def test_not_finite_is_said_and_fails(
+    run: Run, file: Callable[..., str], body: str, what: str, options: list[str]
+) -> None:
+    outcome = run("report", file(f"def f(x):\n    return {body}\n", X) + ":f", *options)
+    assert outcome.code == 1
+    assert "undecided: the value, the gradient or the Hessian is not finite" in " ".join(outcome.out.split())
+    assert outcome.err == (
+        f"error: {what} of model.py:f is not finite at the point of example_args(), so that its derivatives say nothing "
+        "there. Choose a point inside the function's domain.\n"
+    )
+
+
+def test_without_the_spectrum(run: Run, file: Callable[..., str]) -> None:
+    target = file("def f(x):\n    return (x**3).sum()\n", "jnp.arange(3, dtype=jnp.float32)") + ":f"
+    found = report(run, target, "--no-spectrum")
+    assert found["eigenvalues"] is None
+    assert found["verdict"] == {"kind": "not_asked", "sentence": "undecided: the eigenvalues were not asked for"}
+    assert [plan["question"] for plan in found["plans"]] == ["diagonal", "trace"]
+    assert list(found["seconds"]) == ["loading", "value and gradient", "diagonal", "trace", "total"]
+    assert (found["trace"], found["diagonal"]) == (18.0, {"min": 0.0, "max": 12.0})
+    assert {block["structure"] for block in found["hessian"]["blocks"]} == {"not formed"}
+    outcome = run("report", target, "--no-spectrum")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "eigenvalues not available the point is undecided: the eigenvalues were not asked for" in " ".join(
+        outcome.out.split()
+    )
+
+
+def test_version(run: Run) -> None:
+    outcome = run("--version")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"nablax {nablax.__version__}\n", "")
 
 
 def test_a_bound_for_the_gradient(run: Run, file: Callable[..., str]) -> None:
@@ -361,6 +405,23 @@ def test_refusals_of_the_engine(
     assert outcome.err.count("\n") == 1
     assert words in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "return x.sum() if x[0] > 1 else -x.sum()",
+        "return float(x[0])",
+        "return numpy.sin(x).sum()",
+        "return x[x > 0].sum()",
+    ],
+)
+def test_tracing_errors_name_the_line(run: Run, file: Callable[..., str], line: str) -> None:
+    outcome = run("report", file(f"import numpy\ndef f(x):\n    x = x + 1.0\n    {line}\n", X) + ":f")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert "(line 5)" in outcome.err or "model.py:5" in outcome.err
 
 
 def test_usage_errors_have_the_same_exit_code(run: Run) -> None:

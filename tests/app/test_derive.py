@@ -126,3 +126,22 @@ def test_what_has_no_closed_form_does_not_claim_to_be_verified(run: Run) -> None
     code, out, err = run("prod(x)", "--format", "python")
     assert (code, out) == (2, "")
     assert err == "error: ∂f/∂x has no closed form to write as Python; evaluate gives its value\n"
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyError("k"), NameError("name 'k' is not defined"), TypeError("no\nlen()"), RecursionError()]
+)
+def test_a_fault_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    from nablax.app import command_line
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(command_line, "compute_derivation", fail)
+    said = " ".join(str(fault).split())
+    assert run("x'*x") == (
+        2,
+        "",
+        f'error: "x\'*x" is beyond what derive can do: it failed with {type(fault).__name__}'
+        f"{f' ({said})' if said else ''}. This is a fault of nablax; another way of writing the formula may work\n",
+    )

@@ -1,4 +1,7 @@
-"""The command `nablax`: one function per subcommand; every refusal is one message and exit code 2."""
+"""The command `nablax`: one function per subcommand; every refusal is one message and exit code 2.
+
+A point where the function has no finite derivatives is reported and left with exit code 1.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,17 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from nablax import __version__
 from nablax.app.derive import Format, render
 from nablax.app.load import load
 from nablax.app.render import show, to_json
-from nablax.app.report import Progress
+from nablax.app.report import Progress, Verdict
 from nablax.app.report import report as compute_report
 from nablax.derivation import derive as compute_derivation
-from nablax.errors import NablaxError
+from nablax.errors import DerivationError, NablaxError
 
 SECONDS_BEFORE_PROGRESS = 1.0
+NOT_FINITE = 1
 REFUSED = 2
 
 
@@ -32,8 +37,18 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except NablaxError as error:
-            Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+            _complain(str(error))
             raise typer.Exit(REFUSED) from None
+
+
+def _complain(sentence: str) -> None:
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"nablax {__version__}\n")
+        raise typer.Exit
 
 
 application = typer.Typer(
@@ -46,8 +61,12 @@ application = typer.Typer(
 
 
 @application.callback()
-def _group() -> None:
-    """Keeps subcommands even while there is only one."""
+def _group(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Exact derivatives of JAX functions, planned and fast."""
 
 
 @application.command()
@@ -64,6 +83,9 @@ def report(
         float | None,
         typer.Option(help="Gradient norms up to this count as zero.", show_default="from rounding", min=0.0),
     ] = None,
+    spectrum: Annotated[
+        bool, typer.Option(" /--no-spectrum", help="Leave out the eigenvalues and what follows from them.")
+    ] = True,
 ) -> None:
     """Report on the curvature of a function at a point: value, gradient, Hessian, its spectrum, the plan.
 
@@ -77,12 +99,19 @@ def report(
             strategy=strategy,
             memory_bytes=memory_bytes,
             gradient_zero=gradient_zero,
+            spectrum=spectrum,
             progress=progress,
         )
     if as_json:
         sys.stdout.write(to_json(found) + "\n")
     else:
         show(found, Console())
+    if found.verdict is Verdict.NOT_FINITE:
+        _complain(
+            f"{found.not_finite} of {found.target} is not finite at the point of example_args(), so that its "
+            "derivatives say nothing there. Choose a point inside the function's domain."
+        )
+        raise typer.Exit(NOT_FINITE)
 
 
 @application.command()
@@ -100,8 +129,17 @@ def derive(
     notation: Annotated[Format, typer.Option("--format", help="How expressions are written.")] = Format.UNICODE,
 ) -> None:
     """Gradient or Jacobian and Hessian of a formula in closed form, checked against numbers."""
-    found = compute_derivation(formula, wrt, declare=declare, order=order)
-    sys.stdout.write(render(found, notation, steps=steps) + "\n")
+    try:
+        text = render(compute_derivation(formula, wrt, declare=declare, order=order), notation, steps=steps)
+    except NablaxError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise DerivationError(
+            f"{formula!r} is beyond what derive can do: it failed with {type(error).__name__}"
+            f"{f' ({said})' if said else ''}. This is a fault of nablax; another way of writing the formula may work"
+        ) from error
+    sys.stdout.write(text + "\n")
 
 
 @contextmanager

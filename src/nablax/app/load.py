@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nablax.errors import NablaxError, TargetError
+from nablax.errors import NablaxError, TargetError, TracingError
 
 EXAMPLE = "example_args"
 
@@ -50,6 +50,11 @@ class Target:
         """Errors that the function's own code raises become one message with its line."""
         try:
             yield
+        except TracingError as error:
+            line = _line_in(self.path, error.__cause__ or error)
+            if line is None or f":{line}" in str(error):  # no line to add, or the text has it
+                raise
+            raise TargetError(f"{self}: {error} (line {line})") from error
         except NablaxError:
             raise
         except Exception as error:

@@ -43,6 +43,7 @@ class Verdict(Enum):
     NEVER_POSITIVE = "not a stationary point; the curvature is negative or, to rounding, zero in every direction"
     FLAT = "not a stationary point; the Hessian is zero"
     NOT_FINITE = "undecided: the value, the gradient or the Hessian is not finite"
+    NOT_ASKED = "undecided: the eigenvalues were not asked for"
     NOT_CONVERGED = "undecided: the extreme eigenvalues did not converge"
     ASYMMETRIC = "undecided: the Hessian is not symmetric, the second derivatives are not continuous here"
 
@@ -180,6 +181,15 @@ class Report:
     seconds: dict[str, float]
 
     @property
+    def not_finite(self) -> str:
+        """The first of value, gradient and Hessian that is not finite; empty if all are."""
+        if not math.isfinite(self.value):
+            return "the value"
+        if not math.isfinite(self.gradient_norm):
+            return "the gradient"
+        return "the Hessian" if self.verdict is Verdict.NOT_FINITE else ""
+
+    @property
     def total_seconds(self) -> float:
         """Time of all steps."""
         return sum(self.seconds.values())
@@ -209,6 +219,7 @@ def report(
     strategy: str = "auto",
     memory_bytes: int | None = None,
     gradient_zero: float | None = None,
+    spectrum: bool = True,
     progress: Progress = lambda step: None,
 ) -> Report:
     """Compute the report of a function at its example arguments, with respect to the first.
@@ -218,6 +229,7 @@ def report(
         strategy: the strategy for every question, or "auto".
         memory_bytes: bound on peak memory (bytes) for every question.
         gradient_zero: gradient norms up to this count as zero; None for a bound that follows from rounding.
+        spectrum: whether the ends of the spectrum are computed, which takes most of the time of a large problem.
         progress: is told the step that begins.
 
     Returns:
@@ -248,13 +260,14 @@ def report(
         leaves = tuple(map(_leaf, _paths(target, x), arrays, diagonals))
         size = sum(leaf.size for leaf in leaves)
         epsilon = max(map(_epsilon, arrays))
-        spectrum = None
-        if size <= DENSE_UP_TO:
-            spectrum = _dense_spectrum(curvature, leaves, epsilon, clock)
-        if spectrum is None:
-            spectrum = _lanczos_spectrum(curvature, x, leaves, epsilon, clock)
-        eigenvalues, failure, blocks, question = spectrum
-        plans = tuple(_answered(asked, curvature.plan(asked)) for asked in ("diagonal", "trace", question))
+        found: Spectrum | None = None if spectrum else (None, Verdict.NOT_ASKED, _blocks_unformed(leaves), "")
+        if found is None and size <= DENSE_UP_TO:
+            found = _dense_spectrum(curvature, leaves, epsilon, clock)
+        if found is None:
+            found = _lanczos_spectrum(curvature, x, leaves, epsilon, clock)
+        eigenvalues, failure, blocks, question = found
+        asked = [each for each in ("diagonal", "trace", question) if each]
+        plans = tuple(_answered(each, curvature.plan(each)) for each in asked)
     if not (math.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(elements).all()):
         failure = Verdict.NOT_FINITE
     norm = float(np.linalg.norm(gradient))
