@@ -1,13 +1,15 @@
-"""Scalar functions: the elementwise part of a graph, fused, with partial derivatives by JAX.
+"""Scalar functions: the elementwise part of a graph, fused, with partial derivatives by the chain rule.
 
-A scalar function is a short straight-line program over numbers. It is evaluated on arrays element by element.
+A scalar function is a short straight-line program over numbers. It is evaluated on arrays element by element. JAX is
+asked once for the derivative of each operation (it is numerically careful there: logistic, softplus, xlogy); the
+partials of a program follow from these by one reverse sweep over it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial, reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial, reduce
 from typing import Any
 
 import jax
@@ -15,55 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.errors import DifferentiationError
+from nablax.ops.couplings import Pairs, Positions, coupled_inputs, moving_values
 from nablax.ops.elementwise import ROWS
+from nablax.ops.instruction import Argument, Instruction, Number, Operation, is_number, is_real, number, simplified
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, trace
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A constant in a scalar function; compared by bits, so that NaN equals NaN."""
-
-    dtype: str
-    bits: bytes
-
-    @property
-    def value(self) -> Any:
-        """The constant as a NumPy scalar."""
-        return np.frombuffer(self.bits, dtype=jnp.dtype(self.dtype))[0]
-
-
-def number(value: Any, dtype: Any) -> Number:
-    """A constant of a given dtype."""
-    return Number(jnp.dtype(dtype).name, np.asarray(value, dtype=dtype).tobytes())
-
-
-Argument = int | Number
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What an instruction does.
-
-    Args:
-        name: the primitive's name, or that of a function with its own derivative rule.
-        key: whatever makes two operations of one name differ; hashable.
-        apply: evaluates it on arrays of one shape.
-        line: the user's source line.
-    """
-
-    name: str
-    key: Any
-    apply: Callable[..., Any] = field(compare=False, repr=False)
-    line: str = field(compare=False, default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """An operation on earlier values (inputs first, then results of instructions) and constants."""
-
-    operation: Operation
-    arguments: tuple[Argument, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +37,13 @@ class ScalarFunction:
     instructions: tuple[Instruction, ...]
     result: Argument
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.inputs, self.instructions, self.result))
+
+    def __hash__(self) -> int:
+        return self._hash
+
     @property
     def constant(self) -> float | None:
         """The value, if the function is constant."""
@@ -88,11 +52,15 @@ class ScalarFunction:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the value."""
-        if isinstance(self.result, Number):
-            return jnp.dtype(self.result.dtype)
-        if self.result < len(self.inputs):
-            return jnp.dtype(self.inputs[self.result])
-        return jnp.dtype(self.instructions[self.result - len(self.inputs)].dtype)
+        return jnp.dtype(self.dtype_of(self.result))
+
+    def dtype_of(self, argument: Argument) -> str:
+        """Dtype of a value in the program."""
+        if isinstance(argument, Number):
+            return argument.dtype
+        if argument < len(self.inputs):
+            return self.inputs[argument]
+        return self.instructions[argument - len(self.inputs)].dtype
 
     @property
     def flops(self) -> int:
@@ -119,7 +87,7 @@ class ScalarFunction:
         read = {a for step in self.instructions for a in step.arguments if isinstance(a, int)}
         if isinstance(self.result, int):
             read.add(self.result)
-        return tuple(k for k in range(len(self.inputs)) if k in read)
+        return tuple(sorted(k for k in read if k < len(self.inputs)))
 
     def pruned(self) -> ScalarFunction:
         """The function of the inputs that it reads only."""
@@ -141,38 +109,74 @@ class ScalarFunction:
         return ScalarFunction(tuple(self.inputs[k] for k in reads), steps, move(self.result))
 
     def partial(self, position: int) -> ScalarFunction:
-        """The partial derivative in one argument."""
+        """The partial derivative in one argument.
+
+        Args:
+            position: which argument; one that is not a real number has the partial 0.
+
+        Returns:
+            A function of the same arguments.
+
+        Raises:
+            DifferentiationError: an operation on the way has no derivative.
+
+        Example:
+            >>> from_jax(lambda x, y: x * y, "float32", "float32").partial(0)(2.0, 5.0)
+            5.0
+        """
         return _partial(self, position)
+
+    def moving(self) -> frozenset[int]:
+        """Positions of the inputs in which the function has a partial that is not identically zero.
+
+        Returns:
+            The positions, found from the structure of the program: none that matters is missing.
+
+        Example:
+            >>> sorted(from_jax(lambda x, y: x * jnp.sign(y), "float32", "float32").moving())
+            [0]
+        """
+        return frozenset(k for k in self._live if k < len(self.inputs) and is_real(self.inputs[k]))
+
+    def couplings(self) -> frozenset[tuple[int, int]]:
+        """Pairs of inputs with a second partial that is not identically zero.
+
+        Returns:
+            Pairs (p, q) with p ≤ q, found from the structure of the program: none that matters is missing.
+
+        Example:
+            >>> sorted(from_jax(lambda x, y: x * y + jnp.exp(y), "float32", "float32").couplings())
+            [(0, 1), (1, 1)]
+        """
+        return self._couplings
+
+    def _signature(self, step: Instruction) -> tuple[str, ...]:
+        return tuple(self.dtype_of(a) for a in step.arguments)
+
+    @cached_property
+    def _moving(self) -> list[Positions]:
+        return [_moving_places(step.operation, self._signature(step), step.dtype) for step in self.instructions]
+
+    @cached_property
+    def _live(self) -> Positions:
+        return moving_values(len(self.inputs), self.instructions, self.result, self._moving.__getitem__)
+
+    @cached_property
+    def _couplings(self) -> Pairs:
+        def coupled(place: int) -> Pairs:
+            step = self.instructions[place]
+            return _coupled_places(step.operation, self._signature(step), step.dtype)
+
+        real = [is_real(dtype) for dtype in self.inputs]
+        return coupled_inputs(real, self.instructions, self._live, self._moving.__getitem__, coupled)
+
+    @cached_property
+    def _adjoints(self) -> _Adjoints:
+        return _swept(self)
 
 
 def _filled(value: Any, shape: tuple[int, ...]) -> Any:
     return value if jnp.shape(value) == shape else jnp.broadcast_to(value, shape)
-
-
-@lru_cache(maxsize=4096)
-def _partial(function: ScalarFunction, position: int) -> ScalarFunction:
-    def tangent(*arguments: Any) -> Any:
-        def along(moved: Any) -> Any:
-            return function(*arguments[:position], moved, *arguments[position + 1 :])
-
-        one = jnp.ones((), arguments[position].dtype)
-        return [jax.jvp(along, (arguments[position],), (one,))[1]]
-
-    scalars = [jax.ShapeDtypeStruct((), jnp.dtype(dtype)) for dtype in function.inputs]
-    try:
-        program = trace(tangent, scalars)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        steps = ", ".join(dict.fromkeys(f"'{s.operation.name}'" for s in function.instructions))
-        lines = [s.operation.line for s in function.instructions if s.operation.line]
-        raise DifferentiationError(
-            f"a derivative of the operation {steps} was asked for, at {lines[-1] if lines else 'an unknown line'}, "
-            f"but JAX cannot differentiate it here: {str(error).strip().splitlines()[0]} "
-            "Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient."
-        ) from error
-    found = read(program, (), derivative=True)
-    if found is None:
-        raise AssertionError("the derivative of a scalar function is a scalar function")
-    return found[0]
 
 
 class Builder:
@@ -182,82 +186,85 @@ class Builder:
         inputs: dtype of each argument.
         derivative: whether a product with a literal zero may be dropped. In a derivative such a zero is a
             tangent that does not exist; in the user's own code ``0 * inf`` must stay NaN.
+        instructions: a program to go on from.
     """
 
-    def __init__(self, inputs: Sequence[str], *, derivative: bool) -> None:
+    def __init__(self, inputs: Sequence[str], *, derivative: bool, instructions: Sequence[Instruction] = ()) -> None:
         self.inputs = tuple(inputs)
-        self.instructions: list[Instruction] = []
-        self._numbers: dict[Instruction, int] = {}
+        self.instructions: list[Instruction] = list(instructions)
+        self._numbers = {step: len(self.inputs) + k for k, step in enumerate(instructions)}
         self._derivative = derivative
 
     def emit(self, operation: Operation, arguments: Sequence[Argument], dtype: str) -> Argument:
         """The value of an operation on arguments."""
-        simple = self._simplified(operation, arguments, dtype)
+        first = self.dtype_of(arguments[0])
+        simple = simplified(operation, arguments, dtype, first, derivative=self._derivative)
         if simple is not None:
             return simple
         instruction = Instruction(operation, tuple(arguments), dtype)
-        if instruction not in self._numbers:
-            self._numbers[instruction] = len(self.inputs) + len(self.instructions)
+        value = self._numbers.setdefault(instruction, len(self.inputs) + len(self.instructions))
+        if value == len(self.inputs) + len(self.instructions):
             self.instructions.append(instruction)
-        return self._numbers[instruction]
+        return value
+
+    def inline(self, function: ScalarFunction, arguments: Sequence[Argument], line: str = "") -> Argument:
+        """The value of a function of arguments.
+
+        Args:
+            function: the function.
+            arguments: what it is applied to.
+            line: the user's source line for its operations, if they have none.
+
+        Returns:
+            The value.
+        """
+        values = list(arguments)
+
+        def move(argument: Argument) -> Argument:
+            return argument if isinstance(argument, Number) else values[argument]
+
+        for step in function.instructions:
+            operation = _at_line(step.operation, line) if line else step.operation
+            values.append(self.emit(operation, [move(a) for a in step.arguments], step.dtype))
+        return move(function.result)
 
     def function(self, result: Argument) -> ScalarFunction:
         """The function that returns `result`, with the instructions that it needs and no others."""
+        inputs = len(self.inputs)
         needed: set[int] = set()
         waiting = [result]
         while waiting:
             value = waiting.pop()
-            if isinstance(value, Number) or value in needed:
-                continue
-            needed.add(value)
-            if value >= len(self.inputs):
-                waiting += self.instructions[value - len(self.inputs)].arguments
-        place: dict[int, int] = {k: k for k in range(len(self.inputs))}
+            if isinstance(value, int) and value >= inputs and value not in needed:
+                needed.add(value)
+                waiting += self.instructions[value - inputs].arguments
+        place: dict[int, int] = {}
         kept: list[Instruction] = []
 
         def move(argument: Argument) -> Argument:
-            return argument if isinstance(argument, Number) else place[argument]
+            return argument if isinstance(argument, Number) else place.get(argument, argument)
 
-        for value in sorted(k for k in needed if k >= len(self.inputs)):
-            old = self.instructions[value - len(self.inputs)]
-            place[value] = len(self.inputs) + len(kept)
+        for value in sorted(needed):
+            old = self.instructions[value - inputs]
+            place[value] = inputs + len(kept)
             kept.append(Instruction(old.operation, tuple(move(a) for a in old.arguments), old.dtype))
         return ScalarFunction(self.inputs, tuple(kept), move(result))
 
-    def _dtype(self, argument: Argument) -> str:
+    def dtype_of(self, argument: Argument) -> str:
+        """Dtype of a value."""
         if isinstance(argument, Number):
             return argument.dtype
         if argument < len(self.inputs):
             return self.inputs[argument]
         return self.instructions[argument - len(self.inputs)].dtype
 
-    def _simplified(self, operation: Operation, arguments: Sequence[Argument], dtype: str) -> Argument | None:
-        name = operation.name
-        if all(isinstance(a, Number) for a in arguments):
-            with jax.ensure_compile_time_eval():
-                return number(operation.apply(*(a.value for a in arguments if isinstance(a, Number))), dtype)
-        first = arguments[0]
-        if name == "copy" or (name == "convert_element_type" and self._dtype(first) == dtype):
-            return first
-        if name == "select_n" and len(set(arguments[1:])) == 1:
-            return arguments[1]
-        if name == "integer_pow" and dict(operation.key)["y"] == 1:
-            return first
-        if name in ("mul", "add", "add_any", "sub", "div") and len(arguments) == 2:
-            second = arguments[1]
-            if name == "mul" and self._derivative and (_is(first, 0) or _is(second, 0)):
-                return number(0, dtype)
-            if name == "div" and self._derivative and _is(first, 0):
-                return number(0, dtype)
-            if _is(second, 1 if name in ("mul", "div") else 0):
-                return first
-            if name in ("mul", "add", "add_any") and _is(first, 1 if name == "mul" else 0):
-                return second
-        return None
+
+@lru_cache(maxsize=4096)
+def _at_line(operation: Operation, line: str) -> Operation:
+    return operation if operation.line else replace(operation, line=line)
 
 
-def _is(argument: Argument, value: int) -> bool:
-    return isinstance(argument, Number) and bool(argument.value == value)
+# -- reading a traced program ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +293,21 @@ def read(program: Program, shape: tuple[int, ...], *, derivative: bool = False) 
 
 
 def read_equation(equation: Equation, shape: tuple[int, ...]) -> Operation | None:
-    """The elementwise operation that an equation performs on arrays of a shape; None if it is none."""
-    return _operation(equation, _Reading(shape, derivative=False))
+    """The elementwise operation that an equation performs on arrays of a shape.
+
+    Args:
+        equation: has one output.
+        shape: the common shape of its arrays; scalars may stand among them.
+
+    Returns:
+        The operation; None if it does not act element by element, or if its first or second partials contain
+        something that no row describes: then JAX must differentiate the equation as a whole.
+    """
+    operation = _operation(equation, _Reading(shape, derivative=False))
+    if operation is None:
+        return None
+    dtypes = tuple(value.dtype.name for value in equation.inputs)
+    return operation if _readable(operation, dtypes, equation.outputs[0].dtype.name, 2) else None
 
 
 def _read(program: Program, reading: _Reading) -> list[ScalarFunction] | None:
@@ -337,10 +357,9 @@ def _operation(equation: Equation, reading: _Reading) -> Operation | None:
         except TypeError:
             return None
         apply = partial(equation.primitive.bind, **equation.params)
-        return Operation(equation.name, params, apply, equation.line)
+        # the lines of a derivative are those of the rules, which are no user's
+        return Operation(equation.name, params, apply, "" if reading.derivative else equation.line)
     if equation.name == "custom_jvp_call":
-        if equation.called in _OWN_RULES:
-            return _OWN_RULES[equation.called]
         if (equation.called, equation.text) == (reading.called, reading.text):
             return _ITSELF
         # a rule may use functions with rules of their own, but not without end (jnp.sinc does)
@@ -348,17 +367,29 @@ def _operation(equation: Equation, reading: _Reading) -> Operation | None:
     return None
 
 
-# Functions with a derivative rule of their own, by the unique name under which JAX sees them.
-_OWN_RULES: dict[str, Operation] = {}
 # Stands inside a rule for the function that the rule belongs to (d softplus = exp(x - softplus(x)) dx).
 _ITSELF = Operation("itself", (), lambda *_: None)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """The key of a function with a derivative rule of its own.
+
+    Args:
+        value: the function.
+        tangents: for each argument that carries a derivative, the tangent of the value: a function of the
+            arguments and the tangent of that argument.
+    """
+
+    value: ScalarFunction
+    tangents: tuple[ScalarFunction | None, ...]
 
 
 def _with_own_rule(equation: Equation, shape: tuple[int, ...], depth: int) -> Operation | None:
     """An elementwise function with a custom derivative rule: the rule is honoured, as scalar functions.
 
-    The rule is traced for one argument at a time. If value and rule both act element by element, the partial
-    derivatives are scalar functions too, and the rule is rebuilt from them for any shape.
+    The rule is traced for one argument at a time. If value and rule both act element by element, the tangents are
+    scalar functions too, and the rule is rebuilt from them for any shape.
     """
     if equation.body is None:
         return None
@@ -366,48 +397,48 @@ def _with_own_rule(equation: Equation, shape: tuple[int, ...], depth: int) -> Op
     if value is None or len(value) != 1:
         return None
     given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in equation.inputs]
-    partials: list[ScalarFunction | None] = []
+    tangents: list[ScalarFunction | None] = []
     for position, argument in enumerate(given):
         if not jnp.issubdtype(argument.dtype, jnp.floating):
-            partials.append(None)
+            tangents.append(None)
             continue
-        tangent = partial(_tangent, equation, position)
-        found = _read(trace(tangent, given), _Reading(shape, True, equation.called, equation.text, depth))
+        tangent = partial(_tangent, lambda *arguments: equation.apply(*arguments)[0], position)
+        reading = _Reading(shape, True, equation.called, equation.text, depth)
+        found = _read(trace(tangent, [*given, argument]), reading)
         if found is None:
             return None
-        partials.append(found[0])
-    return _own_rule(equation.called, value[0], tuple(partials))
+        tangents.append(found[0])
+    return _own_rule(equation.called, _Rule(value[0], tuple(tangents)), equation.line)
 
 
-def _tangent(equation: Equation, position: int, *arguments: Any) -> Any:
-    def along(moved: Any) -> Any:
-        return equation.apply(*arguments[:position], moved, *arguments[position + 1 :])[0]
+def _tangent(function: Callable[..., Any], position: int, *arguments: Any) -> Any:
+    """The tangent of a function's value, given its arguments and the tangent of one of them."""
+    *primals, moved = arguments
 
-    return [jax.jvp(along, (arguments[position],), (jnp.ones_like(arguments[position]),))[1]]
+    def along(value: Any) -> Any:
+        return function(*primals[:position], value, *primals[position + 1 :])
+
+    return [jax.jvp(along, (primals[position],), (moved,))[1]]
 
 
 @lru_cache(maxsize=1024)
-def _own_rule(name: str, value: ScalarFunction, partials: tuple[ScalarFunction | None, ...]) -> Operation:
-    """An operation with given partial derivatives in place of those of its own text."""
-    unique = f"{name}_with_rule_{len(_OWN_RULES)}"
+def _own_rule(name: str, rule: _Rule, line: str) -> Operation:
+    """An operation with given tangents in place of those of its own text."""
 
     def function(*arguments: Any) -> Any:
-        return value(*arguments)
+        return rule.value(*arguments)
 
-    function.__name__ = function.__qualname__ = unique
+    function.__name__ = function.__qualname__ = name
     ruled = jax.custom_jvp(function)
-    operation = Operation(name, unique, ruled)
-    slopes = [None if slope is None else _resolved(slope, operation) for slope in partials]
+    operation = Operation(name, rule, ruled, line)
+    resolved = [None if tangent is None else _resolved(tangent, operation) for tangent in rule.tangents]
 
     @ruled.defjvp
     def _(primals: Any, tangents: Any) -> Any:
         out = ruled(*primals)
-        moved = [
-            slope(*primals) * tangent for slope, tangent in zip(slopes, tangents, strict=True) if slope is not None
-        ]
+        moved = [tangent(*primals, t) for tangent, t in zip(resolved, tangents, strict=True) if tangent is not None]
         return out, reduce(jnp.add, moved, jnp.zeros_like(out))
 
-    _OWN_RULES[unique] = operation
     return operation
 
 
@@ -417,6 +448,273 @@ def _resolved(function: ScalarFunction, itself: Operation) -> ScalarFunction:
         for step in function.instructions
     )
     return ScalarFunction(function.inputs, steps, function.result)
+
+
+# -- derivatives of operations -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a derivative does not exist, and of which operation."""
+
+    operation: Operation
+    reason: str
+
+
+@lru_cache(maxsize=4096)
+def _operation_tangent(
+    operation: Operation, dtypes: tuple[str, ...], position: int
+) -> ScalarFunction | _Refusal | None:
+    """The tangent of one operation, asked of JAX once.
+
+    Args:
+        operation: the operation.
+        dtypes: of its arguments.
+        position: the argument that moves.
+
+    Returns:
+        A function of the arguments and the tangent of that argument; why JAX has none; None if there is one
+        that is not a scalar function.
+    """
+    if isinstance(operation.key, _Rule):
+        tangent = operation.key.tangents[position]
+        return None if tangent is None else _resolved(tangent, operation)
+    scalars = [jax.ShapeDtypeStruct((), jnp.dtype(dtype)) for dtype in (*dtypes, dtypes[position])]
+    try:
+        program = trace(partial(_tangent, operation.apply, position), scalars)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        return _Refusal(operation, str(error).strip().splitlines()[0])
+    found = read(program, (), derivative=True)
+    return None if found is None else found[0]
+
+
+@lru_cache(maxsize=4096)
+def _operation_partial(
+    operation: Operation, dtypes: tuple[str, ...], position: int
+) -> ScalarFunction | _Refusal | None:
+    """The partial of one operation as a function of its arguments; otherwise as `_operation_tangent`."""
+    tangent = _operation_tangent(operation, dtypes, position)
+    if not isinstance(tangent, ScalarFunction):
+        return tangent
+    builder = Builder(dtypes, derivative=True)
+    unit = number(1, dtypes[position])
+    return builder.function(builder.inline(tangent, [*range(len(dtypes)), unit]))
+
+
+@lru_cache(maxsize=4096)
+def _moving_places(operation: Operation, dtypes: tuple[str, ...], dtype: str) -> Positions:
+    """The places among an operation's arguments in which its partial is not the constant 0."""
+    if not is_real(dtype):
+        return frozenset()
+    found = set()
+    for place, own in enumerate(dtypes):
+        if is_real(own):
+            slope = _operation_partial(operation, dtypes, place)
+            if not isinstance(slope, ScalarFunction) or slope.constant != 0.0:
+                found.add(place)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=4096)
+def _coupled_places(operation: Operation, dtypes: tuple[str, ...], dtype: str) -> Pairs:
+    """The pairs of places among an operation's arguments in which its second partial is not the constant 0."""
+    found = set()
+    for p in _moving_places(operation, dtypes, dtype):
+        slope = _operation_partial(operation, dtypes, p)
+        for q, own in enumerate(dtypes):
+            if is_real(own) and (not isinstance(slope, ScalarFunction) or not slope._adjoints.is_zero(q)):
+                found.add((min(p, q), max(p, q)))
+    return frozenset(found)
+
+
+@lru_cache(maxsize=4096)
+def _readable(operation: Operation, dtypes: tuple[str, ...], dtype: str, order: int) -> bool:
+    """Whether the derivatives of an operation up to an order are scalar functions, wherever JAX has them."""
+    if order == 0 or not is_real(dtype) or (operation.name in ROWS and ROWS[operation.name].flat):
+        return True
+    for position, own in enumerate(dtypes):
+        if not is_real(own):
+            continue
+        tangent = _operation_tangent(operation, dtypes, position)
+        if tangent is None:
+            return False
+        if isinstance(tangent, ScalarFunction) and not all(
+            _readable(step.operation, tangent._signature(step), step.dtype, order - 1) for step in tangent.instructions
+        ):
+            return False
+    return True
+
+
+# -- derivatives of programs -------------------------------------------------------------------------------
+#
+# The adjoint of a value is the partial of the result in it. An instruction passes its adjoint t on to each argument as
+# its tangent along t: a linear map of one number is its own transpose, so that JAX's own formulas (div(t, x), not
+# t · (1/x)) stand in the program. Values that a `where` discards must not leak: select(c, 0, t) · (1/x) is NaN at x = 0
+# where select(c, 0, t · (1/x)) is 0. So guards are kept beside the adjoint and put around it at the very end.
+
+
+@dataclass(frozen=True, eq=False)
+class _Guard:
+    """Where the derivative is zero whatever its formula says; linked, so that long chains share their rests."""
+
+    select: Operation
+    condition: Argument
+    zero: int
+    rest: _Guard | None
+    depth: int
+
+
+@dataclass(frozen=True)
+class _Adjoint:
+    guard: _Guard | None
+    value: Argument
+
+
+@dataclass(frozen=True)
+class _Adjoints:
+    """The program of a function with its reverse sweep, and the adjoints of its inputs; none where it is zero."""
+
+    sweep: _Sweep
+    inputs: Mapping[int, _Adjoint | _Refusal]
+
+    def is_zero(self, position: int) -> bool:
+        """Whether a partial is identically zero."""
+        adjoint = self.inputs.get(position)
+        return adjoint is None or (isinstance(adjoint, _Adjoint) and is_number(adjoint.value, 0))
+
+
+class _Sweep:
+    """Emits the instructions of a reverse sweep behind those of its function."""
+
+    def __init__(self, function: ScalarFunction) -> None:
+        self.builder = Builder(function.inputs, derivative=True, instructions=function.instructions)
+        self._own = len(function.inputs) + len(function.instructions)
+        self._guards: dict[tuple[Argument, int, int], _Guard] = {}
+
+    def passed(
+        self, adjoint: _Adjoint | _Refusal, step: Instruction, dtypes: tuple[str, ...], place: int
+    ) -> _Adjoint | _Refusal:
+        """What an instruction passes on to one of its arguments."""
+        if isinstance(adjoint, _Refusal):
+            return adjoint
+        tangent = _operation_tangent(step.operation, dtypes, place)
+        if tangent is None:
+            return _Refusal(step.operation, "It has a derivative that does not act element by element.")
+        if isinstance(tangent, _Refusal):
+            return replace(tangent, operation=step.operation)
+        line = step.operation.line
+        if dtypes[place] == step.dtype == self.builder.dtype_of(adjoint.value):
+            value = self.builder.inline(tangent, (*step.arguments, adjoint.value), line)
+        else:
+            slope = self.builder.inline(tangent, (*step.arguments, number(1, dtypes[place])), line)
+            value = self._common("mul", adjoint.value, slope)
+        return self._peeled(adjoint.guard, value)
+
+    def _peeled(self, guard: _Guard | None, value: Argument) -> _Adjoint:
+        """An adjoint with the guards around its value, if the sweep made them, kept apart."""
+        while isinstance(value, int) and value >= self._own:
+            step = self.builder.instructions[value - len(self.builder.inputs)]
+            cases = step.arguments[1:]
+            zeros = [k for k, case in enumerate(cases) if is_number(case, 0)]
+            if step.operation.name != "select_n" or len(cases) != 2 or not zeros:
+                break
+            [zero] = zeros
+            key = (step.arguments[0], zero, id(guard))
+            if key not in self._guards:
+                depth = 1 if guard is None else guard.depth + 1
+                self._guards[key] = _Guard(step.operation, step.arguments[0], zero, guard, depth)
+            guard, value = self._guards[key], cases[1 - zero]
+        return _Adjoint(guard, value)
+
+    def sum(self, one: _Adjoint | _Refusal, other: _Adjoint | _Refusal) -> _Adjoint | _Refusal:
+        """The sum of two contributions; guards that both have stay around it."""
+        if isinstance(one, _Refusal):
+            return one
+        if isinstance(other, _Refusal):
+            return other
+        a, b = one.guard, other.guard
+        while a is not b:
+            if b is None or (a is not None and a.depth >= b.depth):
+                a = a.rest if a is not None else None
+            else:
+                b = b.rest
+        return _Adjoint(a, self._common("add", self.guarded(one, a), self.guarded(other, a)))
+
+    def guarded(self, adjoint: _Adjoint, until: _Guard | None = None) -> Argument:
+        """The value with its guards around it, up to one that stays apart."""
+        guard, value = adjoint.guard, adjoint.value
+        while guard is not until and guard is not None:
+            dtype = self.builder.dtype_of(value)
+            cases = (number(0, dtype), value) if guard.zero == 0 else (value, number(0, dtype))
+            value = self.builder.emit(guard.select, (guard.condition, *cases), dtype)
+            guard = guard.rest
+        return value
+
+    def converted(self, value: Argument, dtype: str) -> Argument:
+        """A value in another dtype."""
+        own = self.builder.dtype_of(value)
+        return value if own == dtype else self.builder.inline(_conversion(own, dtype), [value])
+
+    def _common(self, name: str, a: Argument, b: Argument) -> Argument:
+        own, other = self.builder.dtype_of(a), self.builder.dtype_of(b)
+        dtype = own if own == other else jnp.promote_types(own, other).name
+        values = [self.converted(a, dtype), self.converted(b, dtype)]
+        return self.builder.emit(_binary(name, dtype), values, dtype)
+
+
+def _swept(function: ScalarFunction) -> _Adjoints:
+    """All partials of a function by one reverse sweep."""
+    sweep = _Sweep(function)
+    adjoints: dict[int, _Adjoint | _Refusal] = {}
+    if isinstance(function.result, int):
+        dtype = function.dtype_of(function.result)
+        if is_real(dtype):
+            adjoints[function.result] = _Adjoint(None, number(1, dtype))
+    for place in range(len(function.instructions) - 1, -1, -1):
+        adjoint = adjoints.pop(len(function.inputs) + place, None)
+        if adjoint is None:
+            continue
+        step = function.instructions[place]
+        dtypes = function._signature(step)
+        for k in function._moving[place]:
+            argument = step.arguments[k]
+            if isinstance(argument, int):
+                passed = sweep.passed(adjoint, step, dtypes, k)
+                if isinstance(passed, _Refusal) or not is_number(passed.value, 0):
+                    known = adjoints.get(argument)
+                    adjoints[argument] = passed if known is None else sweep.sum(known, passed)
+    return _Adjoints(sweep, adjoints)
+
+
+@lru_cache(maxsize=4096)
+def _partial(function: ScalarFunction, position: int) -> ScalarFunction:
+    sweep, dtype = function._adjoints.sweep, function.dtype_of(function.result)
+    adjoint = function._adjoints.inputs.get(position)
+    if adjoint is None:
+        return sweep.builder.function(number(0, dtype))
+    if isinstance(adjoint, _Refusal):
+        lines = [s.operation.line for s in function.instructions if s.operation.line]
+        line = adjoint.operation.line or (lines[-1] if lines else "an unknown line")
+        raise DifferentiationError(
+            f"a derivative of the operation '{adjoint.operation.name}' was asked for, at {line}, "
+            f"but JAX cannot differentiate it here: {adjoint.reason} "
+            "Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient."
+        )
+    return sweep.builder.function(sweep.converted(sweep.guarded(adjoint), dtype))
+
+
+@lru_cache(maxsize=64)
+def _binary(name: str, dtype: str) -> Operation:
+    [step] = from_jax(jax.lax.mul if name == "mul" else jax.lax.add, dtype, dtype).instructions
+    return replace(step.operation, line="")
+
+
+@lru_cache(maxsize=64)
+def _conversion(dtype: str, wanted: str) -> ScalarFunction:
+    return from_jax(lambda value: jax.lax.convert_element_type(value, jnp.dtype(wanted)), dtype)
+
+
+# -- making scalar functions -------------------------------------------------------------------------------
 
 
 def compose(
@@ -439,21 +737,8 @@ def compose(
         The composition.
     """
     builder = Builder(inputs, derivative=False)
-
-    def inline(function: ScalarFunction, arguments: list[Argument]) -> Argument:
-        values = list(arguments)
-
-        def move(argument: Argument) -> Argument:
-            return argument if isinstance(argument, Number) else values[argument]
-
-        for step in function.instructions:
-            values.append(builder.emit(step.operation, [move(a) for a in step.arguments], step.dtype))
-        return move(function.result)
-
-    arguments: list[Argument] = [
-        inline(inner[k], list(wiring[k])) if k in inner else kept[k] for k in range(len(outer.inputs))
-    ]
-    return builder.function(inline(outer, arguments))
+    arguments = [builder.inline(inner[k], list(wiring[k])) if k in inner else kept[k] for k in range(len(outer.inputs))]
+    return builder.function(builder.inline(outer, arguments))
 
 
 def from_jax(function: Callable[..., Any], *dtypes: Any) -> ScalarFunction:
@@ -469,3 +754,18 @@ def from_jax(function: Callable[..., Any], *dtypes: Any) -> ScalarFunction:
     if found is None:
         raise ValueError("not an elementwise function")
     return found[0]
+
+
+__all__ = [
+    "Argument",
+    "Builder",
+    "Instruction",
+    "Number",
+    "Operation",
+    "ScalarFunction",
+    "compose",
+    "from_jax",
+    "number",
+    "read",
+    "read_equation",
+]
