@@ -45,12 +45,16 @@ class Operation:
         name: the primitive's name, or that of a function with its own derivative rule.
         key: whatever makes two operations of one name differ; hashable.
         apply: evaluates it on arrays of one shape.
+        tangent: given the operation, the dtypes of its arguments and the place of one that moves, the tangent of
+            the value as a scalar function of the arguments and the tangent of that one; a refusal if JAX has
+            none; None if there is one that is not a scalar function.
         line: the user's source line.
     """
 
     name: str
     key: Any
     apply: Callable[..., Any] = field(compare=False, repr=False)
+    tangent: Callable[[Operation, tuple[str, ...], int], Any] = field(compare=False, repr=False)
     line: str = field(compare=False, default="", repr=False)
 
     # Long programs look their instructions up again and again.
