@@ -1,6 +1,7 @@
 """Scalar functions as straight-line programs, and their partial derivatives by the chain rule.
 
-An operation knows its tangent; the partials of a program follow from these by one reverse sweep over it.
+An operation knows its tangent; the partials of a program follow from these by one sweep over it: reverse, for all
+inputs at once, or forward where only one input moves.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class ScalarFunction:
             >>> sorted(from_jax(lambda x, y: x * jnp.sign(y), "float32", "float32").moving())
             [0]
         """
-        return frozenset(k for k in self._live if k < len(self.inputs) and is_real(self.inputs[k]))
+        return self._moving_inputs
 
     def couplings(self) -> frozenset[tuple[int, int]]:
         """Pairs of inputs with a second partial that is not identically zero.
@@ -161,6 +162,10 @@ class ScalarFunction:
     @cached_property
     def _live(self) -> Positions:
         return moving_values(len(self.inputs), self.instructions, self.result, self._moving.__getitem__)
+
+    @cached_property
+    def _moving_inputs(self) -> Positions:
+        return frozenset(k for k in self._live if k < len(self.inputs) and is_real(self.inputs[k]))
 
     @cached_property
     def _couplings(self) -> Pairs:
@@ -352,7 +357,7 @@ class _Adjoints:
 
 
 class _Sweep:
-    """Emits the instructions of a reverse sweep behind those of its function."""
+    """Emits the instructions of a sweep behind those of its function."""
 
     def __init__(self, function: ScalarFunction) -> None:
         self.builder = Builder(function.inputs, derivative=True, instructions=function.instructions)
@@ -365,18 +370,22 @@ class _Sweep:
         """What an instruction passes on to one of its arguments."""
         if isinstance(adjoint, Refusal):
             return adjoint
-        tangent = step.operation.tangent(step.operation, dtypes, place)
+        same = dtypes[place] == step.dtype == self.builder.dtype_of(adjoint.value)
+        value = self.along(step, dtypes, place, adjoint.value if same else number(1, dtypes[place]))
+        if isinstance(value, Refusal):
+            return value
+        if not same:
+            value = self._common("mul", adjoint.value, value)
+        return self._peeled(adjoint.guard, value)
+
+    def along(self, step: Instruction, dtypes: tuple[str, ...], place: int, moved: Argument) -> Argument | Refusal:
+        """The tangent of an instruction, given that of one of its arguments."""
+        tangent: ScalarFunction | Refusal | None = step.operation.tangent(step.operation, dtypes, place)
         if tangent is None:
             return Refusal(step.operation, "It has a derivative that does not act element by element.")
         if isinstance(tangent, Refusal):
             return replace(tangent, operation=step.operation)
-        line = step.operation.line
-        if dtypes[place] == step.dtype == self.builder.dtype_of(adjoint.value):
-            value = self.builder.inline(tangent, (*step.arguments, adjoint.value), line)
-        else:
-            slope = self.builder.inline(tangent, (*step.arguments, number(1, dtypes[place])), line)
-            value = self._common("mul", adjoint.value, slope)
-        return self._peeled(adjoint.guard, value)
+        return self.builder.inline(tangent, (*step.arguments, moved), step.operation.line)
 
     def _peeled(self, guard: _Guard | None, value: Argument) -> _Adjoint:
         """An adjoint with the guards around its value, if the sweep made them, kept apart."""
@@ -456,19 +465,53 @@ def _swept(function: ScalarFunction) -> _Adjoints:
 
 @lru_cache(maxsize=4096)
 def _partial(function: ScalarFunction, position: int) -> ScalarFunction:
-    sweep, dtype = function._adjoints.sweep, function.dtype_of(function.result)
-    adjoint = function._adjoints.inputs.get(position)
-    if adjoint is None:
-        return sweep.builder.function(number(0, dtype))
-    if isinstance(adjoint, Refusal):
+    dtype = function.dtype_of(function.result)
+    moving = function.moving()
+    if position not in moving:
+        return ScalarFunction(function.inputs, (), number(0, dtype))
+    if len(moving) == 1:
+        sweep = _Sweep(function)
+        found = _pushed(function, position, sweep)
+    else:
+        sweep = function._adjoints.sweep
+        adjoint = function._adjoints.inputs.get(position, number(0, dtype))
+        found = sweep.converted(sweep.guarded(adjoint), dtype) if isinstance(adjoint, _Adjoint) else adjoint
+    if isinstance(found, Refusal):
         lines = [s.operation.line for s in function.instructions if s.operation.line]
-        line = adjoint.operation.line or (lines[-1] if lines else "an unknown line")
+        line = found.operation.line or (lines[-1] if lines else "an unknown line")
         raise DifferentiationError(
-            f"a derivative of the operation '{adjoint.operation.name}' was asked for, at {line}, "
-            f"but JAX cannot differentiate it here: {adjoint.reason} "
+            f"a derivative of the operation '{found.operation.name}' was asked for, at {line}, "
+            f"but JAX cannot differentiate it here: {found.reason} "
             "Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient."
         )
-    return sweep.builder.function(sweep.converted(sweep.guarded(adjoint), dtype))
+    return sweep.builder.function(found)
+
+
+def _pushed(function: ScalarFunction, position: int, sweep: _Sweep) -> Argument | Refusal:
+    """The only partial of a function, by a forward sweep.
+
+    It costs what the reverse sweep costs, and its formulas are the ones that one writes: exp(x) / (1 + exp(x)),
+    not 1 / (1 + exp(x)) · exp(x).
+    """
+    builder, inputs = sweep.builder, len(function.inputs)
+    tangents: dict[int, Argument | Refusal] = {position: number(1, function.inputs[position])}
+    for place, step in enumerate(function.instructions):
+        if inputs + place not in function._live:
+            continue
+        for k in sorted(function._moving[place]):
+            argument = step.arguments[k]
+            moved = tangents.get(argument) if isinstance(argument, int) else None
+            if moved is None:
+                continue
+            passed = moved if isinstance(moved, Refusal) else sweep.along(step, function.signature(step), k, moved)
+            known = tangents.get(inputs + place)
+            if isinstance(passed, Refusal) or known is None:
+                tangents[inputs + place] = passed
+            elif not isinstance(known, Refusal):
+                tangents[inputs + place] = builder.emit(_binary("add", step.dtype), (known, passed), step.dtype)
+    if isinstance(function.result, Number):
+        return number(0, function.result.dtype)
+    return tangents.get(function.result, number(0, function.dtype_of(function.result)))
 
 
 @lru_cache(maxsize=64)
