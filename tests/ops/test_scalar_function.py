@@ -17,6 +17,7 @@ from nablax.errors import DifferentiationError
 from nablax.ops.elementwise import ROWS
 from nablax.ops.jaxprs import trace
 from nablax.ops.scalar_function import compose, from_jax, number, read, read_equation
+from nablax.ops.straight_line import FORWARD_INPUTS
 
 
 def test_partials_by_hand() -> None:
@@ -77,19 +78,23 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], int]] = {
 }
 
 
+@pytest.mark.parametrize("more", [0, FORWARD_INPUTS], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_partials_are_those_of_jax(name: str) -> None:
+def test_partials_are_those_of_jax(name: str, more: int) -> None:
     f, count = PROGRAMS[name]
-    g = from_jax(f, *["float64"] * count)
+    wide = from_jax(lambda *x: f(*x[:count]) + sum(u * u for u in x[count:]), *["float64"] * (count + more))
+    assert (len(wide.moving()) > FORWARD_INPUTS) == bool(more)
+    g = wide if more else from_jax(f, *["float64"] * count)
     tolerance = 1e-6 if "dtype" in name else 1e-13
     for x in POINTS:
         arguments = [x, 1.3 - x, x * x][:count]
+        rest = [1.0] * more
         for p in range(count):
             want = jax.grad(f, p)(*arguments)
-            assert_close(g.partial(p)(*arguments), want, what=f"{name}: {p}", tolerance=tolerance)
+            assert_close(g.partial(p)(*arguments, *rest), want, what=f"{name}: {p}", tolerance=tolerance)
             for q in range(count):
                 want = jax.grad(jax.grad(f, p), q)(*arguments)
-                got = g.partial(p).partial(q)(*arguments)
+                got = g.partial(p).partial(q)(*arguments, *rest)
                 assert_close(got, want, what=f"{name}: {p}, {q}", tolerance=tolerance)
 
 
@@ -130,10 +135,16 @@ def test_numbers_that_are_not_real_have_no_partial() -> None:
     assert from_jax(lambda x: x.astype(jnp.int32) * 2.0, "float64").partial(0).constant == 0.0
 
 
-def test_values_that_are_cut_off_do_not_leak() -> None:
-    f = from_jax(lambda x: jnp.where(x > 0, jnp.log(x) * jnp.sqrt(x) + jnp.log(x), 0.0), "float64")
+@pytest.mark.parametrize("more", [0, FORWARD_INPUTS], ids=["forward", "reverse"])
+def test_values_that_are_cut_off_do_not_leak(more: int) -> None:
+    def cut(x: Any, *rest: Any) -> Any:
+        inside = jnp.where(x > -1, jnp.log(x) * jnp.sqrt(x) + jnp.log(x), 2.0)
+        return jnp.where(x > 0, 3.0 * inside, 0.0) + sum(u * u for u in rest)
+
+    f = from_jax(cut, *["float64"] * (1 + more))
     for g in (f.partial(0), f.partial(0).partial(0)):
-        assert [float(g(x)) for x in (0.0, -1.0)] == [0.0, 0.0]
+        assert [float(g(x, *[1.0] * more)) for x in (0.0, -1.0)] == [0.0, 0.0]
+        assert np.isfinite(float(g(0.5, *[1.0] * more)))
     # exp overflows inside, but what is inside is cut off
     g = from_jax(lambda x: jnp.exp(jnp.where(x < 0, x, 0.0) * 1e4) + jnp.where(x > 0, jnp.exp(x), 0.0), "float64")
     assert float(g.partial(0)(800.0)) == np.inf

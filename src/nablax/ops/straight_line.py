@@ -1,7 +1,7 @@
 """Scalar functions as straight-line programs, and their partial derivatives by the chain rule.
 
 An operation knows its tangent; the partials of a program follow from these by one sweep over it: reverse, for all
-inputs at once, or forward where only one input moves.
+inputs at once, or forward where few inputs move.
 """
 
 from __future__ import annotations
@@ -463,13 +463,17 @@ def _swept(function: ScalarFunction) -> _Adjoints:
     return _Adjoints(sweep, adjoints)
 
 
+# Up to so many inputs that move, each partial is a forward sweep of its own: linear in the program as well.
+FORWARD_INPUTS = 4
+
+
 @lru_cache(maxsize=4096)
 def _partial(function: ScalarFunction, position: int) -> ScalarFunction:
     dtype = function.dtype_of(function.result)
     moving = function.moving()
     if position not in moving:
         return ScalarFunction(function.inputs, (), number(0, dtype))
-    if len(moving) == 1:
+    if len(moving) <= FORWARD_INPUTS:
         sweep = _Sweep(function)
         found = _pushed(function, position, sweep)
     else:
@@ -488,10 +492,10 @@ def _partial(function: ScalarFunction, position: int) -> ScalarFunction:
 
 
 def _pushed(function: ScalarFunction, position: int, sweep: _Sweep) -> Argument | Refusal:
-    """The only partial of a function, by a forward sweep.
+    """One partial of a function, by a forward sweep.
 
-    It costs what the reverse sweep costs, and its formulas are the ones that one writes: exp(x) / (1 + exp(x)),
-    not 1 / (1 + exp(x)) · exp(x).
+    For few inputs it costs what the reverse sweep costs, and its formulas are the ones that one writes:
+    exp(x) / (1 + exp(x)), not 1 / (1 + exp(x)) · exp(x).
     """
     builder, inputs = sweep.builder, len(function.inputs)
     tangents: dict[int, Argument | Refusal] = {position: number(1, function.inputs[position])}
