@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from oracles import check_every_verb
 
+from nablax.graph.fuse import fuse
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import Elementwise
 from nablax.planning.question import pose
@@ -88,3 +90,35 @@ def test_long_chains_are_one_function() -> None:
 def test_mixed_dtypes_are_not_changed() -> None:
     problem = pose(lambda x: jnp.sin(x.astype(jnp.float64)).astype(jnp.float32), [X.astype(np.float32)], [0], scalar="")
     assert problem.outputs[0].dtype == np.float32
+
+
+def test_what_a_part_could_not_take_the_whole_takes() -> None:
+    def rosenbrock(x: Any) -> Any:
+        return sum(100.0 * (x[k + 1] - x[k] ** 2) ** 2 + (1.0 - x[k]) ** 2 for k in range(len(x) - 1))
+
+    # x₁ - x₀² couples more than the square around it, but not more than the whole sum
+    [node] = elementwise(rosenbrock, X)
+    assert isinstance(node.kind, Elementwise)
+    assert len(node.kind.function.couplings()) == 5  # tridiagonal
+    check_every_verb(rosenbrock, X)
+
+
+def test_a_long_sum_of_scalars_is_fused_in_linear_time() -> None:
+    def total(x: Any) -> Any:
+        value = jnp.zeros(())
+        for k in range(300):
+            value = value + jnp.sin(x[k % 3] + 0.001 * k)
+        return value
+
+    elementwise(lambda x: jnp.sin(x[0]) * 1.5 + x[1], X)
+    start = time.perf_counter()
+    [node] = elementwise(total, X)
+    seconds = time.perf_counter() - start
+    assert isinstance(node.kind, Elementwise)
+    assert len(node.kind.function.couplings()) == 3
+    assert seconds < 6.0, f"{seconds:.2f} s"
+
+
+def test_fusing_twice_changes_nothing() -> None:
+    problem = pose(lambda x: jnp.sum(jnp.tanh(jnp.sin(x) * x) ** 2), [X], [0], scalar="")
+    assert fuse(problem.graph, problem.outputs, 1) == list(problem.outputs)

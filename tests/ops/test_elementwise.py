@@ -17,6 +17,7 @@ import nablax as nb
 from nablax.ops.elementwise import ROWS, ElementwiseRow
 
 POINTS = 7
+NEW = {"log2", "one_minus_square", "polynomial"}  # since JAX 0.12
 LOGIC = {name for name, row in ROWS.items() if not row.domain}
 
 
@@ -24,7 +25,10 @@ def primitive(name: str) -> Any:
     if name == "add_any":  # only made by JAX itself, where a value is used twice
         jaxpr = jax.make_jaxpr(jax.grad(lambda x: jnp.sin(x) * x))(1.0).jaxpr
         return next(e.primitive for e in jaxpr.eqns if e.primitive.name == name)
-    return getattr(primitives, f"{name}_p", None) or getattr(jax.lax, f"{name}_p")
+    found = getattr(primitives, f"{name}_p", None) or getattr(jax.lax, f"{name}_p", None)
+    if found is None and name in NEW:
+        pytest.skip(f"this JAX has no {name}")
+    return found
 
 
 def operation(row: ElementwiseRow) -> Callable[..., Any]:
@@ -107,6 +111,8 @@ def test_logic_carries_no_derivative(name: str) -> None:
     found = primitive(name)
     if name == "is_finite":
         result = jax.eval_shape(found.bind, jnp.ones(3))
+    elif name == "bitcast_convert_type":
+        result = jax.eval_shape(lambda x: jax.lax.bitcast_convert_type(x, jnp.int32), jnp.ones(3, jnp.float32))
     elif name in ("not", "population_count", "clz"):
         result = jax.eval_shape(found.bind, jnp.ones(3, jnp.int32))
     else:

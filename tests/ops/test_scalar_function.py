@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +13,11 @@ import pytest
 from oracles import assert_close, check_every_verb, every_answer
 
 import nablax as nb
+from nablax.errors import DifferentiationError
+from nablax.ops.elementwise import ROWS
 from nablax.ops.jaxprs import trace
-from nablax.ops.scalar_function import from_jax, number, read
+from nablax.ops.scalar_function import compose, from_jax, number, read, read_equation
+from nablax.ops.straight_line import FORWARD_INPUTS
 
 
 def test_partials_by_hand() -> None:
@@ -54,6 +59,175 @@ def test_what_mixes_elements_is_not_elementwise() -> None:
     assert read(trace(lambda x: [x - x.mean()], [x]), (3,)) is None
     with pytest.raises(ValueError, match=r"^not an elementwise function$"):
         from_jax(lambda x: jax.lax.fori_loop(0, 3, lambda _, a: a * x, x), "float64")
+
+
+# -- partials by the chain rule ------------------------------------------------------------------------------
+
+POINTS = np.linspace(0.35, 0.85, 3)
+
+PROGRAMS: dict[str, tuple[Callable[..., Any], int]] = {
+    "a chain": (lambda x: jnp.tanh(jnp.sin(x * 1.1) ** 3), 1),
+    "a value used three times": (lambda x: (u := jnp.exp(x)) * jnp.sin(u) + u**2, 1),
+    "two arguments": (lambda x, y: x**3 / y + jnp.arctan2(x, y) * jnp.power(x, y), 2),
+    "three arguments": (lambda x, y, z: jnp.where(x > 0.5, x * y, jnp.log(z)) * jnp.maximum(y, z) + z, 3),
+    "guards that share": (lambda x: jnp.where(x > 0.5, jnp.log(x) + x * jnp.log(x), 0.0) * x, 1),
+    "careful functions": (lambda x: jax.nn.sigmoid(x) * jnp.log1p(x) + jax.nn.softplus(x) * jnp.expm1(x), 1),
+    "a power by a number": (lambda x: x**2.5 + jnp.sqrt(x) + 2.0**x, 1),
+    "integers between": (lambda x: x * jnp.floor(3.0 * x).astype(jnp.int32).astype(jnp.float64) * x, 1),
+    "in another dtype": (lambda x: jnp.sin(x.astype(jnp.float32)).astype(jnp.float64) * x, 1),
+}
+
+
+@pytest.mark.parametrize("more", [0, FORWARD_INPUTS], ids=["forward", "reverse"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_partials_are_those_of_jax(name: str, more: int) -> None:
+    f, count = PROGRAMS[name]
+    wide = from_jax(lambda *x: f(*x[:count]) + sum(u * u for u in x[count:]), *["float64"] * (count + more))
+    assert (len(wide.moving()) > FORWARD_INPUTS) == bool(more)
+    g = wide if more else from_jax(f, *["float64"] * count)
+    tolerance = 1e-6 if "dtype" in name else 1e-13
+    for x in POINTS:
+        arguments = [x, 1.3 - x, x * x][:count]
+        rest = [1.0] * more
+        for p in range(count):
+            want = jax.grad(f, p)(*arguments)
+            assert_close(g.partial(p)(*arguments, *rest), want, what=f"{name}: {p}", tolerance=tolerance)
+            for q in range(count):
+                want = jax.grad(jax.grad(f, p), q)(*arguments)
+                got = g.partial(p).partial(q)(*arguments, *rest)
+                assert_close(got, want, what=f"{name}: {p}, {q}", tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_couplings_leave_no_second_partial_out(name: str) -> None:
+    f, count = PROGRAMS[name]
+    g = from_jax(f, *["float64"] * count)
+    for p in range(count):
+        for q in range(p, count):
+            if g.partial(p).partial(q).constant != 0.0:
+                assert (p, q) in g.couplings()
+
+
+def test_couplings_by_hand() -> None:
+    def of(f: Callable[..., Any], count: int) -> list[tuple[int, int]]:
+        return sorted(from_jax(f, *["float64"] * count).couplings())
+
+    assert of(lambda x, y: x * y, 2) == [(0, 1)]
+    assert of(lambda x, y: x + y, 2) == []
+    assert of(lambda x, y: x / y, 2) == [(0, 1), (1, 1)]
+    assert of(lambda x, y: x / 3.0 - 2.0 * y, 2) == []
+    assert of(lambda x, y: jnp.exp(x) + y, 2) == [(0, 0)]
+    assert of(lambda x, y: jnp.tanh(x + y), 2) == [(0, 0), (0, 1), (1, 1)]
+    assert of(lambda x, y, z: jnp.where(jnp.sin(x) > 0, jnp.maximum(y, z), jnp.abs(z)), 3) == []
+    assert of(lambda x, y: jnp.sign(x * y) * jax.lax.stop_gradient(jnp.exp(x)), 2) == []
+    assert of(lambda x, y: (x * y) * 2.0 + jnp.sin(y), 2) == [(0, 1), (1, 1)]
+
+
+def test_moving_by_hand() -> None:
+    g = from_jax(lambda x, y, n: jnp.where(y > 0, x, 1.0) * n, "float64", "float64", "int32")
+    assert g.moving() == {0}
+
+
+def test_numbers_that_are_not_real_have_no_partial() -> None:
+    g = from_jax(lambda x, n: x * n, "float64", "int32")
+    assert g.partial(1).constant == 0.0
+    assert from_jax(lambda x: jnp.floor(x).astype(jnp.int32), "float64").partial(0).constant == 0.0
+    assert from_jax(lambda x: x.astype(jnp.int32) * 2.0, "float64").partial(0).constant == 0.0
+
+
+@pytest.mark.parametrize("more", [0, FORWARD_INPUTS], ids=["forward", "reverse"])
+def test_values_that_are_cut_off_do_not_leak(more: int) -> None:
+    def cut(x: Any, *rest: Any) -> Any:
+        inside = jnp.where(x > -1, jnp.log(x) * jnp.sqrt(x) + jnp.log(x), 2.0)
+        return jnp.where(x > 0, 3.0 * inside, 0.0) + sum(u * u for u in rest)
+
+    f = from_jax(cut, *["float64"] * (1 + more))
+    for g in (f.partial(0), f.partial(0).partial(0)):
+        assert [float(g(x, *[1.0] * more)) for x in (0.0, -1.0)] == [0.0, 0.0]
+        assert np.isfinite(float(g(0.5, *[1.0] * more)))
+    # exp overflows inside, but what is inside is cut off
+    g = from_jax(lambda x: jnp.exp(jnp.where(x < 0, x, 0.0) * 1e4) + jnp.where(x > 0, jnp.exp(x), 0.0), "float64")
+    assert float(g.partial(0)(800.0)) == np.inf
+    assert float(g.partial(0)(-800.0)) == 0.0
+
+
+def test_a_zero_that_the_user_computes_does_not_hide_an_infinity() -> None:
+    # d (max(x, 0) sqrt(x)) at 0: 0 · inf
+    f = from_jax(lambda x, y: jnp.where(x > 1, x, 0.0) * jnp.sqrt(y), "float64", "float64")
+    assert np.isnan(f.partial(1)(0.0, 0.0))
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_deep_programs_are_differentiated_in_linear_time(count: int) -> None:
+    def f(x: Any) -> Any:
+        for k in range(count):
+            x = jnp.sin(x) if k % 2 else x * 1.01
+        return x
+
+    g = from_jax(f, "float64")
+    from_jax(lambda x: jnp.sin(x * 1.01), "float64").partial(0).partial(0)
+    start = time.perf_counter()
+    first, second = g.partial(0), g.partial(0).partial(0)
+    seconds = time.perf_counter() - start
+    assert seconds < 3.0, f"{seconds:.2f} s"
+    assert g.couplings() == {(0, 0)}
+    assert len(first.instructions) < 5 * count
+    assert len(second.instructions) < 16 * count
+    if count == 10:
+        assert_close(second(0.4), jax.grad(jax.grad(f))(0.4))
+
+
+def test_a_derivative_that_jax_does_not_have_names_the_operation_and_the_line() -> None:
+    f = from_jax(lambda a, x: jax.lax.igamma(a, x) * 2.0, "float64", "float64")
+    slope = f.partial(0)
+    assert np.isfinite(float(slope(1.5, 2.0)))
+    assert np.isfinite(float(f.partial(1).partial(1)(1.5, 2.0)))
+    with pytest.raises(DifferentiationError) as caught:
+        slope.partial(0)
+    text = str(caught.value)
+    assert text.startswith("a derivative of the operation 'igamma_grad_a' was asked for, at ")
+    assert "test_scalar_function.py" in text
+    assert "but JAX cannot differentiate it here" in text
+    assert f.couplings() == {(0, 0), (0, 1), (1, 1)}
+
+
+def test_what_no_row_describes_inside_a_derivative_makes_the_operation_opaque(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = jax.ShapeDtypeStruct((3,), jnp.float64)
+
+    def read_last(f: Callable[[Any], Any]) -> Any:
+        return read_equation(trace(lambda x: [f(x)], [x]).equations[-1], (3,))
+
+    assert read_last(jnp.cosh).name == "cosh"
+    # unseen under this dtype so far, or the tables would remember: d cosh = sinh
+    x = jax.ShapeDtypeStruct((3,), jnp.float16)
+    monkeypatch.delitem(ROWS, "sinh")
+    assert read_last(jax.lax.cosh) is None
+    f = from_jax(jax.lax.cosh, "float16")
+    with pytest.raises(DifferentiationError, match=r"^a derivative of the operation 'cosh' was asked for, at .*"):
+        f.partial(0)
+
+
+def test_composition() -> None:
+    outer = from_jax(lambda u, y: u * y, "float64", "float64")
+    inner = from_jax(lambda a, b: jnp.sin(a) + b, "float64", "float64")
+    f = compose(outer, {0: inner}, {0: [1, 2]}, {1: 0}, ["float64"] * 3)
+    assert_close(f(2.0, 0.5, 3.0), 2.0 * (np.sin(0.5) + 3.0))
+    assert f.couplings() == {(0, 1), (0, 2), (1, 1)}
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: jnp.sum(x * jnp.floor(2.0 * x).astype(jnp.int32).astype(jnp.float64) * jnp.sin(x)),
+        lambda x: jnp.sum(jnp.ldexp(jnp.sin(x), jnp.array([1, 2, 0, 3])) * x),
+        lambda x: jnp.sum(jax.nn.relu((3.0 * x).astype(jnp.int32)).astype(jnp.float64) * x**2),
+        lambda x: jnp.sum(jnp.where((3.0 * x).astype(jnp.int32) % 2 == 0, jnp.exp(x), x**2)),
+    ],
+    ids=["casts to integers", "ldexp", "a custom rule on integers", "remainders of integers"],
+)
+def test_integers_carry_no_derivative(f: Any) -> None:
+    x = np.array([0.3, -1.2, 0.7, 2.1])
+    assert_close(nb.hessian(f)(x), np.asarray(jax.hessian(f)(x)))
 
 
 # -- derivative rules of the user's own --------------------------------------------------------------------

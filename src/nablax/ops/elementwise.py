@@ -2,6 +2,7 @@
 
 A row is needed only to say that a primitive acts element by element, on which domain it may be tested, and
 how it is written. Its derivatives come from JAX on the scalar function (they are numerically careful there).
+A row may name a primitive that an older JAX does not have.
 """
 
 from __future__ import annotations
@@ -70,11 +71,14 @@ _ROWS = (
     ElementwiseRow("lgamma", (POSITIVE,), "ln Γ({0})"),
     ElementwiseRow("log", (POSITIVE,), "log {0}", (("accuracy", None),)),
     ElementwiseRow("log1p", (POSITIVE,), "log1p {0}", (("accuracy", None),)),
+    ElementwiseRow("log2", (POSITIVE,), "log₂ {0}", (("accuracy", None),)),
     ElementwiseRow("logistic", (REAL,), "σ({0})", (("accuracy", None),)),
     ElementwiseRow("max", (REAL, REAL), "max({0}, {1})"),
     ElementwiseRow("min", (REAL, REAL), "min({0}, {1})"),
     ElementwiseRow("mul", (REAL, REAL), "{0} {1}", (("out_dtype", None),)),
     ElementwiseRow("neg", (REAL,), "−{0}"),
+    ElementwiseRow("one_minus_square", (REAL,), "1 − {0}²"),
+    ElementwiseRow("polynomial", (REAL, REAL, REAL), "{1} {0} + {2}"),
     ElementwiseRow("pow", (POSITIVE, REAL), "{0}^{1}"),
     ElementwiseRow("rem", ((0.1, 0.9), (1.0, 2.0)), "{0} mod {1}"),
     ElementwiseRow("round", (REAL,), "round {0}", (("rounding_method", _AWAY_FROM_ZERO),), flat=True),
@@ -98,6 +102,7 @@ _ROWS = (
     ElementwiseRow("convert_element_type", (REAL,), "{0}"),
     ElementwiseRow("reduce_precision", (REAL,), "{0}", (("exponent_bits", 11), ("mantissa_bits", 52))),
     ElementwiseRow("stop_gradient", (REAL,), "{0}", flat=True),
+    ElementwiseRow("bitcast_convert_type", (), "bits {0}", flat=True),
     *(
         ElementwiseRow(name, (), symbol)
         for name, symbol in (
