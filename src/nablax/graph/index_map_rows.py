@@ -417,8 +417,8 @@ _MOST_SLICES = 4
 def _unwritten(free: Any) -> list[AxesMap]:
     """The identity on the free places: slices along one axis where the others are whole, else a list of places."""
     if free.all():
-        axes = fresh(free.shape)
-        return [AxesMap(axes, axes)]
+        whole = fresh(free.shape)
+        return [AxesMap(whole, whole)]
     if not free.any():
         return []
     for axis, extent in enumerate(free.shape):
@@ -436,8 +436,8 @@ def _unwritten(free: Any) -> list[AxesMap]:
         return maps
     everywhere = np.nonzero(free)
     label = Label(len(everywhere[0]))
-    axes = [tabulated([label], places, extent) for places, extent in zip(everywhere, free.shape, strict=True)]
-    return [AxesMap(tuple(axes), tuple(axes))]
+    listed = tuple(tabulated([label], places, extent) for places, extent in zip(everywhere, free.shape, strict=True))
+    return [AxesMap(listed, listed)]
 
 
 ROWS: dict[str, Row] = {

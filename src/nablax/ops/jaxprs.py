@@ -230,13 +230,14 @@ def _program(jaxpr: Any, constants: Sequence[Any]) -> Program:
         if live.isdisjoint(equation.outvars):
             continue
         params = dict(equation.params)
-        body, called = _body(equation.primitive.name, params)
+        name = equation.primitive.name
         read = tuple(value(atom) for atom in equation.invars)
+        if _only_differs_inside_kernels(name, params):
+            name, params, read = "closed_call", {"call_jaxpr": params["branches"][-1]}, read[1:]
+        body, called = _body(name, params)
         written = tuple(variable(var) for var in equation.outvars)
         line = source_info_util.summarize(equation.source_info)
-        equations.append(
-            Equation(equation.primitive.name, params, read, written, body, called, line, equation, jaxpr.debug_info)
-        )
+        equations.append(Equation(name, params, read, written, body, called, line, equation, jaxpr.debug_info))
     outputs = tuple(value(atom) for atom in jaxpr.outvars)
     return Program(inputs, captured, tuple(equations), outputs, jaxpr)
 
@@ -248,6 +249,12 @@ def _live(jaxpr: Any) -> set[Any]:
         if not live.isdisjoint(equation.outvars):
             live.update(atom for atom in equation.invars if not isinstance(atom, core.Literal))
     return live
+
+
+def _only_differs_inside_kernels(name: str, params: dict[str, Any]) -> bool:
+    """Whether a branch over platforms has a case of its own for the inside of kernels only (jnp.diagonal has)."""
+    platforms = params.get("branches_platforms") or ()
+    return name == "cond" and len(platforms) == 2 and platforms[0] == ("mosaic",) and platforms[1] is None
 
 
 def _body(name: str, params: dict[str, Any]) -> tuple[Program | None, str]:

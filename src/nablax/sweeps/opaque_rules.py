@@ -301,7 +301,7 @@ class _ReverseMode:
             def run(*arguments: Any) -> list[Any]:
                 *given, cotangent = arguments
                 stored = [
-                    given[place[value]] if value in place else np.asarray(value.value, value.dtype)
+                    np.asarray(value.value, value.dtype) if isinstance(value, Literal) else given[place[value]]
                     for value in self.residuals
                 ]
                 leaves = [x if one is None else one.restored(x) for x, one in zip(stored, self.special, strict=True)]
@@ -359,7 +359,7 @@ def _reverse_mode(node: Node, groups: Groups) -> _ReverseMode:
             primitives=program.primitives,
             zeros=program.zeros,
         )
-        call.memory[key] = _ReverseMode(kind, groups, program, *trees[-1], wide)
+        call.memory[key] = _ReverseMode(kind, groups, program, trees[-1][0], trees[-1][1], wide)
     found: _ReverseMode = call.memory[key]
     return found
 
