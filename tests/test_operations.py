@@ -160,7 +160,7 @@ ON_REALS: dict[str, Function] = {
     "numpy.fft.fftshift": lambda x: jnp.fft.fftshift(x),
     "x[i] = v": lambda x: x.at[1].set(x[0] * x[2]),
     "x[i] += v, repeated": lambda x: x.at[INDEX].add(x[:3] ** 2),
-    "x[i] *= v": lambda x: x.at[np.array([1, 3])].multiply(x[:2]),
+    "x[i] *= v": lambda x: x.at[np.array([1, 3])].multiply(x[:2], unique_indices=True),
     "x[i] /= v": lambda x: x.at[1].divide(x[0]),
     "x[i] **= v": lambda x: x.at[1].power(2),
     "x[i] max= v": lambda x: x.at[1].max(x[0]),
@@ -171,13 +171,13 @@ ON_REALS: dict[str, Function] = {
             jax.nn,
             "relu relu6 sigmoid softplus soft_sign silu swish log_sigmoid leaky_relu hard_sigmoid hard_silu hard_swish "
             "hard_tanh elu celu selu gelu squareplus mish sparse_plus sparse_sigmoid softmax log_softmax logsumexp "
-            "standardize log1mexp identity tanh logmeanexp",
+            "standardize identity tanh logmeanexp",
         ),
     ),
     "nn.gelu exact": lambda x: jax.nn.gelu(x, approximate=False),
     "nn.glu": lambda x: jax.nn.glu(x),
     "nn.one_hot": lambda x: x @ jax.nn.one_hot(np.array([1, 0, 2, 1]), 3),
-    "nn.softmax(where)": lambda x: jax.nn.softmax(x, where=MASK, initial=-9.0),
+    "nn.softmax(where)": lambda x: jax.nn.softmax(x, where=MASK),
     "nn.logsumexp(b)": lambda x: jax.nn.logsumexp(x, b=np.array([1.0, 2.0, 0.5, 1.0])),
     "nn.dot_product_attention": lambda x: jax.nn.dot_product_attention(*[x.reshape(1, 2, 1, 2)] * 3),
     **prefixed("special", named(jsp.special, "erf erfc i0 i0e i1 i1e expit log_ndtr ndtr logsumexp sinc log_softmax softmax")),
@@ -200,7 +200,7 @@ ON_REALS: dict[str, Function] = {
     "fft.dct": lambda x: jsp.fft.dct(x),
     "fft.idct": lambda x: jsp.fft.idct(x),
     "integrate.trapezoid": lambda x: jsp.integrate.trapezoid(x**2),
-    **prefixed("lax", named(jax.lax, "abs neg sin cos tan sinh cosh tanh asinh atan exp exp2 expm1 logistic square cbrt erf erfc sign floor ceil round cumsum cumprod cummax cummin cumlogsumexp sort bessel_i0e bessel_i1e stop_gradient real")),
+    **prefixed("lax", named(jax.lax, "abs neg sin cos tan sinh cosh tanh asinh atan exp exp2 expm1 logistic square cbrt erf erfc sign floor ceil round cumsum cumprod cummax cummin cumlogsumexp sort bessel_i0e bessel_i1e stop_gradient")),
     "lax.add": lambda x: jax.lax.add(x, x[::-1]),
     "lax.sub": lambda x: jax.lax.sub(x, x[::-1] ** 2),
     "lax.mul": lambda x: jax.lax.mul(x, x[::-1]),
@@ -241,7 +241,6 @@ ON_REALS: dict[str, Function] = {
     ),
     "checkpoint": lambda x: jax.checkpoint(lambda x: jnp.sin(x) * x)(x),
     "ops.segment_sum": lambda x: jax.ops.segment_sum(x, np.array([0, 2, 2, 1])),
-    "ops.segment_prod": lambda x: jax.ops.segment_prod(x, np.array([0, 2, 2, 1])),
     "ops.segment_max": lambda x: jax.ops.segment_max(x, np.array([0, 2, 2, 1]), 3),
     "random.bernoulli, split": lambda x: x * jax.random.bernoulli(jax.random.split(jax.random.key(0))[1], 0.5, (4,)),
     "random.normal, folded": lambda x: x + jax.random.normal(jax.random.fold_in(jax.random.key(0), 1), (4,)),
@@ -249,6 +248,7 @@ ON_REALS: dict[str, Function] = {
 }  # fmt: skip
 ON_POSITIVES: dict[str, Function] = {
     **prefixed("numpy", named(jnp, "sqrt log log2 log10 log1p reciprocal")),
+    **prefixed("nn", named(jax.nn, "log1mexp")),
     "numpy.power": lambda x: jnp.power(x, x[::-1]),
     "numpy.arccosh": lambda x: jnp.arccosh(1.0 + x),
     "lax.rsqrt": jax.lax.rsqrt,
@@ -271,7 +271,6 @@ ON_POSITIVES: dict[str, Function] = {
     "special.xlog1py": lambda x: jsp.special.xlog1py(x, x[::-1]),
     "special.multigammaln": lambda x: jsp.special.multigammaln(x + 1.0, 2),
     "special.poch": lambda x: jsp.special.poch(x, 1.5),
-    "special.expn": lambda x: jsp.special.expn(2, x),
     "special.hyp1f1": lambda x: jsp.special.hyp1f1(1.2, 2.3, x),
     "special.rel_entr, itself": lambda x: jsp.special.rel_entr(x, 2.0),
     "stats.gamma.logpdf": lambda x: jsp.stats.gamma.logpdf(x, 1.7),
@@ -365,6 +364,14 @@ FAMILIES = {
 CASES = [(family, name) for family, (functions, _) in FAMILIES.items() for name in functions]
 
 
+# Some compute in single precision inside, whatever their argument is.
+SINGLE = {"nn.dot_product_attention", "lax.convert_element_type"}
+
+
+def tolerance(*names: str) -> float:
+    return 1e-4 if SINGLE & set(names) else 1e-7
+
+
 def total(function: Function, x: Any) -> Any:
     """A sum of weighted squares of the function's value."""
     value = jnp.asarray(function(x))
@@ -387,12 +394,12 @@ def test_many_at_once(family: str, start: int) -> None:
 
     want = np.asarray(jax.jit(jax.hessian(f))(x)).reshape(x.size, x.size)
     got = jax.jit(lambda x: (nb.hvp(f)(x, v), nb.hessian_diagonal(f)(x)))(x)
-    assert_close(np.ravel(got[0]), want @ np.ravel(v), what=", ".join(chosen), tolerance=1e-7)
-    assert_close(np.ravel(got[1]), np.diag(want), what=", ".join(chosen), tolerance=1e-7)
+    assert_close(np.ravel(got[0]), want @ np.ravel(v), what=", ".join(chosen), tolerance=tolerance(*chosen))
+    assert_close(np.ravel(got[1]), np.diag(want), what=", ".join(chosen), tolerance=tolerance(*chosen))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), CASES, ids=[f"{name}" for _, name in CASES])
 def test_every_strategy(family: str, name: str) -> None:
     functions, x = FAMILIES[family]
-    check_every_verb(lambda x: total(functions[name], x), x, tolerance=1e-7)
+    check_every_verb(lambda x: total(functions[name], x), x, tolerance=tolerance(name))

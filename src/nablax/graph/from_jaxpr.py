@@ -151,6 +151,7 @@ class _Reader:
             width,
             width,
             primitives=equation.primitives,
+            batch_axes=equation.batch_axes if isinstance(equation, Equation) and floats == (0,) and not others else (),
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:

@@ -46,6 +46,9 @@ class Literal:
 
 Value = Variable | Literal
 
+# An axis of the result, and for each input the axis that goes with it; None for an input that all elements share.
+BatchAxis = tuple[int, tuple[int | None, ...]]
+
 
 @dataclass(frozen=True, eq=False)
 class Equation:
@@ -95,6 +98,11 @@ class Equation:
     def bytes(self) -> float:
         """Estimated bytes that one evaluation holds inside, results not counted."""
         return _inside(self._equation)
+
+    @cached_property
+    def batch_axes(self) -> tuple[BatchAxis, ...]:
+        """Axes of its result along which it acts on each element alone; only where the primitive is known to."""
+        return _batch_axes(self.name, self.params, [len(value.shape) for value in self.inputs])
 
     @cached_property
     def primitives(self) -> frozenset[str]:
@@ -281,6 +289,31 @@ def _flops(equation: Any) -> float:
     turns = float(equation.params.get("length", 1) or 1)
     bodies = [_flops(inner) for body in core.jaxprs_in_params(equation.params) for inner in body.eqns]
     return float(turns * sum(bodies)) if bodies else max(inputs, outputs)
+
+
+_CUMULATIVE = frozenset({"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"})
+_WINDOWS = frozenset({"reduce_window_sum", "reduce_window_max", "reduce_window_min"})
+
+
+def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tuple[BatchAxis, ...]:
+    if name == "conv_general_dilated" and params["batch_group_count"] == 1:
+        numbers = params["dimension_numbers"]
+        return ((numbers.out_spec[0], (numbers.lhs_spec[0], None)),)
+    if name == "cholesky":
+        return tuple((k, (k,)) for k in range(ranks[0] - 2))
+    if name == "triangular_solve" and ranks[0] == ranks[1]:
+        return tuple((k, (k, k)) for k in range(ranks[0] - 2))
+    if name in _CUMULATIVE:
+        return tuple((k, (k,)) for k in range(ranks[0]) if k != params["axis"])
+    if name == "sort" and len(ranks) == 1:
+        return tuple((k, (k,)) for k in range(ranks[0]) if k != params["dimension"])
+    if name in _WINDOWS:
+        shapes = zip(
+            params["window_dimensions"], params["window_strides"], params["padding"],
+            params["base_dilation"], params["window_dilation"], strict=True,
+        )  # fmt: skip
+        return tuple((k, (k,)) for k, shape in enumerate(shapes) if shape == (1, 1, (0, 0), 1, 1))
+    return ()
 
 
 def _held(jaxpr: Any) -> float:

@@ -136,6 +136,8 @@ class Call:
         arity: number of inputs of `inner`.
         primitives: names of the primitives of JAX inside.
         zeros: positions of results that are zero whatever the inputs are.
+        batch_axes: axes of the (only) result along which it acts on each element alone, each with the axis of every
+            input that goes with it, None for an input that all share.
         memory: derivatives of the call, once found.
     """
 
@@ -148,6 +150,7 @@ class Call:
     arity: int = 0
     primitives: frozenset[str] = field(default=frozenset(), repr=False)
     zeros: frozenset[int] = frozenset()
+    batch_axes: tuple[tuple[int, tuple[int | None, ...]], ...] = ()
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

@@ -53,6 +53,13 @@ def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[
     if not sources:
         return {}
     rows = _side_labels(leg)
+    for axis, places in kind.call.batch_axes:
+        index = leg.sides[1][axis]
+        elsewhere = [x for k, other in enumerate(leg.sides[1]) if k != axis for x in other.labels]
+        alike = all(len({places[k] for k in _places(node, source)}) == 1 for source in sources)
+        bare = index.label is not None and index.label not in elsewhere
+        if alike and bare and index.label in [row.label for row in rows]:
+            return _pull_along(graph, leg, node, sources, axis, places)
     extents = tuple(index.extent for index in rows)
     cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
     passes = _reverse_mode(node, tuple(_places(node, source) for source in sources))
@@ -377,6 +384,75 @@ def _residuals(graph: Graph, node: Node, passes: _ReverseMode) -> list[Node]:
             )
             known[value] = graph.opaque(derived, node.inputs, value.shape, value.dtype)
     return [known[value] for value in _distinct(passes.residuals)]
+
+
+def _pull_along(
+    graph: Graph, leg: NodeTerm, node: Node, sources: Sequence[Node], axis: int, places: tuple[int | None, ...]
+) -> dict[Node, NodeTerm]:
+    """`pull_opaque_all` where a row and an axis of the node carry one label, along which the operation acts alone.
+
+    Each element of that axis is pulled by itself, so that the Kronecker delta stays one. An input that all elements
+    share gets a leg with the label on its rows only.
+    """
+    kind = _kind(node)
+    shared = leg.sides[1][axis]
+    rows = tuple(index for index in _side_labels(leg) if index.label is not shared.label)
+    extents = tuple(index.extent for index in rows)
+    cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
+    groups = tuple(_places(node, source) for source in sources)
+    key = ("transposed along", kind.call.key, axis, groups, extents)
+    if key not in kind.call.memory:
+
+        def one(*arguments: Any) -> list[Any]:
+            inputs, weights = _whole(arguments[:-1], places), jnp.expand_dims(arguments[-1], len(rows) + axis)
+
+            def moved(*values: Any) -> Any:
+                return kind.call.function(*_replaced(inputs, groups, values))[kind.place]
+
+            _, back = jax.vjp(moved, *(inputs[group[0]] for group in groups))
+            found = _over(back, len(rows))(weights)
+            ends = [places[group[0]] for group in groups]
+            return [x if end is None else jnp.squeeze(x, len(rows) + end) for x, end in zip(found, ends, strict=True)]
+
+        def run(*arguments: Any) -> list[Any]:
+            ends = [places[group[0]] for group in groups]
+            out = [0 if end is None else len(rows) + end for end in ends]
+            return list(jax.vmap(one, (*places, len(rows) + axis), out)(*arguments))
+
+        program = _traced(kind, run, [*_structs(node.inputs), *_structs([cotangent])])
+        width = len(groups)
+        call = Call(key, program.apply, key, width, width, primitives=program.primitives, zeros=program.zeros)
+        kind.call.memory[key] = (call, program)
+    call, program = kind.call.memory[key]
+    found: dict[Node, NodeTerm] = {}
+    for k, source in enumerate(sources):
+        if k in call.zeros:
+            continue
+        derived = Opaque(
+            f"{kind.name} transposed",
+            (call.key, k),
+            call,
+            k,
+            program.flops / len(sources),
+            kind.line,
+            program.bytes,
+        )
+        axes = list(fresh(source.shape))
+        place = places[groups[k][0]]
+        if place is None:
+            index = (shared, *rows, *axes)
+        else:
+            axes[place] = shared
+            index = (*rows, *axes)
+        shape = tuple(one.extent for one in index)
+        value = graph.opaque(derived, (*node.inputs, cotangent), shape, source.dtype)
+        found[source] = Term(1.0, (Factor(value, index),), (leg.sides[0], tuple(axes)))
+    return found
+
+
+def _whole(elements: Sequence[Any], places: Sequence[int | None]) -> list[Any]:
+    """Elements of batched inputs as batches of one."""
+    return [x if k is None else jnp.expand_dims(x, k) for x, k in zip(elements, places, strict=True)]
 
 
 # -- forward mode ----------------------------------------------------------------------------------
