@@ -23,7 +23,7 @@ from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.planning.question import Problem, pose
-from nablax.sweeps import opaque_rules
+from nablax.sweeps import opaque_calls
 from nablax.sweeps.opaque_rules import has_reverse_rule_only, opaque_core, pull_opaque_all, push_opaque_all
 
 
@@ -144,7 +144,7 @@ def test_forward_over_reverse_is_one_tangent_of_each_pass(generator: np.random.G
 
 @pytest.mark.parametrize("bound", [1.0, 2e3, 1e9])
 def test_the_core_in_chunks(bound: float, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opaque_rules, "CORE_BYTES", bound)
+    monkeypatch.setattr(opaque_calls, "CORE_BYTES", bound)
     arrays = arguments(generator)
     weight = generator.normal(size=(5, 3))
     problem, [given] = posed(loop, arrays, [weight])

@@ -261,7 +261,7 @@ def _live(jaxpr: Any) -> set[Any]:
 
 def _only_differs_inside_kernels(name: str, params: dict[str, Any]) -> bool:
     """Whether a branch over platforms has a case of its own for the inside of kernels only (jnp.diagonal has)."""
-    platforms = params.get("branches_platforms") or ()
+    platforms: Any = params.get("branches_platforms") or ()
     return name == "cond" and len(platforms) == 2 and platforms[0] == ("mosaic",) and platforms[1] is None
 
 
