@@ -24,7 +24,13 @@ from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.planning.question import Problem, pose
 from nablax.sweeps import opaque_calls
-from nablax.sweeps.opaque_rules import has_reverse_rule_only, opaque_core, pull_opaque_all, push_opaque_all
+from nablax.sweeps.opaque_rules import (
+    has_reverse_rule_only,
+    legs_together,
+    opaque_core,
+    pull_opaque_all,
+    push_opaque_all,
+)
 
 
 def loop(w: Any, x: Any, b: Any) -> Any:
@@ -87,6 +93,19 @@ def test_one_backward_pass_gives_all_cotangents(generator: np.random.Generator) 
     for got, right in zip(found, back(weight), strict=True):
         assert_close(got, right)
     assert primitives(all_at_once, *arrays, weight)["scan"] == 2
+
+
+def test_legs_without_rows_are_pulled_together(generator: np.random.Generator) -> None:
+    x = generator.normal(size=4)
+    first, last = generator.normal(size=4), generator.normal(size=4)
+    problem, given = posed(jnp.cumsum, [x], [first, last])
+    graph, node = problem.graph, only_opaque(problem)
+    [leg] = legs_together(graph, [vector(one) for one in given], node)
+    pulled = pull_opaque_all(graph, leg, node, -1)[problem.leaves[0]]
+    [got] = evaluate([dense(graph, pulled, node.dtype)], [x, first, last])
+    assert_close(got, np.cumsum((first + last)[::-1])[::-1])
+    rows = identity(fresh(node.shape))
+    assert legs_together(graph, [rows, leg], node) == [rows, leg]
 
 
 def test_what_does_not_depend_on_the_leaves_asked_is_not_differentiated(generator: np.random.Generator) -> None:

@@ -82,6 +82,28 @@ def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[
     return found
 
 
+def legs_together(graph: Graph, legs: Sequence[NodeTerm], node: Node) -> list[NodeTerm]:
+    """Legs on an opaque node with those that have no rows summed into one, so that it is differentiated once.
+
+    A leg that arrives along an index map is kept apart elsewhere, for the places that it does not touch. Here each leg
+    costs a whole derivative of the node.
+
+    Args:
+        graph: makes the sum.
+        legs: sides (rows, axes of the node).
+        node: the opaque node.
+
+    Returns:
+        The other legs, then the sum.
+    """
+    single = [leg for leg in legs if not leg.sides[0]]
+    if len(single) < 2:
+        return list(legs)
+    axes = fresh(node.shape)
+    total = graph.add([graph.multiply(leg, node.dtype) for leg in single])
+    return [*(leg for leg in legs if leg.sides[0]), Term(1.0, (Factor(total, axes),), ((), axes))]
+
+
 def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> NodeTerm | None:
     """Jacobian of an opaque node in several inputs times a leg on each: one Jacobian-vector product per column.
 
