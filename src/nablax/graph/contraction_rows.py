@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -19,11 +20,32 @@ def relabelled(graph: Graph, node: Node, axes: Sequence[Index], output: Sequence
     return graph.multiply(Term(1.0, (Factor(node, tuple(axes)),), (tuple(output),)), node.dtype)
 
 
+def highest(a: Any, b: Any) -> Any:
+    """The higher of two precisions of a matrix product, for each operand the higher one.
+
+    Args:
+        a: a pair of `jax.lax.Precision`, a `jax.lax.DotAlgorithmPreset` or None, as in the parameters of a product.
+        b: the same.
+
+    Returns:
+        As the arguments; None if nothing above the default is asked. Presets are told apart by accuracy where that is
+        known: one that was asked for stands above pairs, and the first one above later ones.
+    """
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        found = tuple(max(x, y, key=_ORDER.index) for x, y in zip(a, b, strict=True))
+        return None if set(found) == {jax.lax.Precision.DEFAULT} else found
+    pairs = [one for one in (a, b) if one is not None and one != _DEFAULT]
+    presets = [one for one in pairs if not isinstance(one, tuple)]
+    return next(iter((*presets, *pairs)), None)
+
+
+_ORDER = (jax.lax.Precision.DEFAULT, jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST)
+_DEFAULT = (jax.lax.Precision.DEFAULT, jax.lax.Precision.DEFAULT)
+
+
 def _dot_general(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
     a, b = inputs
-    asked = equation.params["precision"]
-    if asked is not None and asked != (jax.lax.Precision.DEFAULT, jax.lax.Precision.DEFAULT):
-        graph.precision = asked
+    graph.precision = highest(graph.precision, equation.params["precision"])
     (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
     left, right = list(fresh(a.shape)), list(fresh(b.shape))
     for j, k in (*zip(a_sum, b_sum, strict=True), *zip(a_batch, b_batch, strict=True)):

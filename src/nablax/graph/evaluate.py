@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
 
@@ -15,6 +16,7 @@ from nablax.contraction.index import Index
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import (
     AxesMap,
+    Call,
     Constant,
     Contraction,
     Elementwise,
@@ -38,9 +40,109 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
         One array per output. Traceable: works under jit, vmap, grad and on sharded arrays.
     """
     values: dict[Node, Any] = dict(known or {})
-    for node in _needed(outputs, values):
-        values[node] = _value(node, [values[source] for source in node.inputs], leaves)
+    needed = _needed(outputs, values)
+    sources = _sources(needed)
+    results: dict[_CallOn, Sequence[Any]] = {}
+    for node in _in_order(needed, sources, values):
+        if node in sources:
+            source = sources[node]
+            made = (source.call.key, source.inputs)
+            if made not in results:
+                results[made] = source.call.function(*(values[one] for one in source.inputs))
+            values[node] = results[made][source.place]
+        else:
+            values[node] = _value(node, [values[one] for one in node.inputs], leaves)
     return [values[node] for node in outputs]
+
+
+_CallOn = tuple[Any, tuple[Node, ...]]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where an opaque node takes its value from: a result of a call on some inputs."""
+
+    call: Call
+    inputs: tuple[Node, ...]
+    place: int
+
+
+def _sources(nodes: Iterable[Node]) -> dict[Node, _Source]:
+    """For each opaque node the call that gives its value.
+
+    Where several needed calls begin with the same results, the widest serves all; where a forward derivative is
+    needed, its call computes the value on the way and gives that, too.
+    """
+    opaque = [(node, node.kind) for node in nodes if isinstance(node.kind, Opaque)]
+    widest: dict[_CallOn, Call] = {}
+    for node, kind in opaque:
+        family = (kind.call.family, node.inputs)
+        if family not in widest or widest[family].width < kind.call.width:
+            widest[family] = kind.call
+    plain = {
+        node: _Source(
+            widest[kind.call.family, node.inputs] if kind.place < kind.call.common else kind.call,
+            node.inputs,
+            kind.place,
+        )
+        for node, kind in opaque
+    }
+    around: dict[_CallOn, _Source] = {}
+    for source in plain.values():
+        inner = source.call.inner
+        if inner is not None:
+            around.setdefault((inner.key, source.inputs[: source.call.arity]), source)
+    carried = dict(plain)
+    for node, source in plain.items():
+        outer = around.get((source.call.key, source.inputs))
+        place = source.place
+        while outer is not None:  # a derivative may itself be computed on the way to the next
+            place += outer.call.width
+            carried[node] = _Source(outer.call, outer.inputs, place)
+            outer = around.get((outer.call.key, outer.inputs))
+    return carried if around and _is_acyclic(nodes, carried) else plain
+
+
+def _is_acyclic(nodes: Iterable[Node], sources: Mapping[Node, _Source]) -> bool:
+    """Whether no value would wait for itself: a direction may be computed from the value that it moves."""
+    done: dict[Node, bool] = {}
+    for start in nodes:
+        waiting = [start]
+        while waiting:
+            node = waiting[-1]
+            if done.get(node):
+                waiting.pop()
+                continue
+            inputs = sources[node].inputs if node in sources else node.inputs
+            open_inputs = [one for one in inputs if not done.get(one)]
+            if not open_inputs:
+                done[node] = True
+                waiting.pop()
+                continue
+            done[node] = False
+            if any(one in done for one in open_inputs):
+                return False
+            waiting += open_inputs
+    return True
+
+
+def _in_order(needed: Sequence[Node], sources: Mapping[Node, _Source], values: Mapping[Node, Any]) -> Iterable[Node]:
+    """The needed nodes, each after what its value is computed from."""
+    done = set(values)
+    for start in needed:
+        waiting = [start]
+        while waiting:
+            node = waiting[-1]
+            if node in done:
+                waiting.pop()
+                continue
+            inputs = sources[node].inputs if node in sources else node.inputs
+            missing = [one for one in inputs if one not in done]
+            waiting += missing
+            if not missing:
+                done.add(node)
+                waiting.pop()
+                yield node
 
 
 def _needed(outputs: Sequence[Node], values: Mapping[Node, Any]) -> list[Node]:
@@ -73,7 +175,7 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
         case MatrixFunction():
             return ROWS[kind.name].evaluate(*inputs, **dict(kind.params))
         case Opaque():
-            return kind.function(*inputs)
+            return kind.call.function(*inputs)[kind.place]
         case _:
             assert_never(kind)
 
@@ -269,11 +371,13 @@ def _selected(value: Any, axes: tuple[int, int], shape: tuple[int, ...]) -> Any:
 
 
 def _move(kind: IndexMap, inputs: Sequence[Any], node: Node) -> Any:
+    # what is moved is added to zeros; booleans cannot be added
+    dtype = jnp.dtype("int8") if node.dtype == jnp.bool_ else node.dtype
     total = None
     for value, axes in zip(inputs, kind.maps, strict=True):
-        moved = _spread(_taken(jnp.asarray(value, node.dtype), axes), axes, node.shape)
+        moved = _spread(_taken(jnp.asarray(value, dtype), axes), axes, node.shape)
         total = moved if total is None else total + moved
-    return jnp.zeros(node.shape, node.dtype) if total is None else total
+    return jnp.zeros(node.shape, node.dtype) if total is None else jnp.asarray(total, node.dtype)
 
 
 def _run(index: Index) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,8 @@ from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.recognise import NUMERIC, recognise
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
-from nablax.ops.kinds import Opaque
+from nablax.ops.kinds import Call, Opaque
+from nablax.ops.plain_arrays import Special, special, to_plain
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
 
 # Integers up to this many elements are computed while tracing, so that indices become static maps.
@@ -41,13 +42,14 @@ class _Reader:
             return self.constant(np.asarray(value.value, value.dtype)) if isinstance(value, Literal) else values[value]
 
         for equation in program.equations:
-            results = self.equation(equation, load)
-            values.update(zip(equation.outputs, results, strict=True))
+            read = [k for k, variable in enumerate(equation.outputs) if variable in program.read]
+            results = self.equation(equation, [load(value) for value in equation.inputs], read)
+            values.update({equation.outputs[k]: results[k] for k in read})
         return [load(value) for value in program.outputs]
 
     def constant(self, array: Any) -> Node:
-        if jnp.issubdtype(array.dtype, jnp.complexfloating):
-            return self.graph.constant(_to_pair(array))
+        if special(array.dtype) is not None:
+            return self.graph.constant(to_plain(array))
         numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
         if numeric and not isinstance(array, jax.core.Tracer):
             node = self.graph.constant(np.asarray(array) if np.size(array) <= FOLDED_FLOATS else array)
@@ -55,13 +57,15 @@ class _Reader:
             return node
         return self.graph.constant(array)
 
-    def equation(self, equation: Equation, load: Callable[[Value], Node]) -> Sequence[Node]:
-        inputs = [load(value) for value in equation.inputs]
+    def equation(
+        self, equation: Equation, inputs: Sequence[Node], read: Sequence[int]
+    ) -> Sequence[Node] | Mapping[int, Node]:
+        """The nodes of an equation's results, at least of those that are read."""
         if equation.is_call and equation.body is not None:
             known = recognise(self.graph, equation, inputs, self.functions)
             return known if known is not None else self.run(equation.body, inputs)
-        if any(_is_complex(value) for value in (*equation.inputs, *equation.outputs)):
-            return self.opaque(_in_real_pairs(equation), inputs)
+        if any(_special(value) is not None for value in (*equation.inputs, *equation.outputs)):
+            return self.opaque(_on_plain_arrays(equation), inputs, read)
         folded = self.folded(equation, inputs)
         if folded is not None:
             return folded
@@ -78,7 +82,7 @@ class _Reader:
             row = self.matrix(equation, inputs)
             if row is not None:
                 return [row]
-        return self.opaque(equation, inputs)
+        return self.opaque(equation, inputs, read)
 
     def folded(self, equation: Equation, inputs: Sequence[Node]) -> list[Node] | None:
         """Values that follow from constants alone: index arithmetic, masks, iotas."""
@@ -128,51 +132,73 @@ class _Reader:
             return self.graph.matrix_function(equation.name, inputs, output.shape, axes=axes)
         return None
 
-    def opaque(self, equation: Equation | _RealPairs, inputs: Sequence[Node]) -> list[Node]:
-        """One node per output; float outputs are packed into one vector, so that they are evaluated once
-        and a derivative passes through them once.
+    def opaque(
+        self, equation: Equation | _OnPlainArrays, inputs: Sequence[Node], read: Sequence[int]
+    ) -> Mapping[int, Node]:
+        """One call for all results that are read.
+
+        Several float results are packed into one vector, so that a derivative passes through them once.
         """
-        floats = [k for k, v in enumerate(equation.outputs) if jnp.issubdtype(v.dtype, jnp.floating)]
-        results: dict[int, Node] = {}
+        floats = tuple(k for k in read if jnp.issubdtype(equation.outputs[k].dtype, jnp.floating))
+        others = tuple(k for k in read if k not in floats)
+        dtype = jnp.result_type(*(equation.outputs[k].dtype for k in floats)) if floats else None
+        width = bool(floats) + len(others)
+        key = (equation, floats, others)
+        call = Call(
+            key,
+            partial(_results, equation.apply, floats, others, dtype),
+            key,
+            width,
+            width,
+            primitives=equation.primitives,
+            batch_axes=equation.batch_axes if isinstance(equation, Equation) and floats == (0,) and not others else (),
+        )
 
-        def single(k: int) -> Node:
-            kind = Opaque(
-                equation.name,
-                (equation, k),
-                partial(_output, equation.apply, k),
-                equation.flops,
-                equation.line,
-            )
-            return self.graph.opaque(kind, inputs, equation.outputs[k].shape, equation.outputs[k].dtype)
+        def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:
+            flops = equation.flops / width
+            kind = Opaque(equation.name, (key, place), call, place, flops, equation.line, equation.bytes)
+            return self.graph.opaque(kind, inputs, shape, dtype)
 
-        if len(floats) > 1:
-            shapes = [equation.outputs[k].shape for k in floats]
-            dtype = jnp.result_type(*(equation.outputs[k].dtype for k in floats))
-            total = sum(math.prod(shape) for shape in shapes)
-            function = partial(_packed, equation.apply, tuple(floats), dtype)
-            kind = Opaque(equation.name, (equation, tuple(floats)), function, equation.flops, equation.line)
-            vector = self.graph.opaque(kind, inputs, (total,), dtype)
+        found = {
+            k: result(bool(floats) + place, equation.outputs[k].shape, equation.outputs[k].dtype)
+            for place, k in enumerate(others)
+        }
+        if len(floats) == 1:
+            [only] = floats
+            found[only] = result(0, equation.outputs[only].shape, dtype)
+        elif floats:
+            vector = result(0, (sum(math.prod(equation.outputs[k].shape) for k in floats),), dtype)
             start = 0
-            for k, shape in zip(floats, shapes, strict=True):
-                size = math.prod(shape)
+            for k in floats:
+                size = math.prod(equation.outputs[k].shape)
                 part = index_map_rows.part_of(self.graph, vector, start, size)
-                results[k] = self.graph.cast(reshaped(self.graph, part, shape), equation.outputs[k].dtype)
+                shaped = reshaped(self.graph, part, equation.outputs[k].shape)
+                found[k] = self.graph.cast(shaped, equation.outputs[k].dtype)
                 start += size
-        for k in range(len(equation.outputs)):
-            if k not in results:
-                results[k] = single(k)
-        return [results[k] for k in range(len(equation.outputs))]
+        return found
 
 
-# -- complex values ----------------------------------------------------------------------------------
+def _results(
+    apply: Callable[..., list[Any]], floats: tuple[int, ...], others: tuple[int, ...], dtype: Any, *inputs: Any
+) -> list[Any]:
+    """The float outputs, as one vector where there are several, then the others."""
+    outputs = apply(*inputs)
+    rest = [outputs[k] for k in others]
+    if len(floats) == 1:
+        return [outputs[floats[0]], *rest]
+    return [jnp.concatenate([jnp.ravel(outputs[k]).astype(dtype) for k in floats]), *rest] if floats else rest
+
+
+# -- complex values and random keys ------------------------------------------------------------------
 #
-# A complex value inside the function stands in the graph as a pair of real arrays, stacked on a new first axis.
-# Equations that touch one are opaque functions of such pairs: JAX differentiates them, and what the sweeps see is real.
+# A complex value inside the function stands in the graph as a pair of real arrays, stacked on a new first axis; a typed
+# random key stands as its words. Equations that touch one are opaque functions of such plain arrays: JAX differentiates
+# them, and what the sweeps see is real.
 
 
 @dataclass(frozen=True, eq=False)
-class _RealPairs:
-    """An equation whose complex inputs and outputs are pairs of real arrays; stands in for an `Equation`."""
+class _OnPlainArrays:
+    """An equation whose complex values and random keys are plain arrays; stands in for an `Equation`."""
 
     equation: Equation
     outputs: tuple[Variable, ...]
@@ -186,44 +212,38 @@ class _RealPairs:
         return 2.0 * self.equation.flops
 
     @property
+    def bytes(self) -> float:
+        return self.equation.bytes
+
+    @property
+    def primitives(self) -> frozenset[str]:
+        return self.equation.primitives
+
+    @property
     def line(self) -> str:
         return self.equation.line
 
     def apply(self, *inputs: Any) -> list[Any]:
-        given = [
-            jax.lax.complex(value[0], value[1]) if _is_complex(wanted) else value
-            for value, wanted in zip(inputs, self.equation.inputs, strict=True)
-        ]
-        results = self.equation.apply(*given)
-        return [
-            _to_pair(result) if _is_complex(wanted) else result
-            for result, wanted in zip(results, self.equation.outputs, strict=True)
-        ]
+        kinds = [_special(wanted) for wanted in self.equation.inputs]
+        given = [x if kind is None else kind.restored(x) for x, kind in zip(inputs, kinds, strict=True)]
+        return [to_plain(result) for result in self.equation.apply(*given)]
 
 
-def _in_real_pairs(equation: Equation) -> _RealPairs:
-    return _RealPairs(equation, tuple(_pair_of(v) if _is_complex(v) else v for v in equation.outputs))
+def _on_plain_arrays(equation: Equation) -> _OnPlainArrays:
+    kinds = [_special(variable) for variable in equation.outputs]
+    outputs = (v if kind is None else _plain(v, kind) for v, kind in zip(equation.outputs, kinds, strict=True))
+    return _OnPlainArrays(equation, tuple(outputs))
 
 
-def _is_complex(value: Value) -> bool:
-    return bool(jnp.issubdtype(value.dtype, jnp.complexfloating))
+def _special(value: Value) -> Special | None:
+    key = value.key if isinstance(value, Variable) else None
+    return special(value.dtype if key is None else key)
 
 
-def _pair_of(value: Value) -> Variable:
-    return Variable((2, *value.shape), np.finfo(value.dtype).dtype)
-
-
-def _to_pair(value: Any) -> Any:
-    return jnp.stack([jnp.real(value), jnp.imag(value)])
-
-
-def _output(apply: Callable[..., list[Any]], k: int, *inputs: Any) -> Any:
-    return apply(*inputs)[k]
-
-
-def _packed(apply: Callable[..., list[Any]], chosen: tuple[int, ...], dtype: Any, *inputs: Any) -> Any:
-    outputs = apply(*inputs)
-    return jnp.concatenate([jnp.ravel(outputs[k]).astype(dtype) for k in chosen])
+def _plain(value: Variable, kind: Special) -> Variable:
+    """The array that stands for a complex value or a key."""
+    struct = kind.plain_struct(value.shape)
+    return Variable(struct.shape, struct.dtype)
 
 
 def build(graph: Graph, program: Program, functions: frozenset[str] = NUMERIC) -> tuple[list[Node], list[Node]]:
@@ -239,13 +259,14 @@ def build(graph: Graph, program: Program, functions: frozenset[str] = NUMERIC) -
     """
     leaves = [graph.leaf(position, variable.shape, variable.dtype) for position, variable in enumerate(program.inputs)]
     inputs = [
-        _viewed(graph, leaf, variable) if _is_complex(variable) else leaf
+        leaf if kind is None else _viewed(graph, leaf, _plain(variable, kind))
         for leaf, variable in zip(leaves, program.inputs, strict=True)
+        for kind in [_special(variable)]
     ]
     return leaves, _Reader(graph, {}, functions).run(program, inputs)
 
 
-def _viewed(graph: Graph, leaf: Node, variable: Variable) -> Node:
-    """A complex argument (data, never differentiated) as a pair of real arrays."""
-    pair = _pair_of(variable)
-    return graph.opaque(Opaque("real_pair", "real_pair", _to_pair, 0.0), (leaf,), pair.shape, pair.dtype)
+def _viewed(graph: Graph, leaf: Node, plain: Variable) -> Node:
+    """A complex argument or a random key (data, never differentiated) as a plain array."""
+    call = Call("plain", lambda value: [to_plain(value)], "plain", 1, 1)
+    return graph.opaque(Opaque("plain", "plain", call), (leaf,), plain.shape, plain.dtype)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from nablax.contraction.index import Index, Label, affine, fresh, tabulated
+from nablax.contraction.index import Index, Label, affine, along, fresh, tabulated
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph, Node
 from nablax.ops.jaxprs import Equation
 from nablax.ops.kinds import AxesMap
+from nablax.ops.scalar_function import from_jax
 
 # A row returns None where the map is not static (an index is only known at run time); then JAX decides.
 Row = Callable[[Graph, Equation, Sequence[Node], Mapping[Node, Any]], Sequence[Node] | None]
@@ -186,40 +189,255 @@ def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int]
     return groups
 
 
-def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
-    x, starts_node = inputs
-    if starts_node not in known:
+def _dynamic_update_slice(
+    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
+) -> list[Node] | None:
+    x, update, *starts = inputs
+    if any(start not in known for start in starts):
         return None
-    starts = np.asarray(known[starts_node])
-    numbers = equation.params["dimension_numbers"]
-    sizes = equation.params["slice_sizes"]
+    label = fresh(update.shape)
+    places = tuple(
+        _step(index.labels[0], 1, int(np.clip(known[start], 0, extent - index.extent)), extent)
+        for index, start, extent in zip(label, starts, x.shape, strict=True)
+    )
+    return _overwritten(graph, x, update, AxesMap(label, places))
+
+
+def _stack(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node]:
+    axis = equation.params["axis"]
     shape = equation.outputs[0].shape
-    batch_shape = starts.shape[:-1]
-    offset_dims = [int(k) for k in numbers.offset_dims]
-    collapsed = {int(k) for k in (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)}
+    maps = []
+    for k, x in enumerate(inputs):
+        source = fresh(x.shape)
+        maps.append(AxesMap(source, (*source[:axis], affine([], k, len(inputs)), *source[axis:])))
+    return [graph.index_map(maps, inputs, shape)]
+
+
+def _tile(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node]:
+    [x] = inputs
+    shape = equation.outputs[0].shape
+    if 0 in shape:
+        return [graph.full(0.0, shape, x.dtype)]
+    repeats = fresh(equation.params["reps"])
+    source = fresh(x.shape)
+    target = tuple(
+        affine([(turn.labels[0], index.extent), (index.labels[0], 1)], 0, extent)
+        for turn, index, extent in zip(repeats, source, shape, strict=True)
+    )
+    # a label that only the target has is a broadcast axis
+    return [graph.index_map((AxesMap(source, target),), (x,), shape)]
+
+
+# -- gather and scatter at known places ------------------------------------------------------------
+#
+# Windows of an array are read or written, one for each element of a grid (the batch). What happens to a window that
+# does not lie inside the array is the mode:
+#
+#     mode                  gather reads           its derivative   scatter writes
+#     CLIP                  the nearest window     that of it       to the nearest window
+#     FILL_OR_DROP          the fill value         zero             nothing
+#     PROMISE_IN_BOUNDS     the nearest window     zero             nothing; its derivative is left to JAX
+#
+# The third row is JAX's own: it drops the cotangent of a window that should not have been there.
+
+Mode = jax.lax.GatherScatterMode
+
+
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """Windows in an array.
+
+    Args:
+        starts: for each axis of the array the first position of each window, over the grid of the batch.
+        inside: which windows lie inside the array, over the same grid.
+        sizes: extent of a window along each axis.
+        extents: shape of the array.
+    """
+
+    starts: tuple[Any, ...]
+    inside: Any
+    sizes: tuple[int, ...]
+    extents: tuple[int, ...]
+
+    def clipped(self) -> _Windows:
+        """Each window moved to the nearest place inside."""
+        limits = zip(self.starts, self.sizes, self.extents, strict=True)
+        starts = tuple(np.clip(start, 0, extent - size) for start, size, extent in limits)
+        return _Windows(starts, np.ones_like(self.inside), self.sizes, self.extents)
+
+    def only(self, chosen: Any) -> _Windows:
+        """Only some of the windows count."""
+        return _Windows(self.starts, chosen, self.sizes, self.extents)
+
+    def axes(self, batch: Sequence[Label], within: Sequence[Label | None]) -> tuple[list[Index], list[Index]]:
+        """Indices of the array's axes and of the batch axes, over the windows that count and the places in them."""
+        labels, starts = list(batch), self.starts
+        grid = [along(label) for label in batch]
+        if not self.inside.all():
+            chosen = np.nonzero(self.inside)
+            run = Label(len(chosen[0]))
+            labels, starts = [run], tuple(start[chosen] for start in starts)
+            grid = [tabulated([run], places, label.size) for places, label in zip(chosen, batch, strict=True)]
+        array = [
+            tabulated(labels, start, extent)
+            if label is None
+            else tabulated([*labels, label], start[..., None] + np.arange(label.size), extent)
+            for start, extent, label in zip(starts, self.extents, within, strict=True)
+        ]
+        return array, grid
+
+
+def _windows(
+    indices: Any, sizes: Sequence[int], extents: Sequence[int], indexed: Sequence[int], pairs: Mapping[int, int]
+) -> _Windows:
+    """Windows from an array of indices whose last axis lists the indexed axes; `pairs` are batched axes."""
+    grid = indices.shape[:-1]
+    starts = []
+    for axis in range(len(extents)):
+        start: Any = np.zeros(grid, dtype=np.int64)
+        if axis in indexed:
+            start = indices[..., list(indexed).index(axis)].astype(np.int64)
+        if axis in pairs:
+            run = np.arange(grid[pairs[axis]]).reshape([-1 if k == pairs[axis] else 1 for k in range(len(grid))])
+            start = np.broadcast_to(run, grid)
+        starts.append(start)
+    inside: Any = np.ones(grid, dtype=bool)
+    for start, size, extent in zip(starts, sizes, extents, strict=True):
+        inside = inside & (start >= 0) & (start <= extent - size)
+    return _Windows(tuple(starts), inside, tuple(sizes), tuple(extents))
+
+
+def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
+    x, starts = inputs
+    mode = equation.params["mode"]
+    if starts not in known or mode not in (Mode.CLIP, Mode.FILL_OR_DROP, Mode.PROMISE_IN_BOUNDS):
+        return None
+    numbers = equation.params["dimension_numbers"]
+    pairs = dict(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True))
+    windows = _windows(
+        np.asarray(known[starts]), equation.params["slice_sizes"], x.shape, numbers.start_index_map, pairs
+    )
+    shape = equation.outputs[0].shape
     target = fresh(shape)
-    batch = [index.labels[0] for k, index in enumerate(target) if k not in offset_dims]
-    offsets = [target[k].labels[0] for k in offset_dims]
-    source: list[Index] = []
-    for axis, (extent, size) in enumerate(zip(x.shape, sizes, strict=True)):
-        place: Any = np.zeros(batch_shape, dtype=np.int64)
-        labels = list(batch)
-        if axis in numbers.start_index_map:
-            place = starts[..., list(numbers.start_index_map).index(axis)].astype(np.int64)
-        if axis in numbers.operand_batching_dims:
-            k = numbers.start_indices_batching_dims[list(numbers.operand_batching_dims).index(axis)]
-            run = np.arange(batch_shape[k]).reshape([-1 if j == k else 1 for j in range(len(batch_shape))])
-            place = np.broadcast_to(run, batch_shape)
-        if place.size and (place.min() < 0 or place.max() > extent - size):
-            if "CLIP" not in str(equation.params["mode"]):
-                return None
-            place = np.clip(place, 0, extent - size)
-        if axis not in collapsed:
-            offset = offsets.pop(0)
-            labels.append(offset)
-            place = place[..., None] + np.arange(offset.size)
-        source.append(tabulated(labels, place, extent))
-    return [graph.index_map((AxesMap(tuple(source), target),), (x,), shape)]
+    offsets = [target[int(k)].labels[0] for k in numbers.offset_dims]
+    batch = [index.labels[0] for k, index in enumerate(target) if k not in numbers.offset_dims]
+    single = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+    within = [None if axis in single else offsets.pop(0) for axis in range(len(x.shape))]
+
+    def read(chosen: _Windows) -> Node:
+        source, grid = chosen.axes(batch, within)
+        places = [grid.pop(0) if k not in numbers.offset_dims else index for k, index in enumerate(target)]
+        return graph.index_map((AxesMap(tuple(source), tuple(places)),), (x,), shape)
+
+    if windows.inside.all():
+        return [read(windows)]
+    if mode is Mode.CLIP:
+        return [read(windows.clipped())]
+    if not np.issubdtype(x.dtype, np.floating):
+        return None
+    if mode is Mode.FILL_OR_DROP:
+        outside = np.expand_dims(~windows.inside, [int(k) for k in numbers.offset_dims])
+        value = equation.params["fill_value"]
+        filling = np.where(outside, x.dtype.type(np.nan if value is None else value), x.dtype.type(0))
+        return [graph.add([read(windows), graph.constant(np.broadcast_to(filling, shape))])]
+    still = graph.elementwise(
+        from_jax(jax.lax.stop_gradient, x.dtype.name), (read(windows.clipped().only(~windows.inside)),)
+    )
+    return [graph.add([read(windows), still])]
+
+
+def _scatter(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
+    return _scattered(graph, equation, inputs, known, adds=False)
+
+
+def _scatter_add(
+    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
+) -> list[Node] | None:
+    return _scattered(graph, equation, inputs, known, adds=True)
+
+
+def _scattered(
+    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any], *, adds: bool
+) -> list[Node] | None:
+    x, starts, update = inputs
+    mode = equation.params["mode"]
+    if starts not in known or mode not in (Mode.CLIP, Mode.FILL_OR_DROP, Mode.PROMISE_IN_BOUNDS):
+        return None
+    if not adds and equation.params["update_jaxpr"] is not None:
+        return None  # a function of the user's own is applied to what is written
+    numbers = equation.params["dimension_numbers"]
+    pairs = dict(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True))
+    single = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    source = fresh(update.shape)
+    offsets = [source[int(k)].labels[0] for k in numbers.update_window_dims]
+    batch = [index.labels[0] for k, index in enumerate(source) if k not in numbers.update_window_dims]
+    within = [None if axis in single else offsets.pop(0) for axis in range(len(x.shape))]
+    sizes = [1 if label is None else label.size for label in within]
+    windows = _windows(np.asarray(known[starts]), sizes, x.shape, numbers.scatter_dims_to_operand_dims, pairs)
+    if not windows.inside.all():
+        if mode is Mode.PROMISE_IN_BOUNDS:
+            return None
+        if mode is Mode.CLIP:
+            windows = windows.clipped()
+    target, grid = windows.axes(batch, within)
+    read = [grid.pop(0) if k not in numbers.update_window_dims else index for k, index in enumerate(source)]
+    written = AxesMap(tuple(read), tuple(target))
+    if adds:
+        axes = fresh(x.shape)
+        return [graph.index_map((AxesMap(axes, axes), written), (x, update), x.shape)]
+    return _overwritten(graph, x, update, written)
+
+
+def _overwritten(graph: Graph, x: Node, update: Node, written: AxesMap) -> list[Node] | None:
+    """An array with an update in some of its places; None where a place is written twice."""
+    labels = written.labels
+    count: Any = np.zeros(x.shape, dtype=np.int64)
+    if x.shape:
+        np.add.at(count, tuple(_over_grid(index, labels) for index in written.target), 1)
+    else:
+        count = count + math.prod(label.size for label in labels)
+    if (count > 1).any():
+        return None
+    kept = _unwritten(count == 0)
+    return [graph.index_map((*kept, written), (*[x] * len(kept), update), x.shape)]
+
+
+def _over_grid(index: Index, labels: Sequence[Label]) -> Any:
+    """Positions of an index over the grid of labels that contain its own."""
+    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
+    places = index.positions().transpose(order) if order else index.positions()
+    sizes = [label.size if label in index.labels else 1 for label in labels]
+    return np.broadcast_to(places.reshape(sizes), [label.size for label in labels])
+
+
+# A set of positions along one axis is a few slices, or else a table.
+_MOST_SLICES = 4
+
+
+def _unwritten(free: Any) -> list[AxesMap]:
+    """The identity on the free places: slices along one axis where the others are whole, else a list of places."""
+    if free.all():
+        whole = fresh(free.shape)
+        return [AxesMap(whole, whole)]
+    if not free.any():
+        return []
+    for axis, extent in enumerate(free.shape):
+        others = tuple(k for k in range(free.ndim) if k != axis)
+        line = free.any(others)
+        if not np.array_equal(free, np.broadcast_to(np.expand_dims(line, others), free.shape)):
+            continue
+        places = np.flatnonzero(line)
+        slices = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+        maps = []
+        for run in slices if len(slices) <= _MOST_SLICES else [places]:
+            axes = list(fresh(free.shape))
+            axes[axis] = tabulated([Label(len(run))], run, extent)
+            maps.append(AxesMap(tuple(axes), tuple(axes)))
+        return maps
+    everywhere = np.nonzero(free)
+    label = Label(len(everywhere[0]))
+    listed = tuple(tabulated([label], places, extent) for places, extent in zip(everywhere, free.shape, strict=True))
+    return [AxesMap(listed, listed)]
 
 
 ROWS: dict[str, Row] = {
@@ -231,4 +449,9 @@ ROWS: dict[str, Row] = {
     "concatenate": _concatenate,
     "reshape": _reshape,
     "gather": _gather,
+    "scatter": _scatter,
+    "scatter-add": _scatter_add,
+    "dynamic_update_slice": _dynamic_update_slice,
+    "stack": _stack,
+    "tile": _tile,
 }

@@ -5,12 +5,14 @@ A JAX upgrade that changes the layout of jaxprs fails in tests/ops/test_jaxprs.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core, source_info_util
 
@@ -20,10 +22,17 @@ INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Variable:
-    """A value computed by an equation or given as an input; identity is equality."""
+    """A value computed by an equation or given as an input; identity is equality.
+
+    Args:
+        shape: elements along each axis.
+        dtype: dtype of the elements; object where it is none of NumPy's.
+        key: the type of a typed random key, where it is one.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    key: Any = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,6 +45,9 @@ class Literal:
 
 
 Value = Variable | Literal
+
+# An axis of the result, and for each input the axis that goes with it; None for an input that all elements share.
+BatchAxis = tuple[int, tuple[int | None, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +95,21 @@ class Equation:
         return _flops(self._equation)
 
     @cached_property
+    def bytes(self) -> float:
+        """Estimated bytes that one evaluation holds inside, results not counted."""
+        return _inside(self._equation)
+
+    @cached_property
+    def batch_axes(self) -> tuple[BatchAxis, ...]:
+        """Axes of its result along which it acts on each element alone; only where the primitive is known to."""
+        return _batch_axes(self.name, self.params, [len(value.shape) for value in self.inputs])
+
+    @cached_property
+    def primitives(self) -> frozenset[str]:
+        """Names of the primitives that it is made of: its own, and those in bodies of loops, branches and rules."""
+        return _names(self._equation)
+
+    @cached_property
     def apply(self) -> Callable[..., list[Any]]:
         """The equation as a function of its inputs (literals included), with all its JAX rules."""
         equation = self._equation
@@ -117,11 +144,58 @@ class Program:
     outputs: tuple[Value, ...]
     _jaxpr: Any
 
-    @property
-    def reads(self) -> frozenset[int]:
-        """Positions of the inputs that an output depends on."""
-        read = {value for equation in self.equations for value in equation.inputs} | set(self.outputs)
-        return frozenset(k for k, variable in enumerate(self.inputs) if variable in read)
+    @cached_property
+    def dependence(self) -> tuple[frozenset[int], ...]:
+        """For each output the positions of the inputs that it may depend on."""
+        none: frozenset[int] = frozenset()
+        known: dict[Value, frozenset[int]] = {variable: frozenset([k]) for k, variable in enumerate(self.inputs)}
+        for equation in self.equations:
+            read = none.union(*(known.get(value, none) for value in equation.inputs))
+            known.update(dict.fromkeys(equation.outputs, read))
+        return tuple(known.get(value, none) for value in self.outputs)
+
+    @cached_property
+    def zeros(self) -> frozenset[int]:
+        """Positions of the outputs that are zero as written: a literal, or one that is broadcast."""
+        filled = {
+            equation.outputs[0]: equation.inputs[0]
+            for equation in self.equations
+            if equation.name == "broadcast_in_dim" and len(equation.inputs) == 1
+        }
+
+        def is_zero(value: Value) -> bool:
+            while isinstance(value, Variable) and value in filled:
+                value = filled[value]
+            return isinstance(value, Literal) and not np.any(value.value)
+
+        return frozenset(k for k, value in enumerate(self.outputs) if is_zero(value))
+
+    @cached_property
+    def read(self) -> frozenset[Value]:
+        """The values that an equation or a result needs."""
+        return frozenset(value for equation in self.equations for value in equation.inputs) | set(self.outputs)
+
+    @cached_property
+    def primitives(self) -> frozenset[str]:
+        """Names of all primitives in it, and in the bodies of its loops, branches and rules."""
+        return frozenset[str]().union(*(equation.primitives for equation in self.equations))
+
+    @cached_property
+    def flops(self) -> float:
+        """Estimated operations of one evaluation."""
+        return sum(equation.flops for equation in self.equations)
+
+    @cached_property
+    def bytes(self) -> float:
+        """Estimated bytes held at once while it is evaluated, arguments not counted."""
+        return _held(self._jaxpr)
+
+    @cached_property
+    def apply(self) -> Callable[..., list[Any]]:
+        """The program as a function of its inputs. Needs a program made by `trace`."""
+        arrays = [array for _, array in self.constants]
+        run: Callable[..., list[Any]] = core.jaxpr_as_fun(core.ClosedJaxpr(self._jaxpr, arrays))
+        return run
 
     @cached_property
     def text(self) -> str:
@@ -148,7 +222,7 @@ def _program(jaxpr: Any, constants: Sequence[Any]) -> Program:
 
     def variable(var: Any) -> Variable:
         aval = var.aval
-        known[var] = Variable(tuple(getattr(aval, "shape", ())), _dtype(aval))
+        known[var] = Variable(tuple(getattr(aval, "shape", ())), _dtype(aval), _key(aval))
         return known[var]
 
     def value(atom: Any) -> Value:
@@ -164,13 +238,14 @@ def _program(jaxpr: Any, constants: Sequence[Any]) -> Program:
         if live.isdisjoint(equation.outvars):
             continue
         params = dict(equation.params)
-        body, called = _body(equation.primitive.name, params)
+        name = equation.primitive.name
         read = tuple(value(atom) for atom in equation.invars)
+        if _only_differs_inside_kernels(name, params):
+            name, params, read = "closed_call", {"call_jaxpr": params["branches"][-1]}, read[1:]
+        body, called = _body(name, params)
         written = tuple(variable(var) for var in equation.outvars)
         line = source_info_util.summarize(equation.source_info)
-        equations.append(
-            Equation(equation.primitive.name, params, read, written, body, called, line, equation, jaxpr.debug_info)
-        )
+        equations.append(Equation(name, params, read, written, body, called, line, equation, jaxpr.debug_info))
     outputs = tuple(value(atom) for atom in jaxpr.outvars)
     return Program(inputs, captured, tuple(equations), outputs, jaxpr)
 
@@ -182,6 +257,12 @@ def _live(jaxpr: Any) -> set[Any]:
         if not live.isdisjoint(equation.outvars):
             live.update(atom for atom in equation.invars if not isinstance(atom, core.Literal))
     return live
+
+
+def _only_differs_inside_kernels(name: str, params: dict[str, Any]) -> bool:
+    """Whether a branch over platforms has a case of its own for the inside of kernels only (jnp.diagonal has)."""
+    platforms: Any = params.get("branches_platforms") or ()
+    return name == "cond" and len(platforms) == 2 and platforms[0] == ("mosaic",) and platforms[1] is None
 
 
 def _body(name: str, params: dict[str, Any]) -> tuple[Program | None, str]:
@@ -208,6 +289,72 @@ def _flops(equation: Any) -> float:
     turns = float(equation.params.get("length", 1) or 1)
     bodies = [_flops(inner) for body in core.jaxprs_in_params(equation.params) for inner in body.eqns]
     return float(turns * sum(bodies)) if bodies else max(inputs, outputs)
+
+
+_CUMULATIVE = frozenset({"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"})
+_WINDOWS = frozenset({"reduce_window_sum", "reduce_window_max", "reduce_window_min"})
+
+
+def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tuple[BatchAxis, ...]:
+    if name == "conv_general_dilated" and params["batch_group_count"] == 1:
+        numbers = params["dimension_numbers"]
+        return ((numbers.out_spec[0], (numbers.lhs_spec[0], None)),)
+    if name == "cholesky":
+        return tuple((k, (k,)) for k in range(ranks[0] - 2))
+    if name == "triangular_solve" and ranks[0] == ranks[1]:
+        return tuple((k, (k, k)) for k in range(ranks[0] - 2))
+    if name in _CUMULATIVE:
+        return tuple((k, (k,)) for k in range(ranks[0]) if k != params["axis"])
+    if name == "sort" and len(ranks) == 1:
+        return tuple((k, (k,)) for k in range(ranks[0]) if k != params["dimension"])
+    if name in _WINDOWS:
+        shapes = zip(
+            params["window_dimensions"], params["window_strides"], params["padding"],
+            params["base_dilation"], params["window_dilation"], strict=True,
+        )  # fmt: skip
+        return tuple((k, (k,)) for k, shape in enumerate(shapes) if shape == (1, 1, (0, 0), 1, 1))
+    return ()
+
+
+def _held(jaxpr: Any) -> float:
+    """Bytes alive at once if equations run in order and a value is freed after its last use."""
+    last = {
+        atom: k
+        for k, equation in enumerate(jaxpr.eqns)
+        for atom in (*equation.invars, *equation.outvars)
+        if not isinstance(atom, core.Literal)
+    }
+    kept = {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
+    made: dict[Any, float] = {}
+    alive = peak = 0.0
+    for k, equation in enumerate(jaxpr.eqns):
+        own = {var: _size(var.aval) for var in equation.outvars}
+        made |= own
+        alive += sum(own.values())
+        peak = max(peak, alive + _inside(equation))
+        for atom in {*equation.outvars, *(x for x in equation.invars if not isinstance(x, core.Literal))}:
+            if last[atom] == k and atom not in kept:
+                alive -= made.pop(atom, 0.0)
+    return peak
+
+
+def _inside(equation: Any) -> float:
+    return max((_held(body) for body in core.jaxprs_in_params(equation.params)), default=0.0)
+
+
+def _names(equation: Any) -> frozenset[str]:
+    inner = (_names(one) for body in core.jaxprs_in_params(equation.params) for one in body.eqns)
+    return frozenset([equation.primitive.name]).union(*inner)
+
+
+def _size(aval: Any) -> float:
+    dtype = _dtype(aval)
+    return 0.0 if dtype.hasobject else float(math.prod(getattr(aval, "shape", ())) * dtype.itemsize)
+
+
+def _key(aval: Any) -> Any:
+    dtype = getattr(aval, "dtype", None)
+    return dtype if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) else None
 
 
 def _dtype(aval: Any) -> np.dtype[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -118,23 +118,63 @@ class MatrixFunction:
     params: tuple[tuple[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One evaluation that gives several arrays, each the value of an opaque node.
+
+    Calls of one family on the same inputs begin with the same results: a function's value stands alone in one call,
+    and before the residuals of its reverse mode in another. Only the widest call that is needed is evaluated for them.
+
+    Args:
+        key: equal for equal calls; hashable.
+        function: takes the inputs, returns the results as a list.
+        family: equal for calls that begin with the same results.
+        common: how many results those of a family share.
+        width: number of results of its own.
+        inner: the call whose results follow its own, where it computes them on the way: that which it is the forward
+            derivative of, on the first inputs.
+        arity: number of inputs of `inner`.
+        primitives: names of the primitives of JAX inside.
+        zeros: positions of results that are zero whatever the inputs are.
+        batch_axes: axes of the (only) result along which it acts on each element alone, each with the axis of every
+            input that goes with it, None for an input that all share.
+        memory: derivatives of the call, once found.
+    """
+
+    key: Any
+    function: Callable[..., Sequence[Any]] = field(repr=False)
+    family: Any
+    common: int
+    width: int
+    inner: Call | None = field(default=None, repr=False)
+    arity: int = 0
+    primitives: frozenset[str] = field(default=frozenset(), repr=False)
+    zeros: frozenset[int] = frozenset()
+    batch_axes: tuple[tuple[int, tuple[int | None, ...]], ...] = ()
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Anything else that JAX can differentiate.
+    """Anything else that JAX can differentiate: one result of a call.
 
     Args:
         name: the operation's name, for messages and plans.
         key: equal for equal operations; hashable.
-        function: takes the inputs, returns one array.
-        flops: estimated operations of one evaluation.
+        call: what is evaluated.
+        place: which of its results is the node's value.
+        flops: estimated operations of one evaluation; a call's are shared out among its results.
         line: the user's source line.
+        held_bytes: estimated bytes that one evaluation holds inside, the value not counted.
     """
 
     name: str
     key: Any
-    function: Callable[..., Any] = field(compare=False, repr=False)
-    flops: float = field(compare=False)
+    call: Call = field(compare=False, repr=False)
+    place: int = 0
+    flops: float = field(compare=False, default=0.0)
     line: str = field(compare=False, default="")
+    held_bytes: float = field(compare=False, default=0.0)
 
 
 Kind = Leaf | Constant | Elementwise | Contraction | IndexMap | MatrixFunction | Opaque

@@ -1,10 +1,13 @@
-"""Derivatives of opaque nodes: applied by JAX, vectorised over the other axes of a leg."""
+"""Derivatives of opaque nodes, by JAX: one reverse and one forward derivative of all inputs together.
+
+Reverse mode is split where JAX splits it: a *forward pass* gives the value and the residuals, a *backward pass* makes
+cotangents of the inputs from residuals and the cotangent of the value. Both are calls like any other, so that the
+tangent of a gradient is one tangent of each, and costs what JAX's forward over reverse costs.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,19 +15,142 @@ import jax.numpy as jnp
 
 from nablax.contraction.index import along, fresh
 from nablax.contraction.term import Factor, Term
-from nablax.errors import DifferentiationError
 from nablax.graph.graph import Graph, Node, NodeTerm
-from nablax.ops.jaxprs import trace
-from nablax.ops.kinds import Opaque
+from nablax.ops.jaxprs import Literal, Value
+from nablax.ops.kinds import Call, Contraction, Opaque
+from nablax.sweeps.opaque_calls import (
+    REVERSE_RULE,
+    ReverseMode,
+    distinct_values,
+    forward_mode,
+    opaque_kind,
+    over_axes,
+    places_of,
+    reverse_mode,
+    second_derivative,
+    structs_of,
+    traced,
+    with_values,
+)
 
-Function = Callable[..., Any]
+
+def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[Node, NodeTerm]:
+    """Leg on an opaque node times its Jacobian in all inputs: one vector-Jacobian product per row.
+
+    Args:
+        graph: makes the nodes.
+        leg: sides (rows, axes of the node).
+        node: the opaque node.
+        mask: bit set of the leaves of interest; only inputs that depend on them are differentiated.
+
+    Returns:
+        For each such input the leg on it; inputs on which the node does not depend smoothly are left out.
+    """
+    kind = opaque_kind(node)
+    sources = _active(node, mask)
+    if not sources:
+        return {}
+    rows = _side_labels(leg)
+    for axis, places in kind.call.batch_axes:
+        index = leg.sides[1][axis]
+        elsewhere = [x for k, other in enumerate(leg.sides[1]) if k != axis for x in other.labels]
+        alike = all(len({places[k] for k in places_of(node, source)}) == 1 for source in sources)
+        bare = index.label is not None and index.label not in elsewhere
+        if alike and bare and index.label in [row.label for row in rows]:
+            return _pull_along(graph, leg, node, sources, axis, places)
+    extents = tuple(index.extent for index in rows)
+    cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
+    passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
+    residuals = _residuals(graph, node, passes)
+    call, program = passes.backward(extents)
+    shared = [k for k in range(len(sources)) if k not in call.zeros]
+    found: dict[Node, NodeTerm] = {}
+    for k in shared:
+        derived = Opaque(
+            f"{kind.name} transposed",
+            (call.key, k),
+            call,
+            k,
+            program.flops / len(shared),
+            kind.line,
+            program.bytes,
+        )
+        source = sources[k]
+        value = graph.opaque(derived, (*residuals, cotangent), extents + source.shape, source.dtype)
+        axes = fresh(source.shape)
+        found[source] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
+    return found
 
 
-def pull_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTerm:
-    """Leg on an opaque node times its Jacobian in one input: vector-Jacobian products, one per row.
+def legs_together(graph: Graph, legs: Sequence[NodeTerm], node: Node) -> list[NodeTerm]:
+    """Legs on an opaque node with those that have no rows summed into one, so that it is differentiated once.
+
+    A leg that arrives along an index map is kept apart elsewhere, for the places that it does not touch. Here each leg
+    costs a whole derivative of the node.
+
+    Args:
+        graph: makes the sum.
+        legs: sides (rows, axes of the node).
+        node: the opaque node.
+
+    Returns:
+        The other legs, then the sum.
+    """
+    single = [leg for leg in legs if not leg.sides[0]]
+    if len(single) < 2:
+        return list(legs)
+    axes = fresh(node.shape)
+    total = graph.add([graph.multiply(leg, node.dtype) for leg in single])
+    return [*(leg for leg in legs if leg.sides[0]), Term(1.0, (Factor(total, axes),), ((), axes))]
+
+
+def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> NodeTerm | None:
+    """Jacobian of an opaque node in several inputs times a leg on each: one Jacobian-vector product per column.
 
     Args:
         graph: makes the node.
+        legs: for each input that moves its leg, sides (columns, axes of the input); the columns of all are the same
+            labels (none at all for a tangent).
+        node: the opaque node.
+
+    Returns:
+        The leg with sides (columns, axes of the node); None where the node does not move.
+    """
+    kind = opaque_kind(node)
+    moving = {source: leg for source, leg in legs.items() if not _is_zero(leg)}
+    if not moving or not jnp.issubdtype(node.dtype, jnp.floating):
+        return None
+    sides = [leg.sides[0] for leg in moving.values()]
+    columns = _side_labels(next(iter(moving.values())))
+    if any([index.label for index in side] != [index.label for index in sides[0]] for side in sides):
+        raise ValueError("legs that are pushed together have the same columns")
+    groups = tuple(places_of(node, source) for source in moving)
+    tangents = tuple(
+        graph.multiply(leg.replace(sides=(columns, leg.sides[1])), source.dtype) for source, leg in moving.items()
+    )
+    extents = tuple(index.extent for index in columns)
+    call, program = forward_mode(node, groups, extents)
+    if kind.place in call.zeros:
+        return None
+    derived = Opaque(
+        f"{kind.name} pushed",
+        ("pushed", kind.key, groups, extents),
+        call,
+        kind.place,
+        program.flops / call.width,
+        kind.line,
+        program.bytes,
+    )
+    value = graph.opaque(derived, (*node.inputs, *tangents), extents + node.shape, node.dtype)
+    axes = fresh(node.shape)
+    return Term(1.0, (Factor(value, (*columns, *axes)),), (sides[0], axes))
+
+
+def pull_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTerm:
+    """`pull_opaque_all` for one input.
+
+    Args:
+        graph: makes the nodes.
         leg: sides (rows, axes of the node).
         node: the opaque node.
         source: one of its inputs.
@@ -32,27 +158,12 @@ def pull_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTe
     Returns:
         The leg on the input.
     """
-    kind = _kind(node)
-    rows = _side_labels(leg)
-    stacked = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
-    function = partial(_pull, kind.function, _places(node, source), len(rows))
-    count = math.prod(index.extent for index in rows)
-    derived = Opaque(
-        f"{kind.name} transposed",
-        ("pull", kind.key, _places(node, source), len(rows)),
-        function,
-        3.0 * kind.flops * count,
-        kind.line,
-    )
-    shape = tuple(index.extent for index in rows) + source.shape
-    _check(node, function, (*node.inputs, stacked))
-    value = graph.opaque(derived, (*node.inputs, stacked), shape, source.dtype)
-    axes = fresh(source.shape)
-    return Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
+    found = pull_opaque_all(graph, leg, node, -1).get(source)
+    return Term(0.0, (), (leg.sides[0], fresh(source.shape))) if found is None else found
 
 
 def push_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTerm:
-    """Jacobian of an opaque node in one input times a leg: Jacobian-vector products, one per column.
+    """`push_opaque_all` for one input.
 
     Args:
         graph: makes the node.
@@ -63,30 +174,14 @@ def push_opaque(graph: Graph, leg: NodeTerm, node: Node, source: Node) -> NodeTe
     Returns:
         The leg with sides (columns, axes of the node).
     """
-    kind = _kind(node)
-    columns = _side_labels(leg)
-    stacked = graph.multiply(leg.replace(sides=(columns, leg.sides[1])), source.dtype)
-    forward = _forward(node)
-    places = _places(node, source)
-    push = _pusher(forward, places, _structs(node.inputs))
-    function = partial(push, forward, places, len(columns))
-    count = math.prod(index.extent for index in columns)
-    derived = Opaque(
-        f"{kind.name} pushed",
-        ("push", kind.key, _places(node, source), len(columns)),
-        function,
-        2.0 * kind.flops * count,
-        kind.line,
-    )
-    shape = tuple(index.extent for index in columns) + node.shape
-    _check(node, function, (*node.inputs, stacked))
-    value = graph.opaque(derived, (*node.inputs, stacked), shape, node.dtype)
-    axes = fresh(node.shape)
-    return Term(1.0, (Factor(value, (*columns, *axes)),), (leg.sides[0], axes))
+    found = push_opaque_all(graph, {source: leg}, node)
+    return Term(0.0, (), (leg.sides[0], fresh(node.shape))) if found is None else found
 
 
 def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dict[tuple[Node, Node], list[NodeTerm]]:
     """The core of an opaque node as dense blocks between its inputs; pairs that cannot couple are left out.
+
+    For each input one loop over its elements: the tangent of the backward pass, for all inputs that it couples with.
 
     Args:
         graph: makes the nodes.
@@ -97,29 +192,35 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
     Returns:
         As `nablax.sweeps.local.second_differential`.
     """
-    kind = _kind(node)
-    inputs = list(dict.fromkeys(source for source in node.inputs if source.depends & leaves))
-    found: dict[tuple[Node, Node], list[NodeTerm]] = {}
+    kind = opaque_kind(node)
+    sources = _active(node, leaves)
+    if not sources:
+        return {}
     rows = _side_labels(adjoint)
-    count = math.prod(index.extent for index in rows)
-    for p, row in enumerate(inputs):
-        coupled = _coupled(node, row)
-        for column in inputs[p:]:
-            if not coupled & set(_places(node, column)):
+    extents = tuple(index.extent for index in rows)
+    cotangent = graph.multiply(adjoint.replace(sides=(rows, adjoint.sides[1])), node.dtype)
+    passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
+    found: dict[tuple[Node, Node], list[NodeTerm]] = {}
+    for q, column in enumerate(sources):
+        coupled = tuple(p for p in range(q + 1) if set(places_of(node, column)) & passes.coupled[p])
+        if not coupled or column.size == 0:
+            continue
+        call, program, held = second_derivative(node, passes, coupled, q, extents)
+        for place, p in enumerate(coupled):
+            if place in call.zeros:
                 continue
-            stacked = graph.multiply(adjoint.replace(sides=(rows, adjoint.sides[1])), node.dtype)
-            places = (_places(node, row), _places(node, column))
-            function = partial(_block, kind.function, *places, len(rows))
+            row = sources[p]
             derived = Opaque(
                 f"{kind.name} second derivative",
-                ("block", kind.key, places, len(rows)),
-                function,
-                6.0 * kind.flops * count * column.size,
+                (call.key, place),
+                call,
+                place,
+                program.flops / len(coupled),
                 kind.line,
+                held,
             )
-            shape = tuple(index.extent for index in rows) + row.shape + column.shape
-            _check(node, function, (*node.inputs, stacked))
-            value = graph.opaque(derived, (*node.inputs, stacked), shape, row.dtype)
+            shape = extents + row.shape + column.shape
+            value = graph.opaque(derived, (*node.inputs, cotangent), shape, row.dtype)
             left, right = fresh(row.shape), fresh(column.shape)
             factor = Factor(value, (*rows, *left, *right))
             sides = (adjoint.sides[0], left, right)
@@ -133,166 +234,111 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
     return found
 
 
-def _kind(node: Node) -> Opaque:
-    if not isinstance(node.kind, Opaque):
-        raise TypeError("not an opaque node")
-    return node.kind
+def has_reverse_rule_only(node: Node) -> bool:
+    """Whether a node has a custom reverse rule, and so a forward derivative that may differ from it."""
+    return isinstance(node.kind, Opaque) and REVERSE_RULE in node.kind.call.primitives
+
+
+# -- reading nodes and legs ------------------------------------------------------------------------
 
 
 def _side_labels(leg: NodeTerm) -> tuple[Any, ...]:
     return tuple(along(label) for label in dict.fromkeys(x for index in leg.sides[0] for x in index.labels))
 
 
-def _places(node: Node, source: Node) -> tuple[int, ...]:
-    """All positions at which a node stands among the inputs: they move together."""
-    return tuple(k for k, other in enumerate(node.inputs) if other is source)
+def _active(node: Node, mask: int) -> list[Node]:
+    """The distinct inputs that carry a derivative."""
+    return list(dict.fromkeys(source for source in node.inputs if source.depends & mask))
 
 
-def _over(function: Function, axes: int) -> Function:
-    for _ in range(axes):
-        function = jax.vmap(function)
-    return function
+def _is_zero(leg: NodeTerm) -> bool:
+    return leg.coefficient == 0.0 or any(
+        isinstance(factor.operand.kind, Contraction)
+        and not factor.operand.inputs
+        and factor.operand.kind.coefficient == 0.0
+        for factor in leg.factors
+    )
 
 
-def _pull(function: Function, places: tuple[int, ...], rows: int, *arguments: Any) -> Any:
-    *inputs, cotangent = arguments
-    places_moved, moved = _on_floats(function, inputs, places)
-    _, transpose = jax.vjp(moved, *(inputs[group[0]] for group in places_moved))
-    return _over(lambda row: transpose(row)[0], rows)(cotangent)
+def _residuals(graph: Graph, node: Node, passes: ReverseMode) -> list[Node]:
+    """The nodes that hold what the backward pass reads."""
+    kind, program = passes.kind, passes.program
+    known: dict[Value, Node] = dict(zip(program.inputs, node.inputs, strict=True))
+    known[program.outputs[kind.place]] = node
+    first = kind.call.width
+    for place, value in enumerate(program.outputs[first:], first):
+        if value not in known and not isinstance(value, Literal):
+            derived = Opaque(
+                f"{kind.name} residual", (passes.call.key, place), passes.call, place, 0.0, kind.line, program.bytes
+            )
+            known[value] = graph.opaque(derived, node.inputs, value.shape, value.dtype)
+    return [known[value] for value in distinct_values(passes.residuals)]
 
 
-def _push(function: Function, places: tuple[int, ...], columns: int, *arguments: Any) -> Any:
-    *inputs, tangents = arguments
+def _pull_along(
+    graph: Graph, leg: NodeTerm, node: Node, sources: Sequence[Node], axis: int, places: tuple[int | None, ...]
+) -> dict[Node, NodeTerm]:
+    """`pull_opaque_all` where a row and an axis of the node carry one label, along which the operation acts alone.
 
-    def moved(value: Any) -> Any:
-        return function(*(value if k in places else x for k, x in enumerate(inputs)))
-
-    return _over(lambda column: jax.jvp(moved, (inputs[places[0]],), (column,))[1], columns)(tangents)
-
-
-def _push_all(function: Function, places: tuple[int, ...], columns: int, *arguments: Any) -> Any:
-    """As `_push`, with explicit zeros as tangents of the other inputs."""
-    *inputs, tangents = arguments
-    places_moved, moved = _on_floats(function, inputs, places)
-    values = tuple(inputs[group[0]] for group in places_moved)
-    still = tuple(jnp.zeros_like(value) for value in values[1:])
-    return _over(lambda column: jax.jvp(moved, values, (column, *still))[1], columns)(tangents)
-
-
-def _pusher(function: Function, places: tuple[int, ...], inputs: Sequence[Any]) -> Function:
-    """`_push`, or `_push_all` where JAX's rule fails when an input has no tangent at all (custom_linear_solve)."""
-    try:
-        jax.eval_shape(partial(_push, function, places, 0), *inputs, inputs[places[0]])
-    except TypeError as error:
-        if "Zero" in str(error):
-            return _push_all
-    return _push
-
-
-def _block(function: Function, row: tuple[int, ...], column: tuple[int, ...], rows: int, *arguments: Any) -> Any:
-    *inputs, cotangent = arguments
-    shape = jnp.shape(inputs[column[0]])
-    units = jnp.eye(math.prod(shape), dtype=inputs[column[0]].dtype).reshape(-1, *shape)
-
-    def one(weights: Any) -> Any:
-        def gradient(*values: Any) -> Any:
-            return _pull(function, row, 0, *values, weights)
-
-        stacked = _pusher(gradient, column, inputs)(gradient, column, 1, *inputs, units)
-        return jnp.moveaxis(stacked, 0, -1).reshape(stacked.shape[1:] + shape)
-
-    return _over(one, rows)(cotangent)
-
-
-def _on_floats(
-    function: Function, inputs: Sequence[Any], first: tuple[int, ...]
-) -> tuple[list[tuple[int, ...]], Function]:
-    """The function of all its float inputs, those at `first` before the others."""
-    others = [(k,) for k, x in enumerate(inputs) if k not in first and jnp.issubdtype(jnp.result_type(x), jnp.floating)]
-    groups = [first, *others]
-
-    def moved(*values: Any) -> Any:
-        place = {k: value for group, value in zip(groups, values, strict=True) for k in group}
-        return function(*(place.get(k, x) for k, x in enumerate(inputs)))
-
-    return groups, moved
-
-
-def _through_reverse(function: Function, *inputs: Any) -> Any:
-    """The same value, computed by the forward pass of reverse mode.
-
-    A function with a custom reverse rule has no forward derivative of its own; the forward pass of its rule
-    is ordinary code and has one. This is what forward over reverse differentiates.
+    Each element of that axis is pulled by itself, so that the Kronecker delta stays one. An input that all elements
+    share gets a leg with the label on its rows only.
     """
-    return jax.vjp(function, *inputs)[0]
+    kind = opaque_kind(node)
+    shared = leg.sides[1][axis]
+    rows = tuple(index for index in _side_labels(leg) if index.label is not shared.label)
+    extents = tuple(index.extent for index in rows)
+    cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
+    groups = tuple(places_of(node, source) for source in sources)
+    key = ("transposed along", kind.call.key, axis, groups, extents)
+    if key not in kind.call.memory:
+
+        def one(*arguments: Any) -> list[Any]:
+            inputs, weights = _whole(arguments[:-1], places), jnp.expand_dims(arguments[-1], len(rows) + axis)
+
+            def moved(*values: Any) -> Any:
+                return kind.call.function(*with_values(inputs, groups, values))[kind.place]
+
+            _, back = jax.vjp(moved, *(inputs[group[0]] for group in groups))
+            found = over_axes(back, len(rows))(weights)
+            ends = [places[group[0]] for group in groups]
+            return [x if end is None else jnp.squeeze(x, len(rows) + end) for x, end in zip(found, ends, strict=True)]
+
+        def run(*arguments: Any) -> list[Any]:
+            ends = [places[group[0]] for group in groups]
+            out = [0 if end is None else len(rows) + end for end in ends]
+            return list(jax.vmap(one, (*places, len(rows) + axis), out)(*arguments))
+
+        program = traced(kind, run, [*structs_of(node.inputs), *structs_of([cotangent])])
+        width = len(groups)
+        call = Call(key, program.apply, key, width, width, primitives=program.primitives, zeros=program.zeros)
+        kind.call.memory[key] = (call, program)
+    call, program = kind.call.memory[key]
+    found: dict[Node, NodeTerm] = {}
+    for k, source in enumerate(sources):
+        if k in call.zeros:
+            continue
+        derived = Opaque(
+            f"{kind.name} transposed",
+            (call.key, k),
+            call,
+            k,
+            program.flops / len(sources),
+            kind.line,
+            program.bytes,
+        )
+        axes = list(fresh(source.shape))
+        place = places[groups[k][0]]
+        if place is None:
+            index = (shared, *rows, *axes)
+        else:
+            axes[place] = shared
+            index = (*rows, *axes)
+        shape = tuple(one.extent for one in index)
+        value = graph.opaque(derived, (*node.inputs, cotangent), shape, source.dtype)
+        found[source] = Term(1.0, (Factor(value, index),), (leg.sides[0], tuple(axes)))
+    return found
 
 
-def _forward(node: Node) -> Function:
-    """The node's function in a form that forward mode can differentiate."""
-    kind = _kind(node)
-    return partial(_through_reverse, kind.function) if _only_reverse(node) else kind.function
-
-
-def _structs(nodes: tuple[Node, ...]) -> list[jax.ShapeDtypeStruct]:
-    return [jax.ShapeDtypeStruct(node.shape, node.dtype) for node in nodes]
-
-
-@lru_cache(maxsize=1024)
-def _only_reverse(node: Node) -> bool:
-    kind = _kind(node)
-    floats = tuple(k for k, x in enumerate(node.inputs) if jnp.issubdtype(x.dtype, jnp.floating))
-
-    def tangent(*inputs: Any) -> Any:
-        moved = tuple(inputs[k] for k in floats)
-        at = dict(zip(floats, moved, strict=True))
-        return jax.jvp(
-            lambda *values: kind.function(
-                *({**dict(enumerate(inputs)), **dict(zip(at, values, strict=True))}[k] for k in range(len(inputs)))
-            ),
-            moved,
-            tuple(jnp.ones_like(x) for x in moved),
-        )[1]
-
-    # JAX leaves a marker where a custom reverse rule stands in forward mode, and refuses only when it is evaluated
-    try:
-        return "custom_lin[" in trace(lambda *inputs: [tangent(*inputs)], _structs(node.inputs)).text
-    except (TypeError, ValueError, NotImplementedError):
-        return False  # no forward derivative at all; asking for one says so, with the user's line
-
-
-def has_reverse_rule_only(node: Node) -> bool:
-    """Whether a node has a custom reverse rule, and so a forward derivative that may differ from it."""
-    return isinstance(node.kind, Opaque) and _only_reverse(node)
-
-
-def _coupled(node: Node, source: Node) -> set[int]:
-    """Positions of inputs on which the Jacobian in `source` depends; none for a linear operation."""
-    places = _places(node, source)
-    forward = _forward(node)
-    push = _pusher(forward, places, _structs(node.inputs))
-
-    def tangent(*arguments: Any) -> Any:
-        return [push(forward, places, 0, *arguments)]
-
-    [tangents] = _structs((source,))
-    _check(node, _unlisted(tangent), (*node.inputs, source))
-    program = trace(tangent, [*_structs(node.inputs), tangents])
-    return {k for k in program.reads if k < len(node.inputs)}
-
-
-def _unlisted(function: Function) -> Function:
-    return lambda *inputs: function(*inputs)[0]
-
-
-def _check(node: Node, function: Function, inputs: tuple[Node, ...]) -> None:
-    """Refuse an operation that JAX cannot differentiate, with the user's line."""
-    kind = _kind(node)
-    try:
-        jax.eval_shape(function, *_structs(inputs))
-    except Exception as error:  # JAX raises many types here; each means that there is no derivative
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DifferentiationError(
-            f"a derivative of the operation '{kind.name}' was asked for, at {kind.line or 'an unknown line'}, "
-            f"but JAX cannot differentiate it here: {reason} "
-            "Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient."
-        ) from error
+def _whole(elements: Sequence[Any], places: Sequence[int | None]) -> list[Any]:
+    """Elements of batched inputs as batches of one."""
+    return [x if k is None else jnp.expand_dims(x, k) for x, k in zip(elements, places, strict=True)]
