@@ -9,7 +9,7 @@ FAST := tests/app tests/architecture tests/contraction tests/graph tests/ops tes
 	tests/test_docstrings.py tests/test_errors.py tests/test_verbs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast format demo bench bench-torch docs clean
+.PHONY: help setup test test-fast format demo bench bench-torch calibrate docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,11 +51,14 @@ format: setup ## format, and fix what the linter can fix
 demo: setup ## the main job on the digits example
 	$(BIN)/nablax report examples/digits.py:loss
 
-bench: $(VENV)/.bench ## the speed table, into benchmarks/RESULTS.md
+bench: $(VENV)/.bench ## all groups of benchmarks, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 bench-torch: $(VENV)/.bench-torch ## the speed table with BackPACK (installs torch)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --group speed
+
+calibrate: $(VENV)/.bench ## the cost model's rates of this device, into the package
+	$(BIN)/python -m benchmarks.calibrate
 
 docs: setup ## the documentation, into site/; its code is executed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

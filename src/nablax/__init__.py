@@ -1,12 +1,16 @@
 """nablax: exact derivatives, planned and fast."""
 
-from nablax.curvature import Curvature, curvature
+from nablax.answering import DiagonalEstimate
+from nablax.at_point import Curvature, curvature
 from nablax.derivation import Derivation, derive
 from nablax.derivatives import (
-    DiagonalEstimate,
     hessian,
     hessian_diagonal,
+    hessian_diagonal_estimate,
+    hessian_sparse,
     hvp,
+    jacobian,
+    jacobian_sparse,
     laplacian,
     plan,
     quadratic_form,
@@ -50,7 +54,11 @@ __all__ = [
     "derive",
     "hessian",
     "hessian_diagonal",
+    "hessian_diagonal_estimate",
+    "hessian_sparse",
     "hvp",
+    "jacobian",
+    "jacobian_sparse",
     "laplacian",
     "plan",
     "quadratic_form",

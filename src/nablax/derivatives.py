@@ -1,40 +1,41 @@
-"""The public verbs. Each builds one question and lets the planner answer it."""
+"""The public verbs. Each is a preset of one question, which the planner answers."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import jax
-
-from nablax.calling import ArgNums, Same, Signature, bind, check_vector
+from nablax.answering import Memory, Options, answer, options, posed
+from nablax.calling import ArgNums, bind, check_vector, positions
 from nablax.errors import ArgumentError
-from nablax.graph.evaluate import evaluate
-from nablax.planning.choose import Choice, choose
+from nablax.planning.choose import choose
 from nablax.planning.explain import Plan
-from nablax.planning.question import Question, pose, question_named
-from nablax.planning.run import run
-from nablax.planning.strategies import diagonal_only
+from nablax.planning.question import (
+    DIAGONAL,
+    DIAGONAL_RECIPE,
+    HESSIAN,
+    HESSIAN_SPARSE,
+    JACOBIAN,
+    JACOBIAN_SPARSE,
+    PRODUCT,
+    QUADRATIC_FORM,
+    TRACE,
+    Question,
+    question_named,
+)
 
 Function = Callable[..., Any]
 
 
-class DiagonalEstimate(NamedTuple):
-    """Result of the recipe that drops cross terms.
-
-    Args:
-        estimate: a tree like the differentiated argument.
-        exact: whether nothing had to be dropped on this function, so that the estimate is the diagonal.
-    """
-
-    estimate: Any
-    exact: bool
-
-
 def hessian(
-    f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
 ) -> Function:
     """The Hessian, dense, nested like the result of `jax.hessian`.
 
@@ -42,7 +43,10 @@ def hessian(
         f: function of arrays (or trees of arrays) with any float result.
         argnums: position, or positions, of the differentiated arguments.
         strategy: "auto", "legs-backward", "legs-forward" or "columns".
-        memory_bytes: bound on the peak of intermediate arrays (bytes).
+        memory_bytes: bound on temporaries and results of the compiled program: a number of bytes, or a text such as
+            "2 GB". XLA's own figures for the program are held to it; what an outer `vmap` multiplies is not counted.
+        calls: how often the answer is expected to be asked; tracing and compiling are weighed against it.
+        has_aux: whether `f` returns a pair of which only the first is differentiated; then the answer is a pair too.
 
     Returns:
         A function of the arguments of `f`. For a result of shape `s` and leaves of shapes `a` and `b` the block has
@@ -61,20 +65,67 @@ def hessian(
     Source:
         Cores and legs, ``H = sum_k L_k' M_k L_k``; Gower and Mello 2012 for the elimination.
     """
-    return _verb("hessian", Question.HESSIAN, f, argnums, strategy, memory_bytes)
+    return _verb("hessian", HESSIAN, f, argnums, strategy, memory_bytes, calls, has_aux)
+
+
+def hessian_sparse(
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
+) -> Function:
+    """The Hessian as a sparse matrix over the ravelled argument.
+
+    The positions follow from the static index maps of the function when it is planned: nothing is detected and nothing
+    is coloured. What couples all unknowns is stored in full.
+
+    Args:
+        f: function with one number as result.
+        argnums: as in `hessian`.
+        strategy: "auto" or "legs-backward".
+        memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
+
+    Returns:
+        A function of the arguments of `f` that returns a `jax.experimental.sparse.BCOO` of shape ``(n, n)``, ``n`` the
+        number of unknowns in the order of `jax.flatten_util.ravel_pytree`; no position stands twice.
+
+    Raises:
+        As `hessian`; MemoryBoundError where the Hessian of a large function is dense.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sparse = hessian_sparse(lambda x: jnp.sum((x[1:] - x[:-1]) ** 2))(jnp.ones(3))
+        >>> sparse.nse, sparse.todense()
+        (7, Array([[ 2., -2.,  0.],
+               [-2.,  4., -2.],
+               [ 0., -2.,  2.]], dtype=float32))
+    """
+    return _verb("hessian_sparse", HESSIAN_SPARSE, f, argnums, strategy, memory_bytes, calls, has_aux)
 
 
 def hessian_diagonal(
-    f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
 ) -> Function:
     """The exact diagonal of the Hessian.
 
     Args:
         f: function with one number as result.
         argnums: as in `hessian`.
-        strategy: as in `hessian`, or "diagonal-only": the recipe that costs one gradient and drops cross terms;
-            then the result is a `DiagonalEstimate`, which says whether anything was dropped.
+        strategy: as in `hessian`.
         memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
 
     Returns:
         A function that returns a tree like the differentiated argument (a tuple of trees for several argnums).
@@ -87,13 +138,56 @@ def hessian_diagonal(
         >>> hessian_diagonal(lambda x: x[0] ** 2 * x[1])(jnp.array([1.0, 3.0]))
         Array([6., 0.], dtype=float32)
     """
-    if strategy == "diagonal-only":
-        return _diagonal_only(f, argnums)
-    return _verb("hessian_diagonal", Question.DIAGONAL, f, argnums, strategy, memory_bytes)
+    return _verb("hessian_diagonal", DIAGONAL, f, argnums, strategy, memory_bytes, calls, has_aux)
+
+
+def hessian_diagonal_estimate(
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
+) -> Function:
+    """The textbook recipe for the diagonal of the Hessian, at the cost of one gradient.
+
+    It keeps second derivatives on the diagonal of each intermediate value and drops the cross terms. The result says
+    whether there were any; where there were none it is the diagonal. `hessian_diagonal` is always exact.
+
+    Args:
+        f: function with one number as result.
+        argnums: as in `hessian`.
+        strategy: "auto" or "diagonal-only".
+        memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
+
+    Returns:
+        A function that returns a `DiagonalEstimate`.
+
+    Raises:
+        As `hessian`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> hessian_diagonal_estimate(lambda x: jnp.sum(jnp.sin(x) ** 2))(jnp.zeros(2))
+        DiagonalEstimate(estimate=Array([2., 2.], dtype=float32), exact=True)
+
+    Source:
+        Becker and LeCun 1988.
+    """
+    return _verb("hessian_diagonal_estimate", DIAGONAL_RECIPE, f, argnums, strategy, memory_bytes, calls, has_aux)
 
 
 def laplacian(
-    f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
 ) -> Function:
     """The trace of the Hessian.
 
@@ -102,6 +196,8 @@ def laplacian(
         argnums: as in `hessian`; several arguments are traced together.
         strategy: as in `hessian`.
         memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
 
     Returns:
         A function that returns a number.
@@ -117,10 +213,18 @@ def laplacian(
     Source:
         Li et al. 2024 (forward Laplacian), one of the candidates.
     """
-    return _verb("laplacian", Question.TRACE, f, argnums, strategy, memory_bytes)
+    return _verb("laplacian", TRACE, f, argnums, strategy, memory_bytes, calls, has_aux)
 
 
-def hvp(f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None) -> Function:
+def hvp(
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
+) -> Function:
     """Hessian times vector, at the cost of about two gradients.
 
     Args:
@@ -128,6 +232,8 @@ def hvp(f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_byt
         argnums: as in `hessian`, counting the arguments of `f`.
         strategy: "auto" or "vector-first".
         memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
 
     Returns:
         A function ``(x, v, *rest)``: the vector comes second, the other arguments are those of `f` in order. `v`
@@ -144,11 +250,17 @@ def hvp(f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_byt
     Source:
         Pearlmutter 1994.
     """
-    return _verb("hvp", Question.PRODUCT, f, argnums, strategy, memory_bytes)
+    return _verb("hvp", PRODUCT, f, argnums, strategy, memory_bytes, calls, has_aux)
 
 
 def quadratic_form(
-    f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
 ) -> Function:
     """vᵀ H v: the second derivative along a direction.
 
@@ -157,6 +269,8 @@ def quadratic_form(
         argnums: as in `hessian`, counting the arguments of `f`.
         strategy: "auto" or "vector-first".
         memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
 
     Returns:
         A function ``(x, v, *rest)`` that returns a number.
@@ -169,7 +283,84 @@ def quadratic_form(
         >>> quadratic_form(lambda x: x[0] ** 2 * x[1])(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0]))
         Array(10., dtype=float32)
     """
-    return _verb("quadratic_form", Question.QUADRATIC_FORM, f, argnums, strategy, memory_bytes)
+    return _verb("quadratic_form", QUADRATIC_FORM, f, argnums, strategy, memory_bytes, calls, has_aux)
+
+
+def jacobian(
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
+) -> Function:
+    """The Jacobian, dense, nested like the result of `jax.jacobian`.
+
+    Forward, reverse, and reverse that begins anew at a narrow waist are orders of multiplying the chain of local
+    Jacobians; the cheapest is taken.
+
+    Args:
+        f: function of arrays (or trees of arrays) with any float result.
+        argnums: as in `hessian`.
+        strategy: "auto", "legs-backward" (reverse), "legs-forward" (forward) or "columns".
+        memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
+
+    Returns:
+        A function of the arguments of `f`. For a result of shape `s` and a leaf of shape `a` the block has shape
+        ``s + a``.
+
+    Raises:
+        As `hessian`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> jacobian(lambda x: jnp.stack([x[0] * x[1], x[1] ** 2]))(jnp.array([2.0, 3.0]))
+        Array([[3., 2.],
+               [0., 6.]], dtype=float32)
+
+    Source:
+        Griewank and Walther 2008, chapter 10.
+    """
+    return _verb("jacobian", JACOBIAN, f, argnums, strategy, memory_bytes, calls, has_aux)
+
+
+def jacobian_sparse(
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
+) -> Function:
+    """The Jacobian as a sparse matrix, ravelled results by ravelled argument.
+
+    Args:
+        f: function of arrays (or trees of arrays) with any float result.
+        argnums: as in `hessian`.
+        strategy: "auto", "legs-backward" or "legs-forward".
+        memory_bytes: as in `hessian`.
+        calls: as in `hessian`.
+        has_aux: as in `hessian`.
+
+    Returns:
+        A function of the arguments of `f` that returns a `jax.experimental.sparse.BCOO` of shape ``(m, n)``; no
+        position stands twice.
+
+    Raises:
+        As `hessian_sparse`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sparse = jacobian_sparse(lambda x: x[1:] - x[:-1] ** 2)(jnp.ones(3))
+        >>> sparse.nse, sparse.todense()
+        (4, Array([[-2.,  1.,  0.],
+               [ 0., -2.,  1.]], dtype=float32))
+    """
+    return _verb("jacobian_sparse", JACOBIAN_SPARSE, f, argnums, strategy, memory_bytes, calls, has_aux)
 
 
 def plan(
@@ -178,20 +369,25 @@ def plan(
     argnums: ArgNums = 0,
     *,
     strategy: str = "auto",
-    memory_bytes: float | None = None,
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
 ) -> Callable[..., Plan]:
     """EXPLAIN: how a question would be answered. Nothing is computed; shapes suffice.
 
     Args:
         f: the function.
-        question: "hessian", "diagonal", "trace", "hvp" or "quadratic form".
+        question: "hessian", "diagonal", "trace", "hvp", "quadratic form", "sparse hessian", "diagonal estimate",
+            "jacobian" or "sparse jacobian".
         argnums: as in `hessian`.
         strategy: as in the verb.
-        memory_bytes: as in the verb.
+        memory_bytes: as in the verb; here the estimate is held to it.
+        calls: as in the verb.
+        has_aux: as in the verb.
 
     Returns:
-        A function of the arguments of `f` (arrays or `jax.ShapeDtypeStruct`; no vector) that returns a `Plan`,
-        which prints itself.
+        A function of the arguments of the verb (arrays or `jax.ShapeDtypeStruct`; a vector may be left out) that
+        returns a `Plan`, which prints itself.
 
     Raises:
         As the verb.
@@ -203,34 +399,54 @@ def plan(
         'legs-backward'
     """
     asked = question_named(question)
+    listed = positions("plan", argnums)
+    chosen = options("plan", strategy, memory_bytes, calls, has_aux)
 
     def planned(*args: Any, **kwargs: Any) -> Plan:
-        scalar = f"the question {asked.value!r}" if asked.needs_scalar else ""
-        signature, arrays = bind("plan", argnums, args, kwargs)
-        problem = pose(signature.function(f), arrays, signature.asked, scalar=scalar)
-        return Plan(choose(problem, asked, strategy, memory_bytes))
+        if asked.has_vector and len(args) > 1 and not _takes(f, args, kwargs):
+            args = (args[0], *args[2:])
+        signature, arrays = bind("plan", listed, args, kwargs)
+        problem = posed(f"the question {asked.name!r}", asked, f, signature, chosen, arrays)
+        return Plan(choose(problem, asked, chosen.strategy, chosen.memory_bytes))
 
     return planned
+
+
+def _takes(f: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a function can be called with arguments, the vector left out."""
+    try:
+        inspect.signature(f).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # a function without a signature
+        return True
+    return True
 
 
 # -- calls -----------------------------------------------------------------------------------------
 
 
 def _verb(
-    name: str, question: Question, f: Function, argnums: ArgNums, strategy: str, memory_bytes: float | None
+    name: str,
+    question: Question,
+    f: Function,
+    argnums: ArgNums,
+    strategy: str,
+    memory_bytes: float | str | None,
+    calls: int,
+    has_aux: bool,
 ) -> Function:
     if not callable(f):
         raise ArgumentError(f"{name} needs a function; it got a {type(f).__name__}. Pass the function itself.")
-    listed = argnums if isinstance(argnums, int) else tuple(argnums)
-    # A method's object may change between calls; its answers live as long as the verb made from it. Functions are
-    # taken to be pure, as jax.jit takes them.
-    prepare = lru_cache(maxsize=64)(_prepare) if inspect.ismethod(f) else _cached
-    has_vector = question in (Question.PRODUCT, Question.QUADRATIC_FORM)
+    listed = positions(name, argnums)
+    chosen: Options = options(name, strategy, memory_bytes, calls, has_aux)
+    # A method's object may change between calls; its answers live as long as the verb made from it.
+    own = {"memory": _OfMethod(f)} if inspect.ismethod(f) else {}
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         vector: list[Any] = []
         v: Any = None
-        if has_vector:
+        if question.has_vector:
             if len(args) < 2:
                 raise ArgumentError(
                     f"{name} needs the point and the vector, (x, v, *rest); the call has {len(args)} positional "
@@ -238,83 +454,24 @@ def _verb(
                 )
             v, args = args[1], (args[0], *args[2:])
         signature, arrays = bind(name, listed, args, kwargs)
-        if has_vector:
+        if question.has_vector:
             vector = check_vector(name, signature, arrays, v)
-        compiled = _compiled(prepare, name, question, f, signature, strategy, memory_bytes)
-        return compiled(arrays, vector)
+        return answer(name, question, f, signature, chosen, arrays, vector, **own)
 
     answered.__name__ = f"{name}_of_{getattr(f, '__name__', 'function')}"
     return answered
 
 
-def _compiled(
-    prepare: Callable[..., Function],
-    name: str,
-    question: Question,
-    f: Function,
-    signature: Signature,
-    strategy: str,
-    memory_bytes: float | None,
-) -> Function:
-    try:
-        return prepare(name, question, Same(f), signature, strategy, memory_bytes)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _prepare(name, question, Same(f), signature, strategy, memory_bytes)
+class _OfMethod(Memory):
+    """Remembers the answers of one bound method."""
 
+    def __init__(self, method: Function) -> None:
+        super().__init__()
+        self._method = method
+        self._values: dict[Any, Any] = {}
 
-def _prepare(
-    name: str,
-    question: Question,
-    f: Same,
-    signature: Signature,
-    strategy: str,
-    memory_bytes: float | None,
-) -> Function:
-    """The compiled answer for one function and one signature; shapes are told apart by JAX."""
-
-    def answer(arrays: Sequence[Any], vector: Sequence[Any]) -> Any:
-        scalar = name if question.needs_scalar else ""
-        problem = pose(signature.function(f.function), arrays, signature.asked, scalar=scalar)
-        choice = choose(problem, question, strategy, memory_bytes)
-        return assembled(choice, signature, run(choice, (*arrays, *vector)))
-
-    return jax.jit(answer)
-
-
-_cached = lru_cache(maxsize=512)(_prepare)
-
-
-def assembled(choice: Choice, signature: Signature, values: dict[tuple[int, ...], Any]) -> Any:
-    """Values of slots in the trees that the user expects."""
-    tree, count = signature.asked_tree, len(choice.problem.asked)
-    match choice.question:
-        case Question.HESSIAN:
-            blocks = [
-                jax.tree.unflatten(
-                    tree,
-                    [jax.tree.unflatten(tree, [values[output, a, b] for b in range(count)]) for a in range(count)],
-                )
-                for output in range(len(choice.problem.outputs))
-            ]
-            return jax.tree.unflatten(choice.problem.output_tree, blocks)
-        case Question.DIAGONAL | Question.PRODUCT:
-            return jax.tree.unflatten(tree, [values[(a,)] for a in range(count)])
-        case Question.TRACE:
-            parts = [values[(a,)] for a in range(count)]
-            return sum(parts[1:], start=parts[0])
-        case Question.QUADRATIC_FORM:
-            return values[()]
-
-
-def _diagonal_only(f: Function, argnums: ArgNums) -> Function:
-    def estimated(*args: Any, **kwargs: Any) -> DiagonalEstimate:
-        signature, arrays = bind("hessian_diagonal", argnums, args, kwargs)
-        problem = pose(signature.function(f), arrays, signature.asked, scalar="hessian_diagonal")
-        answer, exact = diagonal_only(problem)
-        nodes = list(answer.direct.nodes.values())
-        values = jax.jit(lambda flat: evaluate(nodes, flat))(arrays)
-        return DiagonalEstimate(jax.tree.unflatten(signature.asked_tree, values), exact)
-
-    return estimated
+    def get(self, function: Function, key: Any, make: Callable[[Callable[[], Function]], Any]) -> Any:
+        """The value of a key, made at the first call."""
+        if key not in self._values:
+            self._values[key] = make(lambda: self._method)
+        return self._values[key]

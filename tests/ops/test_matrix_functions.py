@@ -17,7 +17,7 @@ from nablax.contraction.term import Factor, Term
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Graph
 from nablax.ops.matrix_functions import ROWS, MatrixRow
-from nablax.planning.question import Problem, Question
+from nablax.planning.question import HESSIAN, Problem
 from nablax.planning.strategies import legs_backward
 from nablax.sweeps.local import differential
 
@@ -47,7 +47,7 @@ def check(row: MatrixRow) -> None:
     jacobian = [
         graph.sum_of(differential(graph, node, 0b11).get(leaf, []), shape + leaf.shape, node.dtype) for leaf in leaves
     ]
-    blocks = legs_backward(Problem(graph, leaves, leaves, (output,), None), Question.HESSIAN).direct.nodes
+    blocks = legs_backward(Problem(graph, leaves, leaves, (output,), None), HESSIAN).nodes
     found = jax.jit(lambda arrays: evaluate([*jacobian, *blocks.values()], arrays))(arrays)
 
     directions = tuple(generator.normal(size=x.shape) for x in arrays)

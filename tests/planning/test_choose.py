@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from oracles import assert_close
 
 import nablax as nb
 from nablax.graph.evaluate import evaluate
-from nablax.planning.question import Question, pose
+from nablax.planning.question import DIAGONAL, HESSIAN, TRACE, Question, pose
 from nablax.planning.strategies import STRATEGIES, legs_backward
 
 QUESTIONS = {"hessian": nb.hessian, "diagonal": nb.hessian_diagonal, "trace": nb.laplacian}
@@ -48,7 +48,7 @@ def test_a_plan_needs_shapes_only(question: str) -> None:
 def test_the_cheapest_candidate_is_chosen(question: str) -> None:
     plan = nb.plan(network, question)(SHAPES)
     answered = [c for c in plan.candidates if c.answer is not None]
-    assert plan.choice.chosen.cost.seconds == min(c.cost.seconds for c in answered)
+    assert plan.choice.chosen.total(100) == min(c.total(100) for c in answered)
     assert {"legs-backward", "legs-forward", "columns"} <= {c.strategy for c in plan.candidates}
 
 
@@ -70,7 +70,7 @@ def test_what_is_explained_is_what_is_run() -> None:
     leaves = jax.tree.leaves(p)
     answer = plan.choice.chosen.answer
     assert answer is not None
-    nodes = answer.direct.nodes
+    nodes = answer.nodes
     for (a,), value in zip(nodes, evaluate(list(nodes.values()), leaves), strict=True):
         assert_close(value, jax.tree.leaves(got)[a])
 
@@ -85,16 +85,19 @@ def test_the_text_of_a_plan() -> None:
     assert lines[0] == "question    diagonal of a function with result float32[]"
     assert lines[1] == "unknowns    1,000 in float32[1000]"
     assert lines[2] == ""
-    assert lines[3].split() == ["strategy", "flops", "bytes", "moved", "peak", "bytes", "estimate"]
+    assert lines[3].split() == ["strategy", "flops", "bytes", "moved", "peak", "bytes", "estimate", "preparation"]
     assert [line.split()[0] for line in lines if line.startswith("→")] == ["→"]
     chosen = next(line for line in lines if line.startswith("chosen"))
     assert chosen == "chosen      legs-backward: cores with legs pulled back to the leaves (no dense block)"
     assert re.fullmatch(
-        r"because     the next, [a-z-]+, is estimated at [\d.e+]+ times its time", lines[lines.index(chosen) + 1]
+        r"because     (it and )?the next, [a-z-]+, (are a tie: |is estimated at )[\d.e+]+ times its time over 100 calls",
+        lines[lines.index(chosen) + 1],
     )
     assert lines[lines.index(chosen) + 2] == "steps"
     assert all(line == line.rstrip() for line in lines)
-    assert repr(nb.plan(lambda x: jnp.sum(x**2), "diagonal")(x)) == text
+    plan = nb.plan(lambda x: jnp.sum(x**2), "diagonal")(x)
+    assert repr(plan) == str(plan)
+    assert all(re.search(r"# .*test_choose\.py:\d+", line) for line in lines[lines.index("steps") + 1 :])
 
 
 def test_the_text_names_the_bound_and_the_loop() -> None:
@@ -138,7 +141,16 @@ def test_the_plan_keeps_the_bound(question: str) -> None:
         plan = nb.plan(network, question, memory_bytes=bound)(SHAPES)
         assert plan.choice.chosen.cost.peak <= bound
         want = QUESTIONS[question](network, strategy="columns")(parameters())
-        got = QUESTIONS[question](network, memory_bytes=bound)(parameters())
+        bounded = jax.jit(QUESTIONS[question](network, memory_bytes=bound))
+        try:
+            compiled = bounded.lower(parameters()).compile()
+        except nb.MemoryBoundError as error:  # XLA holds more than the estimate; the text says how much is enough
+            enough = float(str(error).split("needs about ")[1].split(" bytes")[0])
+            assert enough > bound
+            continue
+        analysis = compiled.memory_analysis()
+        assert analysis.temp_size_in_bytes + analysis.output_size_in_bytes <= bound
+        got = compiled(parameters())
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
             assert_close(a, b)
 
@@ -186,21 +198,29 @@ def deep(x: Any) -> Any:
     return jnp.mean(jnp.exp(h @ p["w3"]))
 
 
-@pytest.mark.parametrize("question", [Question.HESSIAN, Question.DIAGONAL, Question.TRACE])
+def machines(problem: Any) -> dict[str, Any]:
+    """The problem on machines on which summing cores never pays, pays as it does, and always pays."""
+    rates = problem.rates
+    slow = replace(rates, product_flops=1.0, cache_bytes=1.0)
+    never = replace(rates, launch_seconds=1e9)
+    return {
+        name: replace(problem, rates=own) for name, own in {"never": never, "measured": rates, "always": slow}.items()
+    }
+
+
+def blocks(answer: Any) -> int:
+    return sum(step.width > 0 for step in answer.steps)
+
+
+@pytest.mark.parametrize("question", [HESSIAN, DIAGONAL, TRACE], ids=lambda question: question.name)
 @pytest.mark.parametrize("shape", [(5,), (3, 5)], ids=["one vector", "a batch"])
-def test_every_set_of_dense_blocks_gives_the_same_answer(question: Question, shape: tuple[int, ...]) -> None:
+def test_dense_blocks_change_no_answer(question: Question, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(5).normal(size=shape)
-    problem = pose(deep, [x], [0], scalar="")
-    plain = legs_backward(problem, question)
-    points = list(dict.fromkeys(point.node for point in plain.points))
-    assert points
-    sets = [set(chosen) for size in (1, 2) for chosen in itertools.combinations(points, size)][:6]
-    answers = [plain, legs_backward(problem, question, points)]
-    answers += [legs_backward(problem, question, chosen) for chosen in sets]
-    assert any(answer.collapsed for answer in answers)
-    values = jax.jit(lambda x: [evaluate(list(a.direct.nodes.values()), [x]) for a in answers])(x)
+    answers = {k: legs_backward(p, question) for k, p in machines(pose(deep, [x], [0], scalar="")).items()}
+    assert blocks(answers["never"]) == 0 < blocks(answers["always"])
+    values = jax.jit(lambda x: [evaluate(list(a.nodes.values()), [x]) for a in answers.values()])(x)
     want = np.asarray(jax.jit(jax.hessian(deep))(x)).reshape(x.size, x.size)
-    right = {Question.HESSIAN: want, Question.DIAGONAL: np.diag(want), Question.TRACE: np.trace(want)}[question]
+    right = {HESSIAN: want, DIAGONAL: np.diag(want), TRACE: np.trace(want)}[question]
     for [value] in values:
         assert_close(np.reshape(value, np.shape(right)), right)
 
@@ -209,13 +229,14 @@ def test_dense_blocks_in_a_network_of_many_leaves() -> None:
     p = parameters()
     leaves, tree = jax.tree.flatten(p)
     problem = pose(lambda *flat: network(jax.tree.unflatten(tree, flat)), leaves, range(4), scalar="")
-    plain = legs_backward(problem, Question.DIAGONAL)
-    points = list(dict.fromkeys(point.node for point in plain.points))
-    full = legs_backward(problem, Question.DIAGONAL, points)
-    assert full.collapsed
-    nodes = [list(answer.direct.nodes.values()) for answer in (plain, full)]
+    answers = {name: legs_backward(own, DIAGONAL) for name, own in machines(problem).items()}
+    assert blocks(answers["never"]) == 0 < blocks(answers["always"])
+    nodes = [list(answer.nodes.values()) for answer in answers.values()]
     got = jax.jit(lambda leaves: [evaluate(own, leaves) for own in nodes])(leaves)
-    jax.tree.map(assert_close, got[1], got[0])
+    want = jax.hessian(network)(p)
+    for own in got:
+        for name, value in zip(sorted(p), own, strict=True):
+            assert_close(value, np.diag(np.reshape(want[name][name], (p[name].size,) * 2)).reshape(p[name].shape))
 
 
 def test_a_mixed_answer_is_right() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from nablax.contraction.term import swap_sides
 from nablax.derivation.algebra import Algebra
 from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.read_nodes import Reader
@@ -22,7 +21,8 @@ from nablax.graph.fuse import fuse
 from nablax.graph.graph import Graph, Node, NodeTerm
 from nablax.graph.recognise import CLOSED_FORM
 from nablax.ops.jaxprs import trace
-from nablax.sweeps.second_order import Share, reverse, second_order
+from nablax.sweeps.asked import Asked
+from nablax.sweeps.second_order import reverse, second_order
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,9 @@ def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
         if order < 2:
             gradient = reverse(graph, output, [leaf])[leaf]
         else:
-            found = second_order(graph, output, [leaf], lambda row, column: True)
-            gradient = found.gradient[leaf]
-            for term, share in found.terms(leaf, leaf):
-                hessian.append(term)
-                if share is Share.HALF:
-                    hessian.append(swap_sides(term, 1, 2))
+            found = second_order(graph, output, [leaf], Asked.own_blocks([leaf]))
+            gradient = list(found.gradient[leaf])
+            hessian = found.block(leaf, leaf).terms()
     return Planned(graph, output, leaf, gradient, hessian)
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nablax.contraction.index import Index
+from nablax.contraction.index import Index, Label
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import (
     AxesMap,
@@ -24,6 +24,7 @@ from nablax.ops.kinds import (
     Leaf,
     MatrixFunction,
     Opaque,
+    Placeholder,
 )
 from nablax.ops.matrix_functions import ROWS
 
@@ -176,6 +177,8 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
             return ROWS[kind.name].evaluate(*inputs, **dict(kind.params))
         case Opaque():
             return kind.call.function(*inputs)[kind.place]
+        case Placeholder():
+            raise TypeError("a placeholder stands for an input while one node is differentiated; it has no value")
         case _:
             assert_never(kind)
 
@@ -282,17 +285,16 @@ def _symmetric_pair(
     a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...], precision: Any
 ) -> Any:
     """A product whose result equals its transpose: about half of it is computed."""
+    sizes = {**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}
+    if not _pays_halved(a_labels, b_labels, target, sizes):
+        return _pair(a, a_labels, b, b_labels, target, precision)
     half = len(target) // 2
     rows, columns = target[:half], target[half:]
     if set(rows) & set(b_labels):
         a, a_labels, b, b_labels = b, b_labels, a, a_labels
-    sizes = {**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}
     summed = tuple(label for label in a_labels if label in b_labels)
     count = math.prod(sizes[label] for label in rows)
-    matched = set(a_labels) == {*summed, *rows} and set(b_labels) == {*summed, *columns}
     depth = math.prod(sizes[label] for label in summed)
-    if not matched or count < TRIANGLE_ROWS or depth < TRIANGLE_ROWS:
-        return _pair(a, a_labels, b, b_labels, target, precision)
     left = _arranged(a, a_labels, (*summed, *rows)).reshape(depth, count)
     right = _arranged(b, b_labels, (*summed, *columns)).reshape(depth, count)
     product = jax.lax.platform_dependent(
@@ -302,6 +304,24 @@ def _symmetric_pair(
         default=lambda x, y: jnp.matmul(x.T, y, precision=precision),
     )
     return product.reshape([sizes[label] for label in target])
+
+
+def is_halved(kind: Contraction) -> bool:
+    """Whether only the upper triangle of a product is computed, on CPU."""
+    if not kind.symmetric or len(kind.inputs) != 2:
+        return False
+    return _pays_halved(*kind.inputs, kind.output, dict(enumerate(kind.sizes)))
+
+
+def _pays_halved(a: tuple[int, ...], b: tuple[int, ...], target: tuple[int, ...], sizes: Mapping[int, int]) -> bool:
+    half = len(target) // 2
+    rows, columns = set(target[:half]), set(target[half:])
+    if rows & set(b):
+        a, b = b, a
+    summed = set(a) & set(b)
+    matched = set(a) == summed | rows and set(b) == summed | columns
+    count, depth = (math.prod(sizes[label] for label in labels) for labels in (rows, summed))
+    return matched and count >= TRIANGLE_ROWS and depth >= TRIANGLE_ROWS
 
 
 def _upper_blocks(left: Any, right: Any, *, precision: Any) -> Any:
@@ -371,6 +391,15 @@ def _selected(value: Any, axes: tuple[int, int], shape: tuple[int, ...]) -> Any:
 
 
 def _move(kind: IndexMap, inputs: Sequence[Any], node: Node) -> Any:
+    axis = _joint(kind, node.shape)
+    if axis is not None:
+        parts = [
+            _arranged(
+                _taken(jnp.asarray(value, node.dtype), axes), tuple(map(id, axes.labels)), tuple(map(id, _along(axes)))
+            )
+            for value, axes in zip(inputs, kind.maps, strict=True)
+        ]
+        return jnp.concatenate(parts, axis)
     # what is moved is added to zeros; booleans cannot be added
     dtype = jnp.dtype("int8") if node.dtype == jnp.bool_ else node.dtype
     total = None
@@ -378,6 +407,32 @@ def _move(kind: IndexMap, inputs: Sequence[Any], node: Node) -> Any:
         moved = _spread(_taken(jnp.asarray(value, dtype), axes), axes, node.shape)
         total = moved if total is None else total + moved
     return jnp.zeros(node.shape, node.dtype) if total is None else jnp.asarray(total, node.dtype)
+
+
+def _along(axes: AxesMap) -> list[Label]:
+    return [label for index in axes.target for label in index.labels]
+
+
+def _joint(kind: IndexMap, shape: tuple[int, ...]) -> int | None:
+    """The axis along which operands stand one after the other and fill the result; None if they do not."""
+    if len(kind.maps) < 2:
+        return None
+    found: set[int] = set()
+    for axes in kind.maps:
+        if any(index.table is not None or len(index.labels) != 1 or index.strides != (1,) for index in axes.target):
+            return None
+        if len(set(_along(axes))) != len(shape) or set(axes.labels) != set(_along(axes)):
+            return None
+        found |= {k for k, index in enumerate(axes.target) if index.label is None}
+    if len(found) != 1:
+        return None
+    [axis] = found
+    start = 0
+    for axes in kind.maps:
+        if axes.target[axis].offset != start:
+            return None
+        start += axes.target[axis].labels[0].size
+    return axis if start == shape[axis] else None
 
 
 def _run(index: Index) -> tuple[int, int] | None:

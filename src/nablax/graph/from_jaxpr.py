@@ -64,6 +64,7 @@ class _Reader:
         if equation.is_call and equation.body is not None:
             known = recognise(self.graph, equation, inputs, self.functions)
             return known if known is not None else self.run(equation.body, inputs)
+        self.graph.line = equation.line
         if any(_special(value) is not None for value in (*equation.inputs, *equation.outputs)):
             return self.opaque(_on_plain_arrays(equation), inputs, read)
         folded = self.folded(equation, inputs)

@@ -39,6 +39,7 @@ def fuse(graph: Graph, outputs: Sequence[Node], leaves: int) -> list[Node]:
                 new[node] = fused
             else:
                 for member in members:
+                    graph.at(member)
                     new[member] = graph.remake(member, [new[source] for source in member.inputs])
     return [new[node] for node in outputs]
 
@@ -195,4 +196,5 @@ def _composed(graph: Graph, root: Node, members: Sequence[Node], new: dict[Node,
     for node in members:
         if isinstance(node.kind, Elementwise):
             values[node] = builder.inline(node.kind.function, [values[source] for source in node.inputs])
+    graph.at(root)
     return graph.elementwise(builder.function(values[root]), list(place))

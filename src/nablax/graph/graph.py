@@ -24,6 +24,7 @@ from nablax.ops.kinds import (
     Leaf,
     MatrixFunction,
     Opaque,
+    Placeholder,
 )
 from nablax.ops.scalar_function import ScalarFunction, from_jax
 
@@ -39,6 +40,7 @@ class Node:
         dtype: dtype of the elements.
         number: its place in the order of creation; inputs come first.
         depends: bit k is set if a derivative with respect to leaf k can be non-zero.
+        line: the user's source line that it serves.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class Node:
     dtype: np.dtype[Any]
     number: int
     depends: int = field(repr=False)
+    line: str = field(default="", repr=False)
 
     @property
     def size(self) -> int:
@@ -69,6 +72,13 @@ class Graph:
         self._count = 0
         # The highest precision that the user's function asks of a matrix product; its derivatives keep it.
         self.precision: Any = None
+        # The user's source line that is being read or differentiated; new nodes carry it.
+        self.line = ""
+
+    @property
+    def count(self) -> int:
+        """Number of nodes made so far; the next one gets this number."""
+        return self._count
 
     def holds(self, test: Callable[[Node], bool]) -> bool:
         """Whether any node passes a test."""
@@ -82,18 +92,26 @@ class Graph:
         if key not in self._nodes:
             depends = 0
             if jnp.issubdtype(dtype, jnp.floating):
-                if isinstance(kind, Leaf):
+                if isinstance(kind, Leaf | Placeholder):
                     depends = 1 << kind.position
                 elif not _is_flat(kind):
                     for node in inputs:
                         depends |= node.depends
-            self._nodes[key] = Node(kind, inputs, tuple(int(n) for n in shape), dtype, self._count, depends)
+            self._nodes[key] = Node(kind, inputs, tuple(int(n) for n in shape), dtype, self._count, depends, self.line)
             self._count += 1
         return self._nodes[key]
 
     def leaf(self, position: int, shape: Sequence[int], dtype: Any) -> Node:
         """An argument."""
         return self._make(Leaf(position), (), shape, dtype)
+
+    def placeholder(self, position: int, node: Node) -> Node:
+        """A node of the same shape and dtype that depends on nothing but itself."""
+        return self._make(Placeholder(position), (), node.shape, node.dtype)
+
+    def at(self, node: Node) -> None:
+        """What is made from now on serves the line of `node`."""
+        self.line = node.line
 
     def constant(self, value: Any) -> Node:
         """An array known when tracing; small ones are equal by value, large ones and tracers by identity."""

@@ -23,6 +23,17 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
+class Placeholder:
+    """Stands for one input of a node while that node alone is differentiated; never evaluated.
+
+    Args:
+        position: which one.
+    """
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """An array known when tracing; two constants are equal if they are the same object.
 
@@ -60,8 +71,8 @@ class Contraction:
     output: tuple[int, ...]
     sizes: tuple[int, ...]
     coefficient: float
-    symmetric: bool = False
-    precision: Any = None
+    symmetric: bool = field(default=False, compare=False)
+    precision: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,4 +188,4 @@ class Opaque:
     held_bytes: float = field(compare=False, default=0.0)
 
 
-Kind = Leaf | Constant | Elementwise | Contraction | IndexMap | MatrixFunction | Opaque
+Kind = Leaf | Placeholder | Constant | Elementwise | Contraction | IndexMap | MatrixFunction | Opaque

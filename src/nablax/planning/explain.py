@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
+from nablax.contraction.rates import Rates
+from nablax.graph.cost import is_fusible, node_cost
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import (
     Constant,
@@ -14,11 +17,13 @@ from nablax.ops.kinds import (
     Leaf,
     MatrixFunction,
     Opaque,
+    Placeholder,
 )
 from nablax.planning.choose import Candidate, Choice, fixed_nodes
-from nablax.planning.estimate import cost_of, is_fusible
 from nablax.planning.strategies import STRATEGIES
 
+# Estimates closer than this are called a tie.
+TIE = 1.05
 LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
 
 
@@ -47,13 +52,14 @@ class Plan:
         """The steps that will run, one line each."""
         answer = self.choice.chosen.answer
         assert answer is not None
-        lines = _steps(list(answer.direct.nodes.values()), ())
+        rates = self.choice.problem.rates
+        lines = _steps(list(answer.nodes.values()), (), rates)
         for loop in answer.loops:
             products = list(loop.products.values())
-            fixed = fixed_nodes(products, loop.direction)
-            lines += _steps(fixed, ())
+            fixed = fixed_nodes(products, {loop.direction})
+            lines += _steps(fixed, (), rates)
             lines.append(f"for each of {loop.size} directions, {self.choice.chosen.chunk} at once:")
-            lines += [f"    {line}" for line in _steps(products, fixed)]
+            lines += [f"    {line}" for line in _steps(products, fixed, rates)]
         return tuple(lines)
 
     def __str__(self) -> str:
@@ -61,11 +67,13 @@ class Plan:
         leaves = ", ".join(f"{leaf.dtype.name}{list(leaf.shape)}" for leaf in problem.asked[:6])
         more = f", … {len(problem.asked) - 6} more" if len(problem.asked) > 6 else ""
         results = ", ".join(f"{node.dtype.name}{list(node.shape)}" for node in problem.outputs[:3])
-        rows: list[tuple[str, ...]] = [("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "")]
+        rows: list[tuple[str, ...]] = [
+            ("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "preparation", "")
+        ]
         for candidate in self.choice.candidates:
             rows.append(_row(candidate, candidate is chosen))
         lines = [
-            f"question    {self.choice.question.value} of a function with result {results}",
+            f"question    {self.choice.question.name} of a function with result {results}",
             f"unknowns    {problem.size:,} in {leaves}{more}",
             *_bound(self.choice.memory_bytes),
             "",
@@ -87,7 +95,7 @@ def _bound(memory_bytes: float | None) -> list[str]:
 
 def _meaning(candidate: Candidate) -> str:
     if candidate.strategy in STRATEGIES:
-        return STRATEGIES[candidate.strategy][1] + (f" ({candidate.note})" if candidate.note else "")
+        return STRATEGIES[candidate.strategy].meaning + (f" ({candidate.note})" if candidate.note else "")
     return candidate.note
 
 
@@ -99,9 +107,14 @@ def _reason(choice: Choice) -> str:
     within = [c for c in others if c not in over]
     parts = []
     if within:
-        second = min(within, key=lambda c: c.cost.seconds)
-        ratio = second.cost.seconds / max(choice.chosen.cost.seconds, 1e-12)
-        parts.append(f"the next, {second.strategy}, is estimated at {ratio:.3g} times its time")
+        calls = choice.problem.calls
+        second = min(within, key=lambda c: c.total(calls))
+        ratio = second.total(calls) / max(choice.chosen.total(calls), 1e-12)
+        times = "one call" if calls == 1 else f"{calls:,} calls"
+        if ratio < TIE:
+            parts.append(f"it and the next, {second.strategy}, are a tie: {ratio:.2f} times its time over {times}")
+        else:
+            parts.append(f"the next, {second.strategy}, is estimated at {ratio:.3g} times its time over {times}")
     if over:
         names = ", ".join(dict.fromkeys(c.strategy for c in over))
         parts.append(f"{names} would not fit the memory bound")
@@ -111,7 +124,7 @@ def _reason(choice: Choice) -> str:
 def _row(candidate: Candidate, chosen: bool) -> tuple[str, ...]:
     mark = "→" if chosen else ""
     if candidate.answer is None:
-        return (mark, candidate.strategy, "–", "–", "–", "–", candidate.note)
+        return (mark, candidate.strategy, "–", "–", "–", "–", "–", candidate.note)
     cost = candidate.cost
     return (
         mark,
@@ -120,6 +133,7 @@ def _row(candidate: Candidate, chosen: bool) -> tuple[str, ...]:
         _number(cost.moved),
         _number(cost.peak),
         _seconds(cost.seconds),
+        _seconds(candidate.preparation),
         candidate.note,
     )
 
@@ -149,21 +163,22 @@ def _seconds(value: float) -> str:
     return f"{value * 1e6:.3g} µs"
 
 
-def _steps(outputs: Sequence[Node], given: Sequence[Node]) -> list[str]:
+def _steps(outputs: Sequence[Node], given: Sequence[Node], rates: Rates) -> list[str]:
     """Nodes that are stored; elementwise work and products without a sum run inside them."""
-    known = set(given)
+    known, kept = set(given), set(outputs)
     lines = []
     for node in reachable(outputs):
         if node in known or isinstance(node.kind, Leaf | Constant):
             continue
-        if is_fusible(node) and node not in outputs:
+        if is_fusible(node) and node not in kept:
             continue
-        lines.append(f"{_what(node)} → {node.dtype.name}{list(node.shape)}")
+        where = f"   # {node.line}" if node.line else ""
+        lines.append(f"{_what(node, rates)} → {node.dtype.name}{list(node.shape)}{where}")
     hidden = max(len(lines) - 40, 0)
     return lines if not hidden else [*lines[:20], f"… {hidden} more …", *lines[-20:]]
 
 
-def _what(node: Node) -> str:
+def _what(node: Node, rates: Rates) -> str:
     kind = node.kind
     match kind:
         case Elementwise():
@@ -173,13 +188,14 @@ def _what(node: Node) -> str:
         case Contraction():
             spelled = ",".join("".join(LETTERS[k % 26] for k in labels) for labels in kind.inputs)
             output = "".join(LETTERS[k % 26] for k in kind.output)
-            flops = cost_of([node], node.inputs).flops
-            return f"contract {spelled}->{output} ({_number(flops)} flops)"
+            return f"contract {spelled}->{output} ({_number(node_cost(node, True, rates)[0])} flops)"
         case IndexMap():
             return "move elements along static indices"
         case MatrixFunction():
             return kind.name
         case Opaque():
             return f"{kind.name} by JAX"
-        case _:
+        case Leaf() | Constant() | Placeholder():
             return type(kind).__name__.lower()
+        case _:
+            assert_never(kind)

@@ -3,46 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from nablax.errors import OutputError, StrategyError, TracingError
+from nablax.contraction.rates import Rates
+from nablax.errors import NEEDS_A_VALUE, OutputError, StrategyError, TracingError
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
 from nablax.graph.graph import Graph, Node
 from nablax.ops.jaxprs import trace
 from nablax.ops.kinds import Constant
+from nablax.planning.rates import current_rates
+from nablax.sweeps.second_order import mask_of
 
 
-class Question(Enum):
-    """The second-order questions; the value is how the question is called."""
+class Ending(Enum):
+    """What becomes of the blocks of a derivative."""
 
-    HESSIAN = "hessian"
-    DIAGONAL = "diagonal"
-    TRACE = "trace"
-    PRODUCT = "hvp"
-    QUADRATIC_FORM = "quadratic form"
+    DENSE = "dense arrays"
+    DIAGONAL = "the diagonal"
+    TRACE = "the trace"
+    COORDINATES = "values, rows and columns"
+    PRODUCT = "the product with a vector"
+    FORM = "the product with a vector on both sides"
+    RECIPE = "the diagonal without cross terms"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a function.
+
+    Args:
+        name: how the question is called.
+        order: 1 for Jacobians, 2 for Hessians.
+        ending: what becomes of the blocks.
+    """
+
+    name: str
+    order: int
+    ending: Ending
 
     @property
     def needs_scalar(self) -> bool:
         """Whether the function must return one number."""
-        return self is not Question.HESSIAN
+        return self.order == 2 and self.ending is not Ending.DENSE
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether a vector comes with the point."""
+        return self.ending in (Ending.PRODUCT, Ending.FORM)
+
+
+JACOBIAN = Question("jacobian", 1, Ending.DENSE)
+JACOBIAN_SPARSE = Question("sparse jacobian", 1, Ending.COORDINATES)
+HESSIAN = Question("hessian", 2, Ending.DENSE)
+HESSIAN_SPARSE = Question("sparse hessian", 2, Ending.COORDINATES)
+DIAGONAL = Question("diagonal", 2, Ending.DIAGONAL)
+TRACE = Question("trace", 2, Ending.TRACE)
+PRODUCT = Question("hvp", 2, Ending.PRODUCT)
+QUADRATIC_FORM = Question("quadratic form", 2, Ending.FORM)
+DIAGONAL_RECIPE = Question("diagonal estimate", 2, Ending.RECIPE)
+QUESTIONS = (
+    HESSIAN, DIAGONAL, TRACE, PRODUCT, QUADRATIC_FORM, HESSIAN_SPARSE, DIAGONAL_RECIPE, JACOBIAN, JACOBIAN_SPARSE
+)  # fmt: skip
 
 
 def question_named(name: str) -> Question:
-    """The question of a name.
+    """The question of a name; blanks may be written as underscores.
 
     Raises:
         StrategyError: no question is called so.
     """
-    for question in Question:
-        if name in (question.value, question.value.replace(" ", "_"), question.name.lower()):
+    for question in QUESTIONS:
+        if name in (question.name, question.name.replace(" ", "_")):
             return question
-    names = ", ".join(repr(question.value) for question in Question)
+    names = ", ".join(repr(question.name) for question in QUESTIONS)
     raise StrategyError(f"a plan was asked for the question {name!r}, which does not exist. Ask one of: {names}.")
 
 
@@ -58,6 +98,10 @@ class Problem:
         output_tree: their tree.
         rows: positions among the asked leaves whose rows of the Hessian are wanted; None for all.
         columns: the same for columns.
+        rates: of the machine.
+        calls: how often the answer is expected to be asked; preparation is shared among them.
+        aux: what the function returns beside the differentiated result, flat.
+        aux_tree: its tree; None if there is no second result.
     """
 
     graph: Graph
@@ -67,6 +111,10 @@ class Problem:
     output_tree: Any
     rows: tuple[int, ...] | None = None
     columns: tuple[int, ...] | None = None
+    rates: Rates = field(default_factory=current_rates)
+    calls: int = 100
+    aux: tuple[Node, ...] = ()
+    aux_tree: Any = None
 
     @property
     def row_leaves(self) -> tuple[int, ...]:
@@ -83,7 +131,7 @@ class Problem:
         """Number of unknowns."""
         return sum(leaf.size for leaf in self.asked)
 
-    @property
+    @cached_property
     def captures_tracers(self) -> bool:
         """Whether the function closes over values of a surrounding transformation."""
         return self.graph.holds(
@@ -91,7 +139,16 @@ class Problem:
         )
 
 
-def pose(function: Callable[..., Any], arguments: Sequence[Any], asked: Sequence[int], *, scalar: str) -> Problem:
+def pose(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    asked: Sequence[int],
+    *,
+    scalar: str,
+    calls: int = 100,
+    has_aux: bool = False,
+    verb: str = "a derivative",
+) -> Problem:
     """Trace a function and build its graph, elementwise neighbours fused.
 
     Args:
@@ -99,6 +156,9 @@ def pose(function: Callable[..., Any], arguments: Sequence[Any], asked: Sequence
         arguments: flat arrays, tracers or shape structs.
         asked: positions of the arguments that derivatives are asked for.
         scalar: the verb that needs a scalar result; empty if any result will do.
+        calls: how often the answer is expected to be asked.
+        has_aux: whether the function returns a pair, of which only the first is differentiated.
+        verb: what was asked, for messages.
 
     Returns:
         The problem.
@@ -108,26 +168,39 @@ def pose(function: Callable[..., Any], arguments: Sequence[Any], asked: Sequence
         OutputError: the result is not what the verb needs.
     """
     trees: list[Any] = []
+    aux_trees: list[Any] = []
+    counts: list[int] = []
 
     def flat(*arrays: Any) -> list[Any]:
-        result, tree = jax.tree.flatten(function(*arrays))
+        returned = function(*arrays)
+        aux: list[Any] = []
+        if has_aux:
+            if not isinstance(returned, tuple) or len(returned) != 2:
+                raise OutputError(
+                    f"{verb} was asked with has_aux=True of a function that returns a {type(returned).__name__}. "
+                    "Return a pair: the result to differentiate, and anything else."
+                )
+            returned, second = returned
+            aux, aux_tree = jax.tree.flatten(second)
+            aux_trees.append(aux_tree)
+        result, tree = jax.tree.flatten(returned)
         trees.append(tree)
-        return [_as_array(value, scalar) for value in result]
+        results = [_as_array(value, scalar) for value in result]
+        counts.append(len(results))
+        return [*results, *(_as_array(value, "has_aux=True") for value in aux)]
 
     try:
         program = trace(flat, arguments)
-    except jax.errors.ConcretizationTypeError as error:
-        raise TracingError(
-            "a derivative was asked of a function that needs the value of an argument while it is traced (a "
-            "Python 'if', 'while', 'int()' or 'float()' on an array). Use jax.numpy.where or jax.lax.cond, or "
-            f"pass that argument as a Python int, bool or str, which stays static. JAX says: {_first_line(error)}"
-        ) from error
+    except NEEDS_A_VALUE as error:
+        raise TracingError.of(error) from error
     graph = Graph()
-    leaves, outputs = build(graph, program)
-    for value in program.outputs:
+    leaves, everything = build(graph, program)
+    [count] = set(counts)
+    outputs, beside = everything[:count], everything[count:]
+    for value in program.outputs[:count]:
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise OutputError(
-                f"a second derivative was asked of a function that returns {value.dtype.name} values; derivatives "
+                f"a derivative was asked of a function that returns {value.dtype.name} values; derivatives "
                 "exist for real floating-point results only. Return a float array (for complex results: real "
                 "and imaginary part, or the absolute value)."
             )
@@ -135,14 +208,20 @@ def pose(function: Callable[..., Any], arguments: Sequence[Any], asked: Sequence
         found = ", ".join(f"{node.dtype.name}{list(node.shape)}" for node in outputs) or "nothing"
         raise OutputError(
             f"{scalar} needs a function that returns one number; this one returns {found}. "
-            "Sum or index the result, or use nablax.hessian, which takes any result."
+            "Sum or index the result, or use nablax.hessian or nablax.jacobian, which take any result."
         )
     chosen = tuple(leaves[k] for k in asked)
-    mask = 0
-    for leaf in chosen:
-        mask |= leaf.depends
-    fused = fuse(graph, outputs, mask)
-    return Problem(graph, tuple(leaves), chosen, tuple(fused), trees[0])
+    fused = fuse(graph, [*outputs, *beside], mask_of(chosen))
+    return Problem(
+        graph,
+        tuple(leaves),
+        chosen,
+        tuple(fused[:count]),
+        trees[0],
+        calls=calls,
+        aux=tuple(fused[count:]),
+        aux_tree=aux_trees[0] if has_aux else None,
+    )
 
 
 def _as_array(value: Any, scalar: str) -> Any:
@@ -153,7 +232,3 @@ def _as_array(value: Any, scalar: str) -> Any:
             f"{scalar or 'a derivative'} was asked of a function that returns a {type(value).__name__}. "
             "Return arrays or numbers."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

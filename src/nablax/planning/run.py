@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Node
 from nablax.planning.choose import Choice, fixed_nodes
-from nablax.planning.question import Question
+from nablax.planning.question import Ending
 from nablax.planning.strategies import Columns, Slot
 
 
@@ -29,9 +29,8 @@ def run(choice: Choice, arrays: Sequence[Any], known: Mapping[Node, Any] | None 
     answer = choice.chosen.answer
     if answer is None:
         raise AssertionError("a chosen candidate has an answer")
-    names = list(answer.direct.nodes)
-    values = evaluate([answer.direct.nodes[name] for name in names], arrays, known)
-    found = dict(zip(names, values, strict=True))
+    values = evaluate(list(answer.nodes.values()), arrays, known)
+    found = dict(zip(answer.nodes, values, strict=True))
     for loop in answer.loops:
         found |= _looped(choice, loop, arrays, known)
     return found
@@ -43,37 +42,34 @@ def _looped(choice: Choice, loop: Columns, arrays: Sequence[Any], known: Mapping
     empty = {name: _empty(choice, loop, node) for name, node in loop.products.items() if node.size == 0}
     names = [name for name in loop.products if name not in empty]
     products = [loop.products[name] for name in names]
-    fixed = fixed_nodes(products, loop.direction)
+    fixed = fixed_nodes(products, {loop.direction})
     once = dict(zip(fixed, evaluate(fixed, arrays, known), strict=True))
     leaf = choice.problem.asked[loop.leaf]
     shape = leaf.shape
+    dense = choice.question.ending is Ending.DENSE
 
     def column(position: Any) -> Any:
         unit = (jnp.arange(leaf.size) == position).astype(leaf.dtype).reshape(shape)
         values = evaluate(products, arrays, {**once, loop.direction: unit})
-        if choice.question is Question.HESSIAN:
-            return values
-        return [jnp.ravel(value)[position] for value in values]
+        return values if dense or loop.scalar else [jnp.ravel(value)[position] for value in values]
 
     columns = jax.lax.map(column, jnp.arange(leaf.size), batch_size=min(choice.chosen.chunk, leaf.size))
     found = dict(zip(names, columns, strict=True))
-    match choice.question:
-        case Question.HESSIAN:
-            turned = {n: jnp.moveaxis(stack, 0, -1).reshape(stack.shape[1:] + shape) for n, stack in found.items()}
-            return {**empty, **turned}
-        case Question.DIAGONAL:
-            return {name: stack.reshape(shape) for name, stack in found.items()}
-        case _:
-            return {name: stack.sum() for name, stack in found.items()}
+    if dense:
+        turned = {n: jnp.moveaxis(stack, 0, -1).reshape(stack.shape[1:] + shape) for n, stack in found.items()}
+        return {**empty, **turned}
+    if choice.question.ending is Ending.DIAGONAL:
+        return {name: stack.reshape(shape).astype(leaf.dtype) for name, stack in found.items()}
+    return {name: stack.sum().astype(leaf.dtype) for name, stack in found.items()}
 
 
 def _empty(choice: Choice, loop: Columns, product: Node) -> Any:
     """The answer about a leaf without elements."""
     leaf = choice.problem.asked[loop.leaf]
-    match choice.question:
-        case Question.HESSIAN:
+    match choice.question.ending:
+        case Ending.DENSE:
             return jnp.zeros(product.shape + leaf.shape, product.dtype)
-        case Question.DIAGONAL:
+        case Ending.DIAGONAL:
             return jnp.zeros(leaf.shape, leaf.dtype)
         case _:
             return jnp.zeros((), leaf.dtype)

@@ -1,35 +1,52 @@
-"""The ways to answer a question; each builds the nodes of its answer on the problem's graph.
+"""The ways to answer a question, one row each: what it does, which questions it answers, what builds its answer.
 
-An answer is one part per slot: for a Hessian (output, row leaf, column leaf), for a diagonal, a trace's share or a
-product (leaf,), for a quadratic form ().
+An answer is one node per slot: for a dense question (output, row leaf, column leaf) or (output, leaf), for a diagonal,
+a trace's share or a product (leaf,), for everything else ().
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from nablax.contraction.index import fresh
-from nablax.contraction.term import Factor, Term, join_sides, sum_side
-from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
-from nablax.planning.estimate import cost_of
-from nablax.planning.question import Problem, Question
-from nablax.sweeps.common_factors import gathered
+from nablax.contraction.block import Block
+from nablax.contraction.index import Positions, fresh
+from nablax.contraction.term import Factor, Term
+from nablax.endings.coordinates import coordinates, count, strides_of
+from nablax.endings.dense import dense, summed, turned
+from nablax.errors import MemoryBoundError
+from nablax.graph.graph import Node, NodeTerm, reachable
+from nablax.planning.question import (
+    DIAGONAL,
+    DIAGONAL_RECIPE,
+    HESSIAN,
+    HESSIAN_SPARSE,
+    JACOBIAN,
+    JACOBIAN_SPARSE,
+    PRODUCT,
+    QUADRATIC_FORM,
+    TRACE,
+    Ending,
+    Problem,
+    Question,
+)
+from nablax.sweeps.asked import Asked
 from nablax.sweeps.diagonal_only import diagonal_recipe
-from nablax.sweeps.forward import forward_legs, tangents
+from nablax.sweeps.forward import forward_legs, legs_from, tangents
 from nablax.sweeps.opaque_rules import has_reverse_rule_only
-from nablax.sweeps.second_order import CollapsePoint, SecondOrder, Share, adjoints, reverse, second_order
+from nablax.sweeps.second_order import SecondOrder, adjoints, jacobian, mask_of, reverse, second_order
+from nablax.sweeps.steps import Step
 
 Slot = tuple[int, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class Direct:
-    """Slots answered by nodes, all evaluated at once."""
-
-    nodes: Mapping[Slot, Node]
+# A sparse answer with more values than this is refused: it would be larger than the memory of most machines.
+MOST_VALUES = 200_000_000
+# A loop over few leaves is built to be costed; over many, one sweep in which all move stands for each of them.
+BUILT_LOOPS = 4
+# Forward legs carry one leg per node and leaf; where these are many, a network's weights, they never win.
+MOST_FORWARD_PAIRS = 250
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,131 +56,201 @@ class Columns:
     Args:
         leaf: position among the asked leaves.
         direction: the leaf that holds the direction.
-        products: for each slot the node of the derivative along the direction; only element `i` of it is
-            kept for direction `i` where the question is about the diagonal.
         size: number of directions.
+        make: builds, for each slot, the node of the derivative along the direction.
+        scalar: whether a product is a number already, the element of a diagonal; else element `i` of it is kept for
+            direction `i` where the question is about the diagonal.
     """
 
     leaf: int
     direction: Node
-    products: Mapping[Slot, Node]
     size: int
+    make: Callable[[], Mapping[Slot, Node]]
+    scalar: bool = False
+
+    @cached_property
+    def products(self) -> Mapping[Slot, Node]:
+        """For each slot the node of the derivative along the direction."""
+        return self.make()
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Parts that together fill every slot."""
+    """What fills every slot.
 
-    direct: Direct
+    Args:
+        nodes: slots answered by nodes, all evaluated at once.
+        loops: slots answered by loops.
+        likeness: nodes whose cost stands for that of one direction of any loop, where the loops are too many to build.
+        positions: for a sparse answer where each value goes, in the flattened (rows, columns).
+        exact: whether nothing was dropped.
+        steps: what the elimination did.
+    """
+
+    nodes: Mapping[Slot, Node] = field(default_factory=dict)
     loops: tuple[Columns, ...] = ()
-    points: tuple[CollapsePoint, ...] = ()
-    collapsed: int = 0
+    likeness: tuple[Node, ...] = ()
+    positions: Mapping[Slot, Positions] = field(default_factory=dict)
+    exact: bool = True
+    steps: tuple[Step, ...] = ()
 
 
-# -- legs ------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a strategy does not answer for this function."""
+
+    reason: str
 
 
-def legs_backward(problem: Problem, question: Question, collapse: Iterable[Node] = ()) -> Answer:
-    """Legs from the cores back to the leaves, with dense blocks at the nodes of `collapse`."""
-    chosen = frozenset(collapse)
-    pairs = {(problem.asked[a], problem.asked[b]) for a in problem.row_leaves for b in problem.column_leaves}
-
-    def needed(a: Node, b: Node) -> bool:
-        return (a, b) in pairs or (b, a) in pairs if question is Question.HESSIAN else a is b
-
-    nodes: dict[Slot, Node] = {}
-    points: list[CollapsePoint] = []
-    for number, output in enumerate(problem.outputs):
-        swept = second_order(problem.graph, output, problem.asked, needed, chosen)
-        points += swept.points
-        nodes |= _contracted(problem, question, swept, number)
-    collapsed = sum(point.node in chosen for point in points)
-    return Answer(Direct(nodes), (), tuple(points), collapsed)
+# -- second order: legs ----------------------------------------------------------------------------
 
 
-def legs_forward(problem: Problem, question: Question) -> Answer:
+def legs_backward(problem: Problem, question: Question) -> Answer | Refusal:
+    """Legs from the cores back to the leaves; cores are summed into dense blocks where that pays."""
+    if question.order == 1:
+        return _jacobian_backward(problem, question)
+    if has_reverse_rule(problem):
+        return Refusal("a custom reverse rule need not give a symmetric Hessian")
+    rows = [problem.asked[a] for a in problem.row_leaves]
+    columns_asked = [problem.asked[b] for b in problem.column_leaves]
+    whole = question.ending in (Ending.DENSE, Ending.COORDINATES)
+    asked = Asked.between(rows, columns_asked) if whole else Asked.own_blocks(problem.asked)
+    # summing would fill what index maps keep sparse
+    rates = None if question.ending is Ending.COORDINATES else problem.rates
+    swept = [second_order(problem.graph, output, problem.asked, asked, rates) for output in problem.outputs]
+    return _ended(problem, question, swept)
+
+
+def legs_forward(problem: Problem, question: Question) -> Answer | Refusal:
     """Legs from the leaves to the cores: best where leaves are small and layers wide."""
-    nodes: dict[Slot, Node] = {}
-    for number, output in enumerate(problem.outputs):
+    pairs = len(problem.asked) * sum(1 for node in reachable(problem.outputs) if node.depends)
+    if pairs > MOST_FORWARD_PAIRS:
+        return Refusal(f"not built: {pairs} pairs of node and leaf")
+    if question.order == 1:
+        return _jacobian_forward(problem, question)
+    if has_reverse_rule(problem):
+        return Refusal("a custom reverse rule need not give a symmetric Hessian")
+    swept = []
+    for output in problem.outputs:
         pulled = adjoints(problem.graph, output, problem.asked)
-        swept = forward_legs(problem.graph, output, problem.asked, pulled)
-        nodes |= _contracted(problem, question, swept, number)
-    return Answer(Direct(nodes))
+        swept.append(forward_legs(problem.graph, output, problem.asked, pulled))
+    return _ended(problem, question, swept)
 
 
-def _contracted(problem: Problem, question: Question, swept: SecondOrder, number: int) -> dict[Slot, Node]:
+def _ended(problem: Problem, question: Question, swept: Sequence[SecondOrder]) -> Answer:
+    """The ending of a question on what sweeps left."""
+    graph, asked, rates = problem.graph, problem.asked, problem.rates
+    steps = tuple(step for one in swept for step in one.steps)
+    nodes: dict[Slot, Node] = {}
+    match question.ending:
+        case Ending.DENSE:
+            for number, one in enumerate(swept):
+                nodes |= _dense_hessian(problem, one, number)
+            return Answer(nodes, steps=steps)
+        case Ending.DIAGONAL:
+            for a, leaf in enumerate(asked):
+                terms = [term for one in swept for term in one.block(leaf, leaf).diagonal()]
+                nodes[(a,)] = summed(graph, terms, leaf.shape, leaf.dtype, rates)
+            return Answer(nodes, steps=steps)
+        case Ending.TRACE:
+            for a, leaf in enumerate(asked):
+                terms = [term for one in swept for term in one.block(leaf, leaf).trace()]
+                nodes[(a,)] = summed(graph, terms, (), leaf.dtype, rates)
+            return Answer(nodes, steps=steps)
+        case Ending.COORDINATES:
+            [one] = swept
+            blocks = {(a, b): one.block(asked[a], asked[b]) for a in range(len(asked)) for b in range(len(asked))}
+            return _sparse(problem, question, blocks, asked, steps)
+        case _:
+            raise AssertionError(question)
+
+
+def _dense_hessian(problem: Problem, swept: SecondOrder, number: int) -> dict[Slot, Node]:
     graph, asked = problem.graph, problem.asked
     opened = problem.outputs[number].shape
     found: dict[Slot, Node] = {}
-    if question is not Question.HESSIAN:
-        return {(a,): _own(graph, question, swept, leaf) for a, leaf in enumerate(asked)}
     for a in problem.row_leaves:
         for b in problem.column_leaves:
             row, column = asked[a], asked[b]
             if (number, b, a) in found and a != b:
-                found[number, a, b] = graph.cast(
-                    _turned(graph, found[number, b, a], len(opened), len(column.shape)), row.dtype
-                )
+                array = turned(graph, found[number, b, a], len(opened), len(column.shape))
+                found[number, a, b] = graph.cast(array, row.dtype)
                 continue
-            terms = swept.terms(row, column)
             shape = opened + row.shape + column.shape
-            parts = []
-            for share in Share:
-                own = [term for term, other in terms if other is share]
-                if own:
-                    symmetric = share is Share.SYMMETRIC and not opened
-                    parts.append(summed(graph, own, shape, row.dtype, symmetric=symmetric))
-                if own and share is Share.HALF:
-                    parts.append(_turned(graph, parts[-1], len(opened), len(row.shape)))
-            if not parts:
-                parts = [graph.full(0.0, shape, row.dtype)]
-            found[number, a, b] = graph.add(parts)
+            block = swept.block(row, column)
+            found[number, a, b] = dense(graph, block, shape, len(opened), row.dtype, problem.rates)
     return found
 
 
-def _own(graph: Graph, question: Question, swept: SecondOrder, leaf: Node) -> Node:
-    """Diagonal of a leaf's own block, or its sum."""
-    terms: list[NodeTerm] = []
-    for term, share in swept.terms(leaf, leaf):
-        joined = join_sides(term, 1, 2)
-        if joined is None:
-            continue
-        joined = joined.replace(coefficient=joined.coefficient * (2.0 if share is Share.HALF else 1.0))
-        terms.append(sum_side(joined, 1) if question is Question.TRACE else joined)
-    return summed(graph, terms, () if question is Question.TRACE else leaf.shape, leaf.dtype)
+def _sparse(
+    problem: Problem,
+    question: Question,
+    blocks: Mapping[tuple[int, int], Block[Node]],
+    rows: Sequence[Node],
+    steps: tuple[Step, ...],
+) -> Answer:
+    """All blocks as values at positions of the matrix over the ravelled rows and columns."""
+    width = problem.size
+    row_starts, column_starts = _starts(rows), _starts(problem.asked)
+    listed: list[tuple[NodeTerm, int, tuple[int, ...]]] = []
+    for (a, b), block in blocks.items():
+        steps_along = tuple(width * s for s in strides_of(rows[a].shape)) + strides_of(problem.asked[b].shape)
+        offset = width * row_starts[a] + column_starts[b]
+        listed += [(term, offset, steps_along) for term in block.terms()]
+    held = count(term for term, _, _ in listed)
+    height = sum(node.size for node in rows)
+    if held > MOST_VALUES:
+        raise MemoryBoundError(
+            f"the question {question.name!r} was asked of a function whose derivative is dense: its terms hold "
+            f"{held:,} values in a {height:,} × {width:,} matrix, {held * problem.asked[0].dtype.itemsize:,} bytes. "
+            "Ask for the diagonal, the trace or products with vectors (nablax.hvp) instead."
+        )
+    found = coordinates(problem.graph, listed, problem.asked[0].dtype)
+    return Answer({(): found.values}, positions={(): found.positions}, steps=steps)
 
 
-def summed(
-    graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, *, symmetric: bool = False
-) -> Node:
-    """The sum of terms, with common factors taken out where that is cheaper.
-
-    Args:
-        graph: makes the nodes.
-        terms: the terms.
-        shape: shape of the sum.
-        dtype: dtype of the sum.
-        symmetric: whether each term equals its transpose.
-
-    Returns:
-        One node.
-    """
-    if not terms:
-        return graph.full(0.0, shape, dtype)
-    apart = graph.add([graph.multiply(term, dtype, symmetric=symmetric) for term in terms])
-    together = gathered(graph, terms, dtype)
-    if len(together) == len(terms):
-        return apart
-    # a sum of symmetric terms is symmetric, but its parts need not be
-    whole = graph.add([graph.multiply(t, dtype, symmetric=symmetric and len(together) == 1) for t in together])
-    return whole if cost_of([whole]).seconds < cost_of([apart]).seconds else apart
+def _starts(nodes: Sequence[Node]) -> list[int]:
+    starts, total = [], 0
+    for node in nodes:
+        starts.append(total)
+        total += node.size
+    return starts
 
 
-def _turned(graph: Graph, block: Node, opened: int, rows: int) -> Node:
-    """Row axes and column axes of a block exchanged."""
-    axes = fresh(block.shape)
-    first, second = axes[opened : opened + rows], axes[opened + rows :]
-    return relabelled(graph, block, axes, (*axes[:opened], *second, *first))
+# -- first order -----------------------------------------------------------------------------------
+
+
+def _jacobian_backward(problem: Problem, question: Question) -> Answer:
+    rates = None if question.ending is Ending.COORDINATES else problem.rates
+    blocks: dict[tuple[int, int], Block[Node]] = {}
+    steps: tuple[Step, ...] = ()
+    for number, output in enumerate(problem.outputs):
+        found, done = jacobian(problem.graph, output, problem.asked, rates)
+        steps += done
+        blocks |= {(number, b): found[leaf] for b, leaf in enumerate(problem.asked)}
+    return _jacobian_ended(problem, question, blocks, steps)
+
+
+def _jacobian_forward(problem: Problem, question: Question) -> Answer:
+    legs = legs_from(problem.graph, problem.outputs, problem.asked)
+    blocks = {}
+    for number, output in enumerate(problem.outputs):
+        for b, leaf in enumerate(problem.asked):
+            own = legs.get(output, {}).get(leaf, [])
+            blocks[number, b] = Block.of(leg.replace(sides=((), leg.sides[1], leg.sides[0])) for leg in own)
+    return _jacobian_ended(problem, question, blocks, ())
+
+
+def _jacobian_ended(
+    problem: Problem, question: Question, blocks: Mapping[tuple[int, int], Block[Node]], steps: tuple[Step, ...]
+) -> Answer:
+    if question.ending is Ending.COORDINATES:
+        return _sparse(problem, question, blocks, problem.outputs, steps)
+    nodes: dict[Slot, Node] = {}
+    for (number, b), block in blocks.items():
+        output, leaf = problem.outputs[number], problem.asked[b]
+        nodes[number, b] = dense(problem.graph, block, output.shape + leaf.shape, 0, leaf.dtype, problem.rates)
+    return Answer(nodes, steps=steps)
 
 
 # -- vector first ----------------------------------------------------------------------------------
@@ -185,18 +272,18 @@ def vector_first(problem: Problem, question: Question) -> Answer:
     """The R-operator (Pearlmutter 1994): the tangent of the gradient; twice the tangent for a quadratic form."""
     [output] = problem.outputs
     moved = dict(zip(problem.asked, directions(problem), strict=True))
-    if question is Question.QUADRATIC_FORM and not has_reverse_rule(problem):
+    if question.ending is Ending.FORM and not has_reverse_rule(problem):
         [first] = tangents(problem.graph, [output], moved)
-        return Answer(Direct({(): tangents(problem.graph, [first], moved)[0]}))
+        return Answer({(): tangents(problem.graph, [first], moved)[0]})
     products = tangents(problem.graph, gradients(problem, output), moved)
-    if question is Question.PRODUCT:
-        return Answer(Direct({(k,): node for k, node in enumerate(products)}))
+    if question.ending is Ending.PRODUCT:
+        return Answer({(k,): node for k, node in enumerate(products)})
     parts = []
     for leaf, product in zip(problem.asked, products, strict=True):
         axes = fresh(leaf.shape)
         factors = (Factor(moved[leaf], axes), Factor(product, axes))
         parts.append(problem.graph.multiply(Term(1.0, factors, ((),)), output.dtype))
-    return Answer(Direct({(): problem.graph.add(parts)}))
+    return Answer({(): problem.graph.add(parts)})
 
 
 def has_reverse_rule(problem: Problem) -> bool:
@@ -205,9 +292,7 @@ def has_reverse_rule(problem: Problem) -> bool:
     Such a rule and the derivative of its forward pass may differ (straight-through estimators do). Then the Hessian is
     the derivative of the gradient, as in JAX, and no product L' M L with equal legs on both sides.
     """
-    mask = 0
-    for leaf in problem.asked:
-        mask |= leaf.depends
+    mask = mask_of(problem.asked)
     return any(node.depends & mask and has_reverse_rule_only(node) for node in reachable(problem.outputs))
 
 
@@ -215,55 +300,115 @@ def has_reverse_rule(problem: Problem) -> bool:
 
 
 def columns(problem: Problem, question: Question) -> Answer:
-    """Hessian-vector products with unit vectors, in a loop: the total fallback."""
+    """Derivatives along unit vectors, in a loop: the total fallback."""
     held = directions(problem)
-    everything = question is Question.HESSIAN
-    chosen = problem.column_leaves if everything else range(len(problem.asked))
-    slopes = [gradients(problem, output) for output in problem.outputs]
-    loops = []
-    for b in chosen:
-        direction = held[b]
+    moving = dict(zip(problem.asked, held, strict=True))
+    dense_answer = question.ending is Ending.DENSE
+    chosen = list(problem.column_leaves) if dense_answer else list(range(len(problem.asked)))
+    twice = question.order == 2 and not dense_answer and not has_reverse_rule(problem)
+    bases: list[list[Node]] = []
+    for output in problem.outputs:
+        if question.order == 1:
+            bases.append([output])
+        elif not twice:
+            bases.append(gradients(problem, output))
+
+    def along(b: int) -> Mapping[Slot, Node]:
+        direction = {problem.asked[b]: held[b]}
+        if twice:  # the element of the diagonal as a number: forward over forward
+            [output] = problem.outputs
+            first = tangents(problem.graph, [output], direction)
+            return {(b,): tangents(problem.graph, first, direction)[0]}
         products: dict[Slot, Node] = {}
-        for number, own in enumerate(slopes):
-            wanted = list(problem.row_leaves) if everything else [b]
-            moved = tangents(problem.graph, [own[a] for a in wanted], {problem.asked[b]: direction})
+        for number, own in enumerate(bases):
+            wanted = [0] if question.order == 1 else list(problem.row_leaves) if dense_answer else [b]
+            moved = tangents(problem.graph, [own[a] for a in wanted], direction)
             for a, node in zip(wanted, moved, strict=True):
-                products[(number, a, b) if everything else (b,)] = node
-        loops.append(Columns(b, direction, products, problem.asked[b].size))
-    return Answer(Direct({}), tuple(loops))
+                slot = (number, b) if question.order == 1 else (number, a, b) if dense_answer else (b,)
+                products[slot] = node
+        return products
+
+    def maker(b: int) -> Callable[[], Mapping[Slot, Node]]:
+        return lambda: along(b)
+
+    loops = tuple(Columns(b, held[b], problem.asked[b].size, maker(b), twice) for b in chosen)
+    likeness: tuple[Node, ...] = ()
+    if len(loops) > BUILT_LOOPS:
+        if twice:
+            first = tangents(problem.graph, list(problem.outputs), moving)
+            likeness = tuple(tangents(problem.graph, first, moving))
+        else:
+            likeness = tuple(tangents(problem.graph, [x for own in bases for x in own], moving))
+    return Answer(loops=loops, likeness=likeness)
 
 
 # -- the textbook recipe ---------------------------------------------------------------------------
 
 
-def diagonal_only(problem: Problem) -> tuple[Answer, bool]:
-    """The recipe that keeps only diagonals of second derivatives in the backward pass (Becker and LeCun 1988).
-
-    Returns:
-        The answer, and whether it is exact on this graph: no cross term had to be dropped.
-    """
+def recipe(problem: Problem, question: Question) -> Answer:
+    """The recipe that keeps only diagonals of second derivatives in the backward pass (Becker and LeCun 1988)."""
     [output] = problem.outputs
     kept, exact = diagonal_recipe(problem.graph, output, problem.asked)
-    return Answer(Direct({(k,): node for k, node in enumerate(kept)})), exact
+    return Answer({(k,): node for k, node in enumerate(kept)}, exact=exact)
 
 
-Builder = Callable[[Problem, Question], Answer]
+@dataclass(frozen=True, eq=False, slots=True)
+class Strategy:
+    """A way to answer.
 
-STRATEGIES: Mapping[str, tuple[frozenset[Question], str]] = {
-    "legs-backward": (
-        frozenset({Question.HESSIAN, Question.DIAGONAL, Question.TRACE}),
-        "cores with legs pulled back to the leaves",
-    ),
-    "legs-forward": (
-        frozenset({Question.HESSIAN, Question.DIAGONAL, Question.TRACE}),
-        "cores with legs pushed forward from the leaves",
-    ),
-    "columns": (
-        frozenset({Question.HESSIAN, Question.DIAGONAL, Question.TRACE}),
-        "a loop of Hessian-vector products with unit vectors",
-    ),
-    "vector-first": (
-        frozenset({Question.PRODUCT, Question.QUADRATIC_FORM}),
-        "the tangent of the gradient along the vector",
-    ),
-}
+    Args:
+        name: its name.
+        meaning: what it does, for EXPLAIN.
+        questions: those that it answers.
+        build: builds the answer.
+    """
+
+    name: str
+    meaning: str
+    questions: frozenset[Question]
+    build: Callable[[Problem, Question], Answer | Refusal]
+
+
+def _rows(rows: Iterable[Strategy]) -> Mapping[str, Strategy]:
+    return {row.name: row for row in rows}
+
+
+STRATEGIES = _rows(
+    (
+        Strategy(
+            "legs-backward",
+            "cores with legs pulled back to the leaves",
+            frozenset({HESSIAN, DIAGONAL, TRACE, HESSIAN_SPARSE, JACOBIAN, JACOBIAN_SPARSE}),
+            legs_backward,
+        ),
+        Strategy(
+            "legs-forward",
+            "cores with legs pushed forward from the leaves",
+            frozenset({HESSIAN, DIAGONAL, TRACE, JACOBIAN, JACOBIAN_SPARSE}),
+            legs_forward,
+        ),
+        Strategy(
+            "columns",
+            "a loop of derivatives along unit vectors",
+            frozenset({HESSIAN, DIAGONAL, TRACE, JACOBIAN}),
+            columns,
+        ),
+        Strategy(
+            "vector-first",
+            "the tangent of the gradient along the vector",
+            frozenset({PRODUCT, QUADRATIC_FORM}),
+            vector_first,
+        ),
+        Strategy(
+            "diagonal-only",
+            "second derivatives kept on the diagonal of each node, cross terms dropped",
+            frozenset({DIAGONAL_RECIPE}),
+            recipe,
+        ),
+    )
+)
+
+
+def size_in_bytes(nodes: Iterable[Node]) -> int:
+    """Bytes of the values of nodes."""
+    return sum(math.prod(node.shape) * node.dtype.itemsize for node in nodes)

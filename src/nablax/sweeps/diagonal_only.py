@@ -16,7 +16,7 @@ from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.sweeps.local import LocalJacobian, differential, second_differential
 from nablax.sweeps.opaque_rules import opaque_core, pull_opaque
-from nablax.sweeps.second_order import adjoints
+from nablax.sweeps.second_order import adjoints, mask_of
 
 
 def diagonal_recipe(graph: Graph, output: Node, leaves: Sequence[Node]) -> tuple[list[Node], bool]:
@@ -30,9 +30,7 @@ def diagonal_recipe(graph: Graph, output: Node, leaves: Sequence[Node]) -> tuple
     Returns:
         One node per leaf, of its shape; and whether nothing was dropped, so that the result is exact.
     """
-    mask = 0
-    for leaf in leaves:
-        mask |= leaf.depends
+    mask = mask_of(leaves)
     slopes = adjoints(graph, output, leaves)
     curved: dict[Node, list[Node]] = {}
     exact = True

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, compose, identity, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
+from nablax.sweeps.eliminate import core_of
+from nablax.sweeps.frontier import Core
 from nablax.sweeps.legs import merge, multiply_out
 from nablax.sweeps.local import differential, second_differential
-from nablax.sweeps.opaque_rules import opaque_core, push_opaque
-from nablax.sweeps.second_order import Core, SecondOrder
+from nablax.sweeps.opaque_rules import opaque_core, push_opaque, push_opaque_all
+from nablax.sweeps.second_order import SecondOrder, mask_of
 
 
 def tangents(graph: Graph, outputs: Sequence[Node], directions: Mapping[Node, Node]) -> list[Node]:
@@ -25,16 +28,17 @@ def tangents(graph: Graph, outputs: Sequence[Node], directions: Mapping[Node, No
     Returns:
         One node per output, of its shape and dtype.
     """
-    mask = 0
-    for leaf in directions:
-        mask |= leaf.depends
+    mask = mask_of(directions)
     moved: dict[Node, Node] = dict(directions)
     for node in reachable(outputs):
         if not node.depends & mask or node in moved:
             continue
+        graph.at(node)
         terms: list[NodeTerm] = []
         for _, leg in _steps(graph, node, mask, {x: [_vector(moved[x])] for x in node.inputs if x in moved}):
             terms.append(leg)
+        if not terms:
+            continue
         moved[node] = graph.sum_of([term.replace(sides=term.sides[1:]) for term in terms], node.shape, node.dtype)
     return [moved[x] if x in moved else graph.full(0.0, x.shape, x.dtype) for x in outputs]
 
@@ -48,9 +52,7 @@ def _steps(graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[Nod
     """Legs on the inputs of a node, pushed through it: sides (columns, axes of the node)."""
     found = []
     if isinstance(node.kind, Opaque):
-        for source in dict.fromkeys(x for x in node.inputs if x.depends & mask):
-            found += [(source, push_opaque(graph, leg, node, source)) for leg in legs.get(source, ())]
-        return found
+        return _through_opaque(graph, node, mask, legs)
     for source, terms in differential(graph, node, mask).items():
         for term in terms:
             for leg in legs.get(source, ()):
@@ -58,6 +60,47 @@ def _steps(graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[Nod
                 if pushed is not None:
                     found.append((source, pushed))
     return found
+
+
+def _through_opaque(
+    graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[NodeTerm]]
+) -> list[tuple[Node, NodeTerm]]:
+    """Legs through an opaque node: all inputs together where each has one leg on the same columns."""
+    sources = [x for x in dict.fromkeys(node.inputs) if x.depends & mask and legs.get(x)]
+    single = {x: legs[x][0] for x in sources if len(legs[x]) == 1}
+    columns = {tuple(index.label for index in leg.sides[0]) for leg in single.values()}
+    if len(single) == len(sources) and len(columns) == 1:
+        pushed = push_opaque_all(graph, single, node)
+        return [] if pushed is None else [(sources[0], pushed)]
+    return [(x, push_opaque(graph, leg, node, x)) for x in sources for leg in legs[x]]
+
+
+def legs_from(graph: Graph, outputs: Sequence[Node], leaves: Iterable[Node]) -> dict[Node, dict[Node, list[NodeTerm]]]:
+    """Forward mode: Jacobians of all nodes, from the leaves up.
+
+    Args:
+        graph: makes the nodes.
+        outputs: the nodes whose Jacobians are asked.
+        leaves: the leaves.
+
+    Returns:
+        For each active node and each leaf below it the legs, sides (axes of the leaf, axes of the node).
+    """
+    chosen = list(leaves)
+    mask = mask_of(chosen)
+    legs: dict[Node, dict[Node, list[NodeTerm]]] = {leaf: {leaf: [identity(fresh(leaf.shape))]} for leaf in chosen}
+    for node in reachable(outputs):
+        if not node.depends & mask or node in legs:
+            continue
+        graph.at(node)
+        legs[node] = {}
+        for leaf in chosen:
+            if not node.depends & leaf.depends:
+                continue
+            arriving = {x: legs[x][leaf] for x in node.inputs if x in legs and leaf in legs[x]}
+            pushed = [multiply_out(graph, leg) for _, leg in _steps(graph, node, mask, arriving)]
+            legs[node][leaf] = merge(graph, pushed, node.dtype)
+    return legs
 
 
 def forward_legs(
@@ -78,21 +121,13 @@ def forward_legs(
         Cores with legs on the leaves.
     """
     chosen = list(leaves)
-    mask = 0
-    for leaf in chosen:
-        mask |= leaf.depends
-    legs: dict[Node, dict[Node, list[NodeTerm]]] = {leaf: {leaf: [identity(fresh(leaf.shape))]} for leaf in chosen}
+    mask = mask_of(chosen)
+    legs = legs_from(graph, [output], chosen)
     cores: list[Core] = []
     for node in reachable([output]):
-        if not node.depends & mask or node in legs:
+        if not node.depends & mask or node in chosen:
             continue
-        legs[node] = {}
-        for leaf in chosen:
-            if not node.depends & leaf.depends:
-                continue
-            arriving = {x: legs[x][leaf] for x in node.inputs if x in legs and leaf in legs[x]}
-            pushed = [multiply_out(graph, leg) for _, leg in _steps(graph, node, mask, arriving)]
-            legs[node][leaf] = merge(graph, pushed, node.dtype)
+        graph.at(node)
         forms: dict[tuple[Node, Node], list[NodeTerm]] = {}
         if node in adjoints:
             jacobian = {} if isinstance(node.kind, Opaque) else differential(graph, node, mask)
@@ -103,25 +138,16 @@ def forward_legs(
                     found = second_differential(graph, node, jacobian, adjoint, mask)
                 for pair, terms in found.items():
                     forms.setdefault(pair, []).extend(terms)
-        if forms:
-            cores.append(_core(graph, node, forms, legs))
-    return SecondOrder(tuple(cores), {}, ())
+        core = core_of(graph, forms, node)
+        if core is not None:
+            cores.append(_with_legs(core, legs))
+    return SecondOrder(tuple(cores), {})
 
 
-def _core(
-    graph: Graph,
-    node: Node,
-    forms: Mapping[tuple[Node, Node], Sequence[NodeTerm]],
-    legs: Mapping[Node, Mapping[Node, Sequence[NodeTerm]]],
-) -> Core:
-    slots = list(dict.fromkeys(source for pair in forms for source in pair))
-    turned = [
-        {leaf: [swap_sides(leg, 0, 1) for leg in arriving] for leaf, arriving in legs[source].items()}
-        for source in slots
-    ]
-    listed = [
-        (slots.index(row), slots.index(column), multiply_out(graph, term))
-        for (row, column), terms in forms.items()
-        for term in terms
-    ]
-    return Core(listed, turned, node)
+def _with_legs(core: Core, legs: Mapping[Node, Mapping[Node, Sequence[NodeTerm]]]) -> Core:
+    """A core with the forward legs of its slots' nodes, turned to (axes of the slot, axes of the leaf)."""
+    slots = []
+    for slot in core.legs:
+        [source] = slot
+        slots.append({leaf: tuple(swap_sides(leg, 0, 1) for leg in found) for leaf, found in legs[source].items()})
+    return replace(core, legs=tuple(slots))

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from nablax.contraction.block import Block, Share
 from nablax.contraction.index import Index, Label, along
-from nablax.contraction.term import Factor, Term, collect_like, connected, elements
+from nablax.contraction.rates import Rates
+from nablax.contraction.term import Factor, Term, collect_like, connected, elements, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, identify
+from nablax.graph.sums import add_up
 
 
 def multiply_out(graph: Graph, leg: NodeTerm) -> NodeTerm:
@@ -109,19 +112,56 @@ def common_pattern(terms: Sequence[NodeTerm]) -> dict[tuple[int, ...], Index]:
 
 
 def sum_in_pattern(
-    graph: Graph, terms: Sequence[NodeTerm], classes: dict[tuple[int, ...], Index], dtype: Any
+    graph: Graph,
+    terms: Sequence[NodeTerm],
+    classes: dict[tuple[int, ...], Index],
+    dtype: Any,
+    rates: Rates | None = None,
 ) -> NodeTerm:
-    """The sum of terms as one factor with one axis per class of axes."""
-    nodes = []
+    """The sum of terms as one factor with one axis per class of axes.
+
+    Args:
+        graph: makes the sum.
+        terms: terms with the same sides, all axes bare.
+        classes: as `common_pattern` gives them.
+        dtype: dtype of the sum.
+        rates: of the machine, for taking out common factors; None to multiply out term by term.
+    """
+    listed = []
     for term in terms:
         axes = [index for side in term.sides for index in side]
-        nodes.append(graph.multiply(term.replace(sides=(tuple(axes[group[0]] for group in classes),)), dtype))
+        listed.append(term.replace(sides=(tuple(axes[group[0]] for group in classes),)))
+    if rates is None:
+        node = graph.add([graph.multiply(term, dtype) for term in listed])
+    else:
+        node = add_up(graph, listed, [index.extent for index in classes.values()], dtype, rates)
     place = {position: index for group, index in classes.items() for position in group}
     sides, start = [], 0
     for side in terms[0].sides:
         sides.append(tuple(place[start + k] for k in range(len(side))))
         start += len(side)
-    return Term(1.0, (Factor(graph.add(nodes), tuple(classes.values())),), tuple(sides))
+    return Term(1.0, (Factor(node, tuple(classes.values())),), tuple(sides))
+
+
+def sum_block(graph: Graph, block: Block[Node], dtype: Any, rates: Rates) -> NodeTerm | None:
+    """A block as one dense term on the axes that none of its terms share; None where static index maps forbid it.
+
+    Args:
+        graph: makes the sum.
+        block: the block; not zero.
+        dtype: dtype of the sum.
+        rates: of the machine.
+    """
+    terms = block.terms()
+    if any(index.label is None for term in terms for side in term.sides for index in side):
+        return None
+    classes = common_pattern(terms)
+    wholes = [part.term for part in block.parts if part.share is not Share.HALF]
+    halves = [part.term for part in block.parts if part.share is Share.HALF]
+    if halves:
+        half = sum_in_pattern(graph, halves, classes, dtype, rates)
+        wholes += [half, swap_sides(half, 1, 2)]
+    return sum_in_pattern(graph, wholes, classes, dtype, rates)
 
 
 def _stored(term: NodeTerm) -> int:

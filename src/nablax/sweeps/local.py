@@ -20,6 +20,7 @@ from nablax.ops.kinds import (
     Leaf,
     MatrixFunction,
     Opaque,
+    Placeholder,
 )
 from nablax.ops.matrix_functions import ROWS
 
@@ -40,7 +41,7 @@ def differential(graph: Graph, node: Node, leaves: int) -> LocalJacobian:
     kind = node.kind
     pairs: list[tuple[Node, NodeTerm]]
     match kind:
-        case Leaf() | Constant():
+        case Leaf() | Constant() | Placeholder():
             return {}
         case Elementwise():
             pairs = _elementwise(graph, node, kind, leaves)
@@ -121,51 +122,50 @@ def second_differential(
     return _second(graph, node, jacobian, adjoint, leaves)
 
 
-# Leaves from here on stand for the inputs of one node; no user has so many arguments.
-FIRST_PLACEHOLDER = 4096
-
-
 def _on_placeholders(
     graph: Graph, node: Node, moving: Sequence[Node], adjoint: NodeTerm
 ) -> dict[tuple[Node, Node], list[NodeTerm]]:
-    """The core found on fresh leaves in place of the inputs.
+    """The core found on placeholders for the inputs.
 
     The inputs count as independent of each other. Equal expressions are one node, so that a computed factor may be
-    the same node as another input (the slope of sin(x) + c is the input c = cos(x)); on fresh leaves it is not.
+    the same node as another input (the slope of sin(x) + c is the input c = cos(x)); on placeholders it is not. All
+    inputs that vary are replaced, so that the bits of placeholders meet none of the user's leaves.
     """
     inputs = list(dict.fromkeys(node.inputs))
-    stands = {
-        x: graph.leaf(FIRST_PLACEHOLDER + k, x.shape, x.dtype) if x in moving else x for k, x in enumerate(inputs)
-    }
+    stands = {x: graph.placeholder(k, x) if x.depends else x for k, x in enumerate(inputs)}
     bits = 0
     for x in moving:
         bits |= stands[x].depends
     apart = graph.remake(node, [stands[x] for x in node.inputs])
-    real = {leaf: x for x, leaf in stands.items()}
+    real = {stand: x for x, stand in stands.items()}
     cores = _second(graph, apart, differential(graph, apart, bits), adjoint, bits)
+    # the adjoint's factors are the real graph's: they hold no placeholder
+    moved: dict[Node, Node] = {**{f.operand: f.operand for f in adjoint.factors}, **real}
     return {
         (real[row], real[column]): [
-            term.replace(factors=[Factor(_moved(graph, f.operand, real), f.axes) for f in term.factors])
+            term.replace(factors=[Factor(_moved(graph, f.operand, moved), f.axes) for f in term.factors])
             for term in terms
         ]
         for (row, column), terms in cores.items()
     }
 
 
-def _moved(graph: Graph, node: Node, real: Mapping[Node, Node]) -> Node:
-    """A node with placeholders replaced."""
-    if node in real:
-        return real[node]
-    inputs = [_moved(graph, source, real) for source in node.inputs]
-    return node if all(a is b for a, b in zip(inputs, node.inputs, strict=True)) else graph.remake(node, inputs)
+def _moved(graph: Graph, node: Node, known: dict[Node, Node]) -> Node:
+    """A node with placeholders replaced; what has been replaced is remembered."""
+    if node not in known:
+        inputs = [_moved(graph, source, known) for source in node.inputs]
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        known[node] = node if same else graph.remake(node, inputs)
+    return known[node]
 
 
 def _second(
     graph: Graph, node: Node, jacobian: LocalJacobian, adjoint: NodeTerm, leaves: int
 ) -> dict[tuple[Node, Node], list[NodeTerm]]:
-    inputs = list(jacobian)
+    place_of = {source: k for k, source in enumerate(jacobian)}
+    own = frozenset(node.inputs)
     found: dict[tuple[Node, Node], list[NodeTerm]] = {}
-    for p, row in enumerate(inputs):
+    for row, p in place_of.items():
         for term in jacobian[row]:
             if not any(factor.operand.depends & leaves for factor in term.factors):
                 continue
@@ -181,8 +181,10 @@ def _second(
                     factors=pulled.factors[:place] + pulled.factors[place + 1 :],
                     sides=(*pulled.sides, factor.axes),
                 )
-                for column in inputs[p:]:
-                    for inner in _within(graph, factor.operand, column, node.inputs, leaves):
+                for column, inners in _within(graph, factor.operand, own, leaves).items():
+                    if place_of.get(column, -1) < p:
+                        continue
+                    for inner in inners:
                         core = compose(rest, 2, inner, 0)
                         if core is not None:
                             found.setdefault((row, column), []).append(core)
@@ -190,17 +192,18 @@ def _second(
     return {pair: terms for pair, terms in collected.items() if terms}
 
 
-def _within(graph: Graph, value: Node, source: Node, inputs: Sequence[Node], leaves: int) -> list[NodeTerm]:
-    """Jacobian of a factor in one input of the node, the inputs being independent of each other."""
-    if value is source:
-        return [identity(fresh(source.shape))]
-    if value in inputs or not value.depends & leaves:
-        return []
-    found = []
+def _within(graph: Graph, value: Node, inputs: frozenset[Node], leaves: int) -> dict[Node, list[NodeTerm]]:
+    """Jacobian of a factor in the inputs of the node that it depends on, the inputs being independent of each other."""
+    if not value.depends & leaves:
+        return {}
+    if value in inputs:
+        return {value: [identity(fresh(value.shape))]}
+    found: dict[Node, list[NodeTerm]] = {}
     for argument, terms in differential(graph, value, leaves).items():
-        for outer in terms:
-            for inner in _within(graph, argument, source, inputs, leaves):
-                whole = compose(outer, 1, inner, 0)
-                if whole is not None:
-                    found.append(whole)
+        for source, inners in _within(graph, argument, inputs, leaves).items():
+            for outer in terms:
+                for inner in inners:
+                    whole = compose(outer, 1, inner, 0)
+                    if whole is not None:
+                        found.setdefault(source, []).append(whole)
     return found

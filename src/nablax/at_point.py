@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from nablax.calling import ArgNums, Same, Signature, bind, check_vector
-from nablax.derivatives import Function, assembled
+from nablax.answering import Memory, Options, nested, options, posed
+from nablax.calling import ArgNums, Signature, bind, check_vector
 from nablax.errors import ArgumentError
+from nablax.graph.cost import is_fusible, is_given
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import reachable
-from nablax.ops.kinds import Constant, Leaf
 from nablax.planning.choose import Choice, choose
-from nablax.planning.estimate import is_fusible
 from nablax.planning.explain import Plan
-from nablax.planning.question import Problem, Question, pose, question_named
+from nablax.planning.question import (
+    DIAGONAL,
+    HESSIAN,
+    PRODUCT,
+    QUADRATIC_FORM,
+    TRACE,
+    Problem,
+    Question,
+    question_named,
+)
 from nablax.planning.run import run
-from nablax.planning.strategies import gradients
+from nablax.planning.strategies import STRATEGIES, gradients
 
+Function = Callable[..., Any]
 Path = Any
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A question with its plan and its compiled answer."""
+
+    choice: Choice
+    compiled: Callable[..., Any]
 
 
 class _Program:
@@ -34,58 +51,52 @@ class _Program:
     way that other questions read; their compiled functions take these arrays as arguments.
     """
 
-    def __init__(self, f: Function, signature: Signature, arrays: Sequence[Any], strategy: str, memory: float | None):
-        self.signature = signature
-        self.strategy, self.memory = strategy, memory
-        self.problem: Problem = pose(signature.function(f), arrays, signature.asked, scalar="curvature")
+    def __init__(self, f: Function, signature: Signature, arrays: Sequence[Any], options: Options) -> None:
+        self.signature, self.options = signature, options
+        self.problem: Problem = posed("curvature", DIAGONAL, f, signature, options, arrays)
         [self.value] = self.problem.outputs
         self.slopes = gradients(self.problem, self.value)
-        self.kept = [
-            node
-            for node in reachable([self.value, *self.slopes])
-            if not is_fusible(node) and not isinstance(node.kind, Leaf | Constant)
-        ]
-        self.first = jax.jit(lambda flat: evaluate([self.value, *self.slopes, *self.kept], flat))
-        self._choices: dict[Question, Choice] = {}
-        self._compiled: dict[Question, Callable[..., Any]] = {}
-        self._blocks: dict[tuple[tuple[int, ...], tuple[int, ...]], Callable[..., Any]] = {}
+        shared = reachable([self.value, *self.slopes])
+        self.kept = [node for node in shared if not is_fusible(node) and not is_given(node)]
+        read = [self.value, *self.slopes, *self.kept, *self.problem.aux]
+        self.first = jax.jit(lambda flat: evaluate(read, flat))
+        self._asked: dict[Any, _Asked] = {}
 
-    def choice(self, question: Question) -> Choice:
-        """The plan of a question, made once."""
-        if question not in self._choices:
-            self._choices[question] = choose(self.problem, question, self.strategy_for(question), self.memory)
-        return self._choices[question]
+    def asked(
+        self, question: Question, rows: tuple[int, ...] | None = None, columns: tuple[int, ...] | None = None
+    ) -> _Asked:
+        """A question, planned and compiled once.
 
-    def strategy_for(self, question: Question) -> str:
-        """The user's strategy for questions that have a choice."""
-        return "auto" if question in (Question.PRODUCT, Question.QUADRATIC_FORM) else self.strategy
+        Args:
+            question: the question.
+            rows: positions of the leaves whose rows are asked; None for all.
+            columns: the same for columns.
+        """
+        key = (question, rows, columns)
+        if key not in self._asked:
+            problem = self.problem if rows is None else replace(self.problem, rows=rows, columns=columns)
+            named = self.options.strategy
+            if named in STRATEGIES and question not in STRATEGIES[named].questions and question.has_vector:
+                named = "auto"  # the user's strategy is for the questions that have a choice
+            choice = choose(problem, question, named, self.options.memory_bytes)
 
-    def block(self, rows: tuple[int, ...], columns: tuple[int, ...]) -> Callable[..., Any]:
-        """The compiled function of some blocks."""
-        if (rows, columns) not in self._blocks:
-            problem = replace(self.problem, rows=rows, columns=columns)
-            choice = choose(problem, Question.HESSIAN, self.strategy, self.memory)
-            self._blocks[rows, columns] = jax.jit(
-                lambda arrays, kept: run(choice, arrays, dict(zip(self.kept, kept, strict=True)))
-            )
-        return self._blocks[rows, columns]
-
-    def answer(self, question: Question, arrays: Sequence[Any], kept: Sequence[Any], vector: Sequence[Any]) -> Any:
-        """The answer at a point."""
-        if question not in self._compiled:
-            choice = self.choice(question)
-
-            def compiled(arrays: Sequence[Any], kept: Sequence[Any], vector: Sequence[Any]) -> Any:
+            def compiled(arrays: Sequence[Any], kept: Sequence[Any], vector: Sequence[Any]) -> list[Any]:
                 known = dict(zip(self.kept, kept, strict=True))
-                return assembled(choice, self.signature, run(choice, (*arrays, *vector), known))
+                found = run(choice, (*arrays, *vector), known)
+                return [found[slot] for slot in sorted(found)]
 
-            self._compiled[question] = jax.jit(compiled)
-        return self._compiled[question](list(arrays), list(kept), list(vector))
+            self._asked[key] = _Asked(choice, jax.jit(compiled))
+        return self._asked[key]
+
+    def slots(self, asked: _Asked, arrays: Sequence[Any], kept: Sequence[Any], vector: Sequence[Any]) -> dict[Any, Any]:
+        """The values of the slots of a question at a point."""
+        answer = asked.choice.chosen.answer
+        assert answer is not None
+        names = sorted([*answer.nodes, *(slot for loop in answer.loops for slot in loop.products)])
+        return dict(zip(names, asked.compiled(list(arrays), list(kept), list(vector)), strict=True))
 
 
-@lru_cache(maxsize=256)
-def _cached(f: Same, signature: Signature, shapes: tuple[Any, ...], strategy: str, memory: float | None) -> _Program:
-    return _Program(f.function, signature, [jax.ShapeDtypeStruct(*shape) for shape in shapes], strategy, memory)
+_PROGRAMS = Memory()
 
 
 class Curvature:
@@ -105,16 +116,21 @@ class Curvature:
 
     @property
     def _kept(self) -> list[Any]:
-        return self._first[1 + len(self._program.slopes) :]
+        first = 1 + len(self._program.slopes)
+        return self._first[first : first + len(self._program.kept)]
 
     def _answer(self, question: Question) -> Any:
         if question not in self._answers:
-            self._answers[question] = self._program.answer(question, self._arrays, self._kept, ())
+            self._answers[question] = self._asked(question, ())
         return self._answers[question]
 
+    def _asked(self, question: Question, vector: Sequence[Any]) -> Any:
+        asked = self._program.asked(question)
+        slots = self._program.slots(asked, self._arrays, self._kept, vector)
+        return nested(asked.choice, self._program.signature, slots)
+
     def _along(self, question: Question, verb: str, v: Any) -> Any:
-        vector = check_vector(verb, self._program.signature, self._arrays, v)
-        return self._program.answer(question, self._arrays, self._kept, vector)
+        return self._asked(question, check_vector(verb, self._program.signature, self._arrays, v))
 
     @property
     def value(self) -> Any:
@@ -127,25 +143,32 @@ class Curvature:
         slopes = self._first[1 : 1 + len(self._program.slopes)]
         return jax.tree.unflatten(self._program.signature.asked_tree, slopes)
 
+    @property
+    def aux(self) -> Any:
+        """The second result of a function asked about with `has_aux=True`; None without."""
+        tree = self._program.problem.aux_tree
+        count = len(self._program.problem.aux)
+        return None if tree is None else jax.tree.unflatten(tree, self._first[len(self._first) - count :])
+
     def dense(self) -> Any:
         """The Hessian, nested like the result of `jax.hessian`."""
-        return self._answer(Question.HESSIAN)
+        return self._answer(HESSIAN)
 
     def diagonal(self) -> Any:
         """The diagonal of the Hessian, a tree like the differentiated argument."""
-        return self._answer(Question.DIAGONAL)
+        return self._answer(DIAGONAL)
 
     def trace(self) -> Any:
         """The trace of the Hessian."""
-        return self._answer(Question.TRACE)
+        return self._answer(TRACE)
 
     def __matmul__(self, v: Any) -> Any:
         """Hessian times `v`, a tree like the differentiated argument."""
-        return self._along(Question.PRODUCT, "curvature @ v", v)
+        return self._along(PRODUCT, "curvature @ v", v)
 
     def quadratic_form(self, v: Any) -> Any:
         """vᵀ H v."""
-        return self._along(Question.QUADRATIC_FORM, "curvature.quadratic_form", v)
+        return self._along(QUADRATIC_FORM, "curvature.quadratic_form", v)
 
     def block(self, row: Path, column: Path) -> Any:
         """The block of the Hessian between two parts of the differentiated argument.
@@ -163,7 +186,8 @@ class Curvature:
         tree = self._program.signature.asked_tree
         rows, row_tree = _part(tree, row)
         columns, column_tree = _part(tree, column)
-        blocks = self._program.block(rows, columns)(self._arrays, self._kept)
+        asked = self._program.asked(HESSIAN, rows, columns)
+        blocks = self._program.slots(asked, self._arrays, self._kept, ())
         nested = [jax.tree.unflatten(column_tree, [blocks[0, a, b] for b in columns]) for a in rows]
         return jax.tree.unflatten(row_tree, nested)
 
@@ -173,7 +197,7 @@ class Curvature:
         Args:
             question: as in `nablax.plan`.
         """
-        return Plan(self._program.choice(question_named(question)))
+        return Plan(self._program.asked(question_named(question)).choice)
 
     def __repr__(self) -> str:
         leaves = ", ".join(f"{x.dtype.name}{list(x.shape)}" for x in self._program.problem.asked)
@@ -197,7 +221,13 @@ def _part(tree: Any, path: Path) -> tuple[tuple[int, ...], Any]:
 
 
 def curvature(
-    f: Function, argnums: ArgNums = 0, *, strategy: str = "auto", memory_bytes: float | None = None
+    f: Function,
+    argnums: ArgNums = 0,
+    *,
+    strategy: str = "auto",
+    memory_bytes: float | str | None = None,
+    calls: int = 100,
+    has_aux: bool = False,
 ) -> Callable[..., Curvature]:
     """Second-order information at a point, as one lazy object.
 
@@ -205,7 +235,9 @@ def curvature(
         f: function with one number as result.
         argnums: position, or positions, of the differentiated arguments.
         strategy: for the questions that have a choice; see `nablax.hessian`.
-        memory_bytes: bound on the peak of intermediate arrays (bytes).
+        memory_bytes: bound on the estimated peak of intermediate arrays; as in `nablax.hessian`.
+        calls: as in `nablax.hessian`.
+        has_aux: as in `nablax.hessian`; the second result is the attribute `aux`.
 
     Returns:
         A function of the arguments of `f` that returns a `Curvature`.
@@ -224,25 +256,18 @@ def curvature(
     if not callable(f):
         raise ArgumentError(f"curvature needs a function; it got a {type(f).__name__}. Pass the function itself.")
     listed = argnums if isinstance(argnums, int) else tuple(argnums)
+    chosen = options("curvature", strategy, memory_bytes, calls, has_aux)
 
     def at(*args: Any, **kwargs: Any) -> Curvature:
         signature, arrays = bind("curvature", listed, args, kwargs)
-        return Curvature(_program(f, signature, arrays, strategy, memory_bytes), arrays)
+        shapes = tuple((np.shape(x), jnp.result_type(x).name) for x in arrays)
+        program = _PROGRAMS.get(
+            f, (signature, shapes, chosen), lambda alive: _planned(alive(), signature, shapes, chosen)
+        )
+        return Curvature(program, arrays)
 
     return at
 
 
-def _program(f: Function, signature: Signature, arrays: Sequence[Any], strategy: str, memory: float | None) -> _Program:
-    shapes = tuple((np.shape(x), jax.numpy.result_type(x).name) for x in arrays)
-    try:
-        if inspect.ismethod(f):
-            return _Program(f, signature, arrays, strategy, memory)
-        program = _cached(Same(f), signature, shapes, strategy, memory)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _Program(f, signature, arrays, strategy, memory)
-    if program.problem.captures_tracers:
-        # values of a surrounding transformation must not outlive it
-        return _Program(f, signature, arrays, strategy, memory)
-    return program
+def _planned(f: Function, signature: Signature, shapes: Sequence[Any], options: Options) -> _Program:
+    return _Program(f, signature, [jax.ShapeDtypeStruct(*shape) for shape in shapes], options)

@@ -1,0 +1,330 @@
+"""Values at static positions: the sparse ending, and the way in which many scattered terms are gathered at once.
+
+A term whose sides are index maps holds one value per point of the grid of its open labels; where each of them goes is
+known when planning. Positions that several terms share are coalesced then, so that running is nothing but products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nablax.contraction.index import Index, Label, Positions, affine, along, tabulated
+from nablax.contraction.term import Axes, elements
+from nablax.graph.contraction_rows import reshaped_units
+from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.ops.kinds import AxesMap
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Coordinates:
+    """Values and where they go.
+
+    Args:
+        values: node of the values, one axis.
+        positions: place of each value in the flattened answer; all distinct.
+    """
+
+    values: Node
+    positions: Positions
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Run:
+    """One value per point of a grid of labels, at an affine place each, or at tabulated places.
+
+    Args:
+        value: node with one axis per label.
+        sizes: elements per label.
+        start: place of the first value (affine).
+        strides: step in place per label (affine), largest first.
+        places: tabulated places; None where they are affine.
+    """
+
+    value: Node
+    sizes: tuple[int, ...]
+    start: int
+    strides: tuple[int, ...]
+    places: Positions | None
+
+    def positions(self) -> Positions:
+        """Places of all values, in the order of the grid."""
+        if self.places is not None:
+            return self.places
+        grid: Positions = np.full(self.sizes, self.start, dtype=np.int64)
+        for axis, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
+            steps = stride * np.arange(size, dtype=np.int64)
+            grid = grid + steps.reshape([-1 if k == axis else 1 for k in range(len(self.sizes))])
+        return grid.ravel()
+
+
+def count(terms: Iterable[NodeTerm]) -> int:
+    """Number of values that the terms hold, positions that they share counted each time."""
+    return sum(elements(term.open_labels) for term in terms)
+
+
+def coordinates(graph: Graph, terms: Sequence[tuple[NodeTerm, int, tuple[int, ...]]], dtype: Any) -> Coordinates:
+    """Terms as values at distinct static positions.
+
+    Args:
+        graph: makes the values.
+        terms: each with the place of its first element in the flattened answer, and the step in place along each of
+            its axes (all sides, one after the other).
+        dtype: dtype of the values.
+
+    Returns:
+        Values and positions; no position twice.
+    """
+    runs = [run for term, offset, steps in terms if (run := _run(graph, term, offset, steps, dtype)) is not None]
+    runs = _boxes(graph, _alike(graph, runs))
+    if not runs:
+        return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))
+    placed = [run.positions() for run in runs]
+    distinct, inverse, times = np.unique(np.concatenate(placed), return_inverse=True, return_counts=True)
+    if distinct.size == inverse.size:
+        return Coordinates(_joined(graph, runs), np.concatenate(placed))
+    shared = np.split(times[inverse] > 1, np.cumsum([at.size for at in placed])[:-1])
+    apart = [k for k, meets in enumerate(shared) if not meets.any()]
+    meeting = [k for k in range(len(runs)) if k not in set(apart)]
+    where, group = np.unique(np.concatenate([placed[k] for k in meeting]), return_inverse=True)
+    added = _coalesced(graph, _joined(graph, [runs[k] for k in meeting]), group, int(where.size))
+    rest = [_flattened(graph, runs[k].value) for k in apart]
+    positions = np.concatenate([*(placed[k] for k in apart), where])
+    return Coordinates(_concatenated(graph, [*rest, added]), positions)
+
+
+def _joined(graph: Graph, runs: Sequence[_Run]) -> Node:
+    return _concatenated(graph, [_flattened(graph, run.value) for run in runs])
+
+
+def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtype: Any) -> _Run | None:
+    axes = tuple(index for side in term.sides for index in side)
+    labels = term.open_labels
+    if elements(labels) == 0:
+        return None
+    strides: dict[Label, int] = dict.fromkeys(labels, 0)
+    start = offset
+    if all(index.table is None for index in axes):
+        for index, step in zip(axes, steps, strict=True):
+            start += step * index.offset
+            for label, stride in zip(index.labels, index.strides, strict=True):
+                strides[label] += step * stride
+        if all(strides[label] > 0 for label in labels if label.size > 1):
+            order = tuple(sorted((x for x in labels if x.size > 1), key=lambda label: -strides[label]))
+            if _distinct(order, strides):
+                value = _over(graph, term, order, dtype)
+                return _Run(value, value.shape, start, tuple(strides[label] for label in order), None)
+    places = np.full([label.size for label in labels], offset, dtype=np.int64)
+    for index, step in zip(axes, steps, strict=True):
+        places = places + step * _on_grid(index, labels)
+    value = _over(graph, term, labels, dtype)
+    return _Run(value, value.shape, 0, (), places.ravel())
+
+
+def _distinct(order: Sequence[Label], strides: dict[Label, int]) -> bool:
+    """Whether an affine numbering with falling strides meets no place twice."""
+    reach = 0
+    for label in reversed(order):
+        if strides[label] <= reach:
+            return False
+        reach += strides[label] * (label.size - 1)
+    return True
+
+
+def _on_grid(index: Index, labels: Sequence[Label]) -> Positions:
+    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
+    found = index.positions().transpose(order) if order else index.positions()
+    return found.reshape([label.size if label in index.labels else 1 for label in labels])
+
+
+def _over(graph: Graph, term: NodeTerm, labels: Sequence[Label], dtype: Any) -> Node:
+    """The values of a term over its open labels; labels of size one are left out where not listed."""
+    dropped = {label: Index((), 1) for label in term.open_labels if label not in labels}
+    inner = term.substitute(dropped) if dropped else term
+    side: Axes = tuple(along(label) for label in labels)
+    return graph.multiply(inner.replace(sides=(side,)), dtype)
+
+
+def _alike(graph: Graph, runs: Sequence[_Run]) -> list[_Run]:
+    """Runs on the same places, added."""
+    groups: dict[tuple[Any, ...], list[_Run]] = {}
+    for run in runs:
+        table = None if run.places is None else run.places.tobytes()
+        groups.setdefault((run.sizes, run.start, run.strides, table), []).append(run)
+    return [
+        group[0]
+        if len(group) == 1
+        else _Run(
+            graph.add([run.value for run in group]), group[0].sizes, group[0].start, group[0].strides, group[0].places
+        )
+        for group in groups.values()
+    ]
+
+
+def _boxes(graph: Graph, runs: Sequence[_Run]) -> list[_Run]:
+    """Affine runs that overlap and together fill a box are padded to the box and added: no number is scattered."""
+    families: dict[tuple[int, ...], list[_Run]] = {}
+    apart = []
+    for run in sorted(runs, key=lambda one: -len(one.strides)):
+        if run.places is not None:
+            apart.append(run)
+            continue
+        home = next((s for s in families if s != run.strides and _within(run, s, families[s])), run.strides)
+        families.setdefault(home, []).append(run if home == run.strides else _embedded(graph, run, home))
+    return [*(joined for family in families.values() for joined in _box(graph, family)), *apart]
+
+
+def _embedded(graph: Graph, run: _Run, strides: tuple[int, ...]) -> _Run:
+    """A run as a box of more axes, the new ones of length one."""
+    place = dict(zip(run.strides, run.sizes, strict=True))
+    sizes = tuple(place.get(stride, 1) for stride in strides)
+    return _Run(reshaped_units(graph, run.value, sizes), sizes, run.start, strides, None)
+
+
+def _box(graph: Graph, family: Sequence[_Run]) -> list[_Run]:
+    """Runs along the same strides, those that overlap and fill a box together joined."""
+    strides = family[0].strides
+    if len(family) < 2 or not strides:
+        return list(family)
+    lanes: dict[int, list[tuple[_Run, tuple[int, ...]]]] = {}
+    for run in family:
+        corner, rest = _digits(run.start, strides)
+        lanes.setdefault(rest, []).append((run, corner))
+    joined: list[_Run] = []
+    for rest, lane in lanes.items():
+        for group in _touching(lane):
+            low = tuple(min(corner[k] for _, corner in group) for k in range(len(strides)))
+            high = tuple(max(corner[k] + run.sizes[k] for run, corner in group) for k in range(len(strides)))
+            shape = tuple(h - l for l, h in zip(low, high, strict=True))
+            if len(group) == 1 or not _filled(group, low, shape) or not _falls(shape, strides):
+                joined += [run for run, _ in group]
+                continue
+            padded = [
+                _padded(graph, run.value, [c - l for c, l in zip(corner, low, strict=True)], shape)
+                for run, corner in group
+            ]
+            start = rest + sum(l * s for l, s in zip(low, strides, strict=True))
+            joined.append(_Run(graph.add(padded), shape, start, strides, None))
+    return joined
+
+
+def _touching(lane: Sequence[tuple[_Run, tuple[int, ...]]]) -> list[list[tuple[_Run, tuple[int, ...]]]]:
+    """Groups of boxes that overlap, directly or through others."""
+    waiting = list(lane)
+    groups = []
+    while waiting:
+        group, seen = [waiting.pop(0)], 0
+        while seen < len(group):
+            near = [pair for pair in waiting if _overlap(pair, group[seen])]
+            waiting = [pair for pair in waiting if not any(pair is other for other in near)]
+            group += near
+            seen += 1
+        groups.append(group)
+    return groups
+
+
+def _within(run: _Run, strides: tuple[int, ...], family: Sequence[_Run]) -> bool:
+    """Whether a run along some of the strides of a family begins inside one of its boxes."""
+    if not set(run.strides) <= set(strides):
+        return False
+    corner, rest = _digits(run.start, strides)
+    for other in family:
+        theirs, lane = _digits(other.start, strides)
+        if lane == rest and all(0 <= c - t < n for c, t, n in zip(corner, theirs, other.sizes, strict=True)):
+            return True
+    return False
+
+
+def _digits(place: int, strides: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """A place as steps along each stride, largest first, and what is left.
+
+    The larger strides take the nearest number of steps: a neighbour in a grid is a step along one stride less a step
+    along another.
+    """
+    found = []
+    for stride in strides[:-1]:
+        found.append((2 * place + stride) // (2 * stride))
+        place -= found[-1] * stride
+    found.append(place // strides[-1])
+    return tuple(found), place - found[-1] * strides[-1]
+
+
+def _overlap(a: tuple[_Run, tuple[int, ...]], b: tuple[_Run, tuple[int, ...]]) -> bool:
+    return all(x < y + n and y < x + m for x, y, m, n in zip(a[1], b[1], a[0].sizes, b[0].sizes, strict=True))
+
+
+def _filled(group: Sequence[tuple[_Run, tuple[int, ...]]], low: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether boxes together leave no hole in the box around them."""
+    if any(run.sizes == tuple(shape) for run, _ in group):
+        return True
+    seen = np.zeros(shape, dtype=bool)
+    for run, corner in group:
+        seen[tuple(slice(c - l, c - l + n) for c, l, n in zip(corner, low, run.sizes, strict=True))] = True
+    return bool(seen.all())
+
+
+def _falls(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether the box around some runs still meets no place twice."""
+    reach = 0
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if stride <= reach:
+            return False
+        reach += stride * (size - 1)
+    return True
+
+
+def _padded(graph: Graph, value: Node, corner: Sequence[int], shape: Sequence[int]) -> Node:
+    source = tuple(along(Label(n)) for n in value.shape)
+    target = tuple(
+        affine([(index.labels[0], 1)], start, extent)
+        for index, start, extent in zip(source, corner, shape, strict=True)
+    )
+    return graph.index_map((AxesMap(source, target),), (value,), shape)
+
+
+def _flattened(graph: Graph, value: Node) -> Node:
+    if len(value.shape) == 1:
+        return value
+    labels = [Label(n) for n in value.shape]
+    terms, stride = [], 1
+    for label in reversed(labels):
+        terms.append((label, stride))
+        stride *= label.size
+    whole = affine(terms[::-1], 0, stride)
+    return graph.index_map((AxesMap(tuple(along(x) for x in labels), (whole,)),), (value,), (stride,))
+
+
+def _concatenated(graph: Graph, values: Sequence[Node]) -> Node:
+    if len(values) == 1:
+        return values[0]
+    total, start, maps = sum(value.shape[0] for value in values), 0, []
+    for value in values:
+        label = Label(value.shape[0])
+        maps.append(AxesMap((along(label),), (affine([(label, 1)], start, total),)))
+        start += value.shape[0]
+    return graph.index_map(maps, values, (total,))
+
+
+def _coalesced(graph: Graph, values: Node, group: Positions, size: int) -> Node:
+    """Values of one position added: as many gathers as values meet at most at one position."""
+    order = np.argsort(group, kind="stable")
+    ranked = np.asarray(group).ravel()[order]
+    first = np.searchsorted(ranked, np.arange(size))
+    rank = np.arange(order.size) - first[ranked]
+    layers = []
+    for layer in range(int(rank.max()) + 1):
+        chosen = rank == layer
+        label = Label(int(chosen.sum()))
+        source = tabulated((label,), order[chosen], values.shape[0])
+        target = tabulated((label,), ranked[chosen], size)
+        layers.append(graph.index_map((AxesMap((source,), (target,)),), (values,), (size,)))
+    return graph.add(layers)
+
+
+def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """Steps in place along each axis of a flattened array."""
+    return tuple(math.prod(shape[k + 1 :]) for k in range(len(shape)))
