@@ -1,3 +1,3 @@
-"""The speed table: nablax against its peers and against closed forms by hand. Run `python -m benchmarks`."""
+"""nablax against its peers and against forms by hand, group by group. Run `python -m benchmarks`."""
 
 import benchmarks.pinning  # noqa: F401  (before jax)

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 from backpack import backpack, extend
@@ -20,6 +21,8 @@ def diagonal(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     """The plain networks as a `Sequential`; BackPACK's second-order extensions refuse branching graphs."""
     if case.function is not networks.plain_loss:
         return "BackPACK refuses residual layers for DiagHessian"
+    if jax.default_backend() != "cpu":
+        return "BackPACK is measured on the CPU only"
     torch.set_num_threads(1)
     layers, X, labels = arguments
     parts: list[torch.nn.Module] = []

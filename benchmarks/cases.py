@@ -1,4 +1,4 @@
-"""The rows of the table: function, arguments (data are arguments), question, contenders, targets."""
+"""The rows of the speed table: function, arguments (data are arguments), question, contenders, targets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ class Case:
         at_least: how many times faster than the best of the named group of peers nablax has to be.
         at_most: nablax's time over the closed form's, at most; None without a target.
         remark: why a target is missed, if it is, and with what number.
+        sample: columns that the loops run.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     at_least: Mapping[str, float] = field(default_factory=dict)
     at_most: float | None = None
     remark: str = ""
+    sample: int = 256
 
 
 def _logistic(w: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:

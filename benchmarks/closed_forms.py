@@ -109,6 +109,104 @@ def residual_diagonal(layers: Layers, X: jax.Array, labels: jax.Array) -> Layers
     return _weight_diagonals((Q1, Q2, Q3, Q4), (X, h1, h2, h3))
 
 
+def deep_diagonal(layers: Layers, X: jax.Array, labels: jax.Array, residual: bool) -> Layers:
+    """Any number of tanh layers, plain or residual: one dense block per sample, carried down the layers.
+
+    With h' = t (+ h), t = tanh(u), u = W h + b, d = tanh'(u), S and a the Hessian and the adjoint of the loss in h' and
+    c = a tanh''(u): the diagonal in u is d² diag(S) + c, and in h, where J = diag(d) W (+ I),
+
+        JᵀSJ + Wᵀ diag(c) W = Wᵀ (diag(d) (R + [S]) + diag(c) W) + [S + R],   R = S diag(d) W,
+
+    the brackets for residual layers: two products of 64×64 matrices per sample.
+    """
+    *hidden, (W, b) = layers
+    inputs, slopes, h = [], [], X
+    for V, c in hidden:
+        t = jnp.tanh(h @ V.T + c)
+        inputs.append(h)
+        slopes.append((t, 1 - t * t))
+        h = h + t if residual else t
+    p = jax.nn.softmax(h @ W.T + b)
+    B, C = p.shape
+    diagonals, squared = [(p - p * p) / B], [h]
+    a = (p - jax.nn.one_hot(labels, C)) / B @ W
+    root, mean = jnp.sqrt(p)[:, :, None] * W, p @ W
+    S = (jnp.einsum("bci,bcj->bij", root, root) - mean[:, :, None] * mean[:, None, :]) / B
+    for number, ((V, _), u, (t, d)) in reversed(list(enumerate(zip(hidden, inputs, slopes, strict=True)))):
+        c = -2 * a * t * d
+        diagonals.append(d * d * jnp.diagonal(S, axis1=1, axis2=2) + c)
+        squared.append(u)
+        if number:
+            R = jnp.einsum("bij,jk->bik", S * d[:, None, :], V)
+            inner = d[:, :, None] * (R + S if residual else R) + c[:, :, None] * V
+            pulled = jnp.einsum("ji,bjk->bik", V, inner)
+            S = pulled + S + R if residual else pulled
+            a = (a * d) @ V + (a if residual else 0)
+    return _weight_diagonals(tuple(diagonals[::-1]), tuple(squared[::-1]))
+
+
+def rosenbrock_chain(x: jax.Array) -> jax.Array:
+    """Values of the tridiagonal Hessian of Σ 100 (x[k+1] - x[k]²)² + (1 - x[k])²: diagonal, upper, lower."""
+    inner = 1200 * x[:-1] ** 2 - 400 * x[1:] + 2
+    diagonal = jnp.pad(inner, (0, 1)) + jnp.pad(jnp.full_like(inner, 200), (1, 0))
+    side = -400 * x[:-1]
+    return jnp.concatenate([diagonal, side, side])
+
+
+def stencil_least_squares(u: jax.Array, b: jax.Array) -> jax.Array:
+    """Values of the 13-point Hessian of ½‖r‖², r = Lu + 0.1 u³ - b, L the 5-point stencil with zeros outside.
+
+    With q = 4 + 0.3 u², the diagonal of r's Jacobian: q² + (number of neighbours) + 0.6 u r on the diagonal,
+    -q[i] - q[j] between neighbours, 2 between diagonal neighbours, 1 two steps apart; each pair stands twice.
+    """
+    rows, columns = u.shape
+    padded = jnp.pad(u, 1)
+    r = 4 * u - padded[:-2, 1:-1] - padded[2:, 1:-1] - padded[1:-1, :-2] - padded[1:-1, 2:] + 0.1 * u**3 - b
+    inside = jnp.pad(jnp.ones_like(u), 1)
+    neighbours = inside[:-2, 1:-1] + inside[2:, 1:-1] + inside[1:-1, :-2] + inside[1:-1, 2:]
+    q = 4 + 0.3 * u**2
+    down, right = (-q[1:] - q[:-1]).ravel(), (-q[:, 1:] - q[:, :-1]).ravel()
+    corners = 4 * (rows - 1) * (columns - 1)
+    apart = 2 * ((rows - 2) * columns + rows * (columns - 2))
+    diagonal = (q * q + neighbours + 0.6 * u * r).ravel()
+    constants = jnp.concatenate([jnp.full(corners, 2.0, u.dtype), jnp.ones(apart, u.dtype)])
+    return jnp.concatenate([diagonal, down, down, right, right, constants])
+
+
+def linear_map(x: jax.Array, A: jax.Array) -> jax.Array:
+    """The Jacobian of Ax."""
+    return A
+
+
+def waist_jacobian(x: jax.Array, *weights: jax.Array) -> jax.Array:
+    """The Jacobian of tanh(W … tanh(W sin x)), multiplied from the narrowest layer outwards."""
+    h, factors = jnp.sin(x), []
+    for W in weights:
+        h = jnp.tanh(W @ h)
+        factors.append((1 - h * h)[:, None] * W)
+    factors[0] = factors[0] * jnp.cos(x)
+    waist = min(range(len(weights)), key=lambda k: weights[k].shape[0]) + 1
+    below, above = factors[waist - 1], factors[waist]
+    for factor in reversed(factors[: waist - 1]):
+        below = below @ factor
+    for factor in factors[waist + 1 :]:
+        above = factor @ above
+    return above @ below
+
+
+def diagonal_and_low_rank_solve(x: jax.Array, A: jax.Array, b: jax.Array) -> jax.Array:
+    """(diag(cosh x) + AᵀA)⁻¹ b by Woodbury."""
+    inverse = 1 / jnp.cosh(x)
+    scaled = A * inverse
+    core = jnp.eye(A.shape[0], dtype=x.dtype) + scaled @ A.T
+    return inverse * b - scaled.T @ jnp.linalg.solve(core, scaled @ b)
+
+
+def kronecker_solve(U: jax.Array, V: jax.Array, T: jax.Array, b: jax.Array) -> jax.Array:
+    """(I ⊗ 2 VᵀV)⁻¹ b for b of U's shape."""
+    return jnp.linalg.solve(2 * V.T @ V, b.T).T
+
+
 def laplacian(x: jax.Array, layers: Layers) -> jax.Array:
     """Two tanh layers and a linear one, a batch of inputs: legs forward from the input.
 

@@ -22,7 +22,6 @@ from benchmarks.timing import Contender, compiled
 
 Peer = Callable[[Case, tuple[Any, ...]], Contender | str]
 
-SAMPLE = 256
 CHUNKS = (8, 32, 128)
 LARGEST_DENSE = 15_000
 
@@ -90,7 +89,7 @@ def forward_laplacian(case: Case, arguments: tuple[Any, ...]) -> Contender | str
 
 def chunked(chunk: int, case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     """Chunks of vmapped forward-over-reverse products with unit vectors; a sample of the columns."""
-    columns = sample_of_columns(arguments)
+    columns = sample_of_columns(arguments, case.sample)
 
     def diagonal(x: Any, columns: jax.Array, *data: Any) -> jax.Array:
         flat, unravel = ravel_pytree(x)
@@ -106,7 +105,7 @@ def chunked(chunk: int, case: Case, arguments: tuple[Any, ...]) -> Contender | s
 
 def mapped(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     """`lax.map` of eᵀHe by forward over forward, one after the other; a sample of the columns."""
-    columns = sample_of_columns(arguments)
+    columns = sample_of_columns(arguments, case.sample)
 
     def diagonal(x: Any, columns: jax.Array, *data: Any) -> jax.Array:
         return jax.lax.map(lambda i: _unit_form(case, x, i, data), columns)
@@ -117,7 +116,7 @@ def mapped(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
 def looped(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     """A Python loop over one jitted eᵀHe by forward over forward; a sample of the columns."""
     x, *data = arguments
-    columns = list(sample_of_columns(arguments))
+    columns = list(sample_of_columns(arguments, case.sample))
     one = jax.jit(lambda x, i, *data: _unit_form(case, x, i, data))
 
     def run() -> list[jax.Array]:
@@ -133,7 +132,7 @@ def leaf_by_leaf(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     The tangents of the layers before it are then known to be zero when JAX traces, and cost nothing.
     """
     x = arguments[0]
-    columns = np.asarray(sample_of_columns(arguments))
+    columns = np.asarray(sample_of_columns(arguments, case.sample))
     leaves, tree = jax.tree.flatten(x)
     ends = np.cumsum([leaf.size for leaf in leaves])
     owner = np.searchsorted(ends, columns, side="right")
@@ -142,6 +141,8 @@ def leaf_by_leaf(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
         leaves = jax.tree.leaves(x)
         entries = []
         for k, leaf in enumerate(leaves):
+            if not (owner == k).any():
+                continue
 
             def entry(i: jax.Array, k: int = k, leaf: jax.Array = leaf) -> jax.Array:
                 f = lambda u: case.function(tree.unflatten([*leaves[:k], u, *leaves[k + 1 :]]), *data)
@@ -170,10 +171,10 @@ def _unit_form(case: Case, x: Any, i: jax.Array, data: Any) -> jax.Array:
     return jax.jvp(lambda u: jax.jvp(f, (u,), (e,))[1], (flat,), (e,))[1]
 
 
-def sample_of_columns(arguments: tuple[Any, ...]) -> jax.Array:
+def sample_of_columns(arguments: tuple[Any, ...], largest: int) -> jax.Array:
     """The columns that stand for all: one from each of equal stretches, the same for every loop."""
     size = ravel_pytree(arguments[0])[0].size
-    count = min(SAMPLE, size)
+    count = min(largest, size)
     jitter = np.random.default_rng(0).random(count)
     return jnp.asarray(((np.arange(count) + jitter) * size / count).astype(np.int32))
 

@@ -1,5 +1,7 @@
 """One pinned core, one thread, recycled memory. It has to be imported before jax.
 
+On another device than the CPU (`JAX_PLATFORMS=cuda python -m benchmarks`) the core only gives orders.
+
 Large arrays would else be given back to the system when freed, and faulted in anew, page by page, by the next
 call: more than twice the time of a row that mostly writes, depending on what ran before. So the C library is
 told to keep freed memory, for every contender alike.
@@ -33,11 +35,15 @@ def idlest_core(seconds: float = 0.5) -> int:
     return max(allowed, key=lambda core: (after.get(core, 0) - before.get(core, 0), core))
 
 
-chosen = os.environ.get("BENCHMARK_CORE")
-os.sched_setaffinity(0, {int(chosen) if chosen else idlest_core()})
+# Rows are measured in processes of their own: these inherit the core.
+if not os.environ.get("BENCHMARK_CORE"):
+    os.environ["BENCHMARK_CORE"] = str(idlest_core())
+os.sched_setaffinity(0, {int(os.environ["BENCHMARK_CORE"])})
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Parent and child share a device's memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 

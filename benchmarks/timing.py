@@ -1,10 +1,12 @@
-"""Alternating runs, medians; compile time apart."""
+"""Alternating runs, medians; tracing and compiling apart; a limit on what may not end."""
 
+import contextlib
 import gc
 import math
+import signal
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +24,9 @@ class Contender:
         result: the answer, for comparison; None where it is not comparable.
         trace_seconds: from the function to its lowered form (for nablax: planning included).
         compile_seconds: XLA's share.
+        first_seconds: the first call: tracing, compiling, running.
         flops: as XLA counts the compiled program.
+        held_bytes: temporaries and results of the compiled program, as XLA plans them.
     """
 
     name: str
@@ -31,7 +35,9 @@ class Contender:
     result: Any = None
     trace_seconds: float | None = None
     compile_seconds: float | None = None
+    first_seconds: float | None = None
     flops: float | None = None
+    held_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ def compiled(name: str, function: Callable[..., Any], arguments: Sequence[Any], 
     executable = lowered.compile()
     done = time.perf_counter()
     result = jax.block_until_ready(jitted(*arguments))
+    first = time.perf_counter() - start
+    memory = executable.memory_analysis()
     return Contender(
         name=name,
         call=lambda: jax.block_until_ready(jitted(*arguments)),
@@ -124,8 +132,31 @@ def compiled(name: str, function: Callable[..., Any], arguments: Sequence[Any], 
         result=result,
         trace_seconds=traced - start,
         compile_seconds=done - traced,
+        first_seconds=first,
         flops=(executable.cost_analysis() or {}).get("flops"),
+        held_bytes=None if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes,
     )
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError where Python code takes longer; XLA's compiler is not interrupted by it."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"not done after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def own_clock() -> Callable[[], float]:
+    """Processor time on the CPU. Waiting for another device is no sign of a disturbance: there it is wall time."""
+    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
 
 
 def alternate(contenders: Sequence[Contender], effort: Effort) -> list[Measurement]:
@@ -142,6 +173,7 @@ def alternate(contenders: Sequence[Contender], effort: Effort) -> list[Measureme
         repetitions.append(max(1, round(effort.sample_seconds / (time.perf_counter() - start))))
     pending = list(range(len(contenders)))
     turn = 0
+    clock = own_clock()
     gc.collect()
     gc.disable()
     try:
@@ -149,11 +181,11 @@ def alternate(contenders: Sequence[Contender], effort: Effort) -> list[Measureme
             turn += 1
             for i in pending[turn % len(pending) :] + pending[: turn % len(pending)]:
                 m, call = measurements[i], contenders[i].call
-                processor, start = time.process_time(), time.perf_counter()
+                processor, start = clock(), time.perf_counter()
                 for _ in range(repetitions[i]):
                     call()
                 wall = time.perf_counter() - start
-                m.add(wall, time.process_time() - processor, repetitions[i] / contenders[i].scale)
+                m.add(wall, clock() - processor, repetitions[i] / contenders[i].scale)
             pending = [i for i in pending if not effort.suffices(measurements[i])]
     finally:
         gc.enable()
@@ -162,7 +194,7 @@ def alternate(contenders: Sequence[Contender], effort: Effort) -> list[Measureme
 
 @dataclass(frozen=True)
 class Machine:
-    """What the pinned core can do: the roof under which every row stands.
+    """What the pinned core, or the device, can do: the roof under which every row stands.
 
     Attributes:
         processor: its name.
@@ -181,7 +213,7 @@ class Machine:
 
 
 def measure_machine() -> Machine:
-    """The core's float32 matrix product and its copy, both by XLA, the best of some runs."""
+    """The device's float32 matrix product and its copy, both by XLA, the best of some runs."""
     a = jax.random.normal(jax.random.key(0), (1024, 1024))
     product = compiled("product", lambda a: a @ a, (a,))
     vectors = [jax.random.normal(jax.random.key(1), (n,)) for n in (1 << 17, 1 << 20, 1 << 24)]
@@ -189,13 +221,16 @@ def measure_machine() -> Machine:
     fastest, *copying = [min(m.seconds) for m in alternate([product, *copies], Effort(seconds=0.3))]
     moved = [2 * x.nbytes for x in vectors]
     return Machine(
-        _processor(),
+        processor(),
         2 * a.shape[0] ** 3 / fastest,
         tuple((n, n / seconds) for n, seconds in zip(moved, copying, strict=True)),
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of what computes."""
+    if jax.default_backend() != "cpu":
+        return str(jax.devices()[0].device_kind)
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))

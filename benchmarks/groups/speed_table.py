@@ -1,21 +1,13 @@
-"""A measured row, and the table of rows for a terminal and for RESULTS.md."""
+"""A measured row of the speed table, and its cells."""
 
-import datetime
-import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import jax
-import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.cases import Case
+from benchmarks.report import milliseconds, significant, verdict
 from benchmarks.timing import Machine, Measurement
 
 LOOPS = ("vmapped products", "lax.map of eᵀHe", "Python loop")
-NOISE = 0.03
 TOLERANCE = 1e-4  # float32 sums of some thousand terms
 
 
@@ -67,25 +59,6 @@ class Row:
     def floor_seconds(self, machine: Machine) -> float:
         """What this core needs for these flops or bytes, whichever is longer."""
         return machine.seconds(self.flops, self.bytes)
-
-
-def verdict(achieved: float, target: float) -> str:
-    """How `achieved` stands to `target`, larger being better; within the noise is said so."""
-    if achieved >= target:
-        return "pass"
-    return "noise" if achieved >= target * (1 - NOISE) else "MISS"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Three significant digits, in milliseconds."""
-    return "-" if seconds is None else f"{significant(1e3 * seconds)}"
-
-
-def significant(value: float) -> str:
-    """Three significant digits, never in powers of ten, thousands apart."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.{max(0, 2 - int(np.floor(np.log10(value))))}f}" if value > 0 else "0"
 
 
 SUMMARY = (
@@ -203,64 +176,3 @@ def remarks(row: Row) -> list[str]:
     if row.case.remark:
         notes.append(row.case.remark)
     return [f"{row.case.name}: {note}" for note in notes]
-
-
-def show(console: Console, rows: Sequence[Row], machine: Machine) -> None:
-    """Both tables, on a terminal."""
-    for title, head, cells in _tables(rows, machine):
-        table = Table(*head, title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        for line in cells:
-            table.add_row(*[_coloured(cell) for cell in line])
-        console.print(table)
-    for row in rows:
-        for note in remarks(row):
-            console.print(note, markup=False)
-
-
-def _coloured(cell: str) -> str:
-    for word, colour in (("pass", "green"), ("noise", "yellow"), ("MISS", "red"), ("failed", "red")):
-        if cell.endswith(word):
-            return f"{cell.removesuffix(word)}[{colour}]{word}[/{colour}]"
-    return cell
-
-
-def _tables(rows: Sequence[Row], machine: Machine) -> Iterable[tuple[str, Sequence[str], list[list[str]]]]:
-    yield "Speed", SUMMARY, [line for row in rows for line in summary_cells(row, machine)]
-    yield "Every contender", DETAILS, [line for row in rows for line in detail_cells(row)]
-
-
-def markdown(rows: Sequence[Row], machine: Machine) -> str:
-    """The content of RESULTS.md."""
-    lines = [
-        "# Speed",
-        "",
-        f"Written by `python -m benchmarks` on {datetime.date.today():%Y-%m-%d}: {machine.processor}, one "
-        f"pinned core, Python {platform.python_version()}, jax {jax.__version__}. "
-        f"The core multiplies float32 matrices at {machine.flops_per_second / 1e9:.0f} GFLOP/s and copies at "
-        + ", ".join(f"{speed / 1e9:.0f} GB/s ({n / 1e6:.0f} MB)" for n, speed in machine.copying)
-        + ", bytes read and written.",
-        "",
-        "Medians of alternating runs of all contenders in one process; data are arguments of the jitted "
-        "functions; compilation is apart; freed memory is kept by the process, for every contender alike.",
-        "",
-        "- The loops run a sample of the columns; their times are scaled to all columns.",
-        f"- `noise`: a target missed by less than {100 * NOISE:.0f} %.",
-        "- `error`: largest difference to the reference, over the reference's largest entry; "
-        f"allowed is {TOLERANCE:g}.",
-        "- `plan s`: tracing and planning for the first time. `compile s`: XLA's time; `jit(jax.hessian)`'s.",
-        "- `Mflop`: of the closed form (of nablax where there is none), as XLA counts them; `MB`: of the "
-        "arguments and the answer; `floor ms`: those flops at the core's matrix product speed or those bytes "
-        "at its copying speed, whichever is longer; `GFLOP/s`: those flops over nablax's time.",
-        "- `core %`: share of the core that the process had. Samples with something else running are left "
-        "out; where too few others are left, `processor time` is given in place of time on the clock.",
-    ]
-    for title, head, cells in _tables(rows, machine):
-        lines += ["", f"## {title}", "", _line(head), _line(["---"] * len(head)), *map(_line, cells)]
-    notes = [note for row in rows for note in remarks(row)]
-    if notes:
-        lines += ["", "## Remarks", "", *[f"- {note}" for note in notes]]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

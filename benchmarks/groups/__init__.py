@@ -1,0 +1,1 @@
+"""One file per group of measurements; a group is a section of RESULTS.md."""
