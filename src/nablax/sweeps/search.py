@@ -27,6 +27,9 @@ from nablax.sweeps.frontier import Core, Frontier, Legs
 
 # Dense blocks on more nodes together than this are not considered: a long-short memory's carry has two.
 MOST_TOGETHER = 3
+# Rows must exceed a block's width by this much: a block forgets that some of the cores are diagonal, and a diagonal core
+# takes its next local Jacobian for nothing (log-sum-exp: diag(p) - pp' as two cores, 11 rows, not as one block of 10).
+LEAST_RATIO = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def find_cut(
                 sum(_rank(frontier.cores[k], chosen, below.rank) for k in group),
                 sum(below.width(x) for x in chosen),
             )
-            if cut.rank > cut.width:
+            if cut.rank > LEAST_RATIO * cut.width:
                 gain = _gain(frontier, cut, below, rates)
                 if gain > 0 and (best is None or gain > best[0]):
                     best = gain, cut
