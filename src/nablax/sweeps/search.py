@@ -101,7 +101,7 @@ def find_cut(
 def _gain(frontier: Frontier, cut: Cut, below: Below, rates: Rates) -> float:
     """Seconds saved by summing at a cut rather than at the next waist, or never."""
     top = max(cut.nodes, key=lambda x: below.seconds[x])
-    waist = below.waist[min(cut.nodes, key=lambda x: x.number)]
+    waist = below.waist[top]
     saved = (cut.rank - cut.width) * (below.seconds[top] - (below.seconds[waist] if waist is not None else 0.0))
     if waist is not None:
         stored = sum(_rank(frontier.cores[k], cut.nodes, below.rows_at_waist) for k in cut.cores)
