@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 
 from nablax.calling import Signature, bytes_of
 from nablax.errors import ArgumentError, MemoryBoundError
@@ -20,6 +20,9 @@ from nablax.graph.evaluate import evaluate
 from nablax.planning.choose import Choice, choose, without
 from nablax.planning.question import Ending, Problem, Question, pose
 from nablax.planning.run import run
+
+with warnings.catch_warnings():  # it imports scipy.sparse, which sets a filter; the user's stay as they were
+    from jax.experimental.sparse import BCOO
 
 Function = Callable[..., Any]
 

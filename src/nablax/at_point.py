@@ -3,97 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
+from jax.experimental.sparse import BCOO
+from jax.flatten_util import ravel_pytree
 
-from nablax.answering import Memory, Options, nested, options, posed
-from nablax.calling import ArgNums, Signature, bind, check_vector
+from nablax.answering import Memory, Options, nested, options
+from nablax.calling import ArgNums, Signature, bind, check_vector, positions
 from nablax.errors import ArgumentError
-from nablax.graph.cost import is_fusible, is_given
-from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import reachable
-from nablax.planning.choose import Choice, choose
 from nablax.planning.explain import Plan
 from nablax.planning.question import (
     DIAGONAL,
     HESSIAN,
+    HESSIAN_SPARSE,
     PRODUCT,
     QUADRATIC_FORM,
     TRACE,
-    Problem,
     Question,
     question_named,
 )
-from nablax.planning.run import run
-from nablax.planning.strategies import STRATEGIES, gradients
+from nablax.program import Program
+from nablax.structure.operators import Structured
+from nablax.structure.table import Structure
+from nablax.structure.whole import apart, inverse_diagonal, slogdet, solved
 
 Function = Callable[..., Any]
 Path = Any
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A question with its plan and its compiled answer."""
-
-    choice: Choice
-    compiled: Callable[..., Any]
-
-
-class _Program:
-    """Everything about a function and its shapes that does not depend on the point.
-
-    All questions share one graph. The first evaluation computes value and gradient and keeps every array on the
-    way that other questions read; their compiled functions take these arrays as arguments.
-    """
-
-    def __init__(self, f: Function, signature: Signature, arrays: Sequence[Any], options: Options) -> None:
-        self.signature, self.options = signature, options
-        self.problem: Problem = posed("curvature", DIAGONAL, f, signature, options, arrays)
-        [self.value] = self.problem.outputs
-        self.slopes = gradients(self.problem, self.value)
-        shared = reachable([self.value, *self.slopes])
-        self.kept = [node for node in shared if not is_fusible(node) and not is_given(node)]
-        read = [self.value, *self.slopes, *self.kept, *self.problem.aux]
-        self.first = jax.jit(lambda flat: evaluate(read, flat))
-        self._asked: dict[Any, _Asked] = {}
-
-    def asked(
-        self, question: Question, rows: tuple[int, ...] | None = None, columns: tuple[int, ...] | None = None
-    ) -> _Asked:
-        """A question, planned and compiled once.
-
-        Args:
-            question: the question.
-            rows: positions of the leaves whose rows are asked; None for all.
-            columns: the same for columns.
-        """
-        key = (question, rows, columns)
-        if key not in self._asked:
-            problem = self.problem if rows is None else replace(self.problem, rows=rows, columns=columns)
-            named = self.options.strategy
-            if named in STRATEGIES and question not in STRATEGIES[named].questions and question.has_vector:
-                named = "auto"  # the user's strategy is for the questions that have a choice
-            choice = choose(problem, question, named, self.options.memory_bytes)
-
-            def compiled(arrays: Sequence[Any], kept: Sequence[Any], vector: Sequence[Any]) -> list[Any]:
-                known = dict(zip(self.kept, kept, strict=True))
-                found = run(choice, (*arrays, *vector), known)
-                return [found[slot] for slot in sorted(found)]
-
-            self._asked[key] = _Asked(choice, jax.jit(compiled))
-        return self._asked[key]
-
-    def slots(self, asked: _Asked, arrays: Sequence[Any], kept: Sequence[Any], vector: Sequence[Any]) -> dict[Any, Any]:
-        """The values of the slots of a question at a point."""
-        answer = asked.choice.chosen.answer
-        assert answer is not None
-        names = sorted([*answer.nodes, *(slot for loop in answer.loops for slot in loop.products)])
-        return dict(zip(names, asked.compiled(list(arrays), list(kept), list(vector)), strict=True))
 
 
 _PROGRAMS = Memory()
@@ -105,7 +45,7 @@ class Curvature:
     Made by `curvature`. Every question is answered when it is first asked; answers are kept.
     """
 
-    def __init__(self, program: _Program, arrays: Sequence[Any]) -> None:
+    def __init__(self, program: Program, arrays: Sequence[Any]) -> None:
         self._program = program
         self._arrays = list(arrays)
         self._answers: dict[Question, Any] = {}
@@ -191,6 +131,133 @@ class Curvature:
         nested = [jax.tree.unflatten(column_tree, [blocks[0, a, b] for b in columns]) for a in rows]
         return jax.tree.unflatten(row_tree, nested)
 
+    # -- structure ---------------------------------------------------------------------------------
+
+    @property
+    def structure(self) -> Structure:
+        """What each block of the Hessian is, read off the operations of the function; prints itself."""
+        return self._program.structure
+
+    def sparse(self) -> BCOO:
+        """The Hessian over the ravelled argument, as `nablax.hessian_sparse` gives it; no position twice.
+
+        Raises:
+            MemoryBoundError: the Hessian is dense and large; the message tells how large.
+        """
+        places, ordered = self._program.sparse_places
+        [values] = self._program.slots(self._program.asked(HESSIAN_SPARSE), self._arrays, self._kept, ()).values()
+        size = self._program.problem.size
+        return BCOO((values, jnp.asarray(places)), shape=(size, size), indices_sorted=ordered, unique_indices=True)
+
+    def matrix(self) -> tuple[Any, Callable[[Any], Any]]:
+        """The flat dense Hessian in the order of `jax.flatten_util.ravel_pytree`, and what undoes that order.
+
+        Returns:
+            The matrix, shape (n, n), and a function from a vector of n elements to a tree like the argument.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> c = curvature(lambda p: p["a"] ** 2 * p["b"])({"a": 1.0, "b": 3.0})
+            >>> H, unravel = c.matrix()
+            >>> H
+            Array([[6., 2.],
+                   [2., 0.]], dtype=float32)
+        """
+        asked = self._program.asked(HESSIAN)
+        blocks = self._program.slots(asked, self._arrays, self._kept, ())
+        leaves = self._leaves
+        count, dtype = range(len(leaves)), self._program.reading.dtype
+        rows = [
+            jnp.concatenate([blocks[0, a, b].reshape(leaves[a].size, -1).astype(dtype) for b in count], axis=1)
+            for a in count
+        ]
+        _, unravel = ravel_pytree(jax.tree.unflatten(self._program.signature.asked_tree, leaves))
+        return jnp.concatenate(rows), unravel
+
+    def operator(self) -> lx.AbstractLinearOperator:
+        """The Hessian as a lineax operator over the ravelled argument; it keeps the structure and carries its tags.
+
+        A diagonal Hessian is a `lineax.DiagonalLinearOperator`, a tridiagonal one a `lineax.TridiagonalLinearOperator`,
+        a dense one a `lineax.MatrixLinearOperator` up to 10,000 unknowns and a `lineax.FunctionLinearOperator` of H v
+        beyond; others are operators of this package, symmetric, with products by structure. lineax's own solvers make
+        these dense; `solve` does not.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> c = curvature(lambda x: jnp.sum(x**3))(jnp.array([1.0, 2.0]))
+            >>> c.operator().mv(jnp.ones(2))
+            Array([ 6., 12.], dtype=float32)
+        """
+        return self._operator.published()
+
+    def solve(self, b: Any) -> Any:
+        """H⁻¹ b, by the structure of the Hessian; never by its inverse, and formed dense only where it is dense.
+
+        How is told by `structure`: division; LU of the factors of a Kronecker product; Woodbury's identity; elimination
+        in the band; LU of independent blocks; sparse LU (SuperLU, on the host), inside `jit`, `vmap` and `grad`
+        conjugate gradients instead, which are meant for definite Hessians; LU of a dense matrix, beyond 10,000 unknowns
+        conjugate gradients on products H v. A Hessian need not be positive definite for the direct ones.
+
+        Args:
+            b: right-hand side, a tree like the differentiated argument.
+
+        Returns:
+            The solution, a tree like `b`.
+
+        Raises:
+            equinox.EquinoxRuntimeError: lineax's own outcome where the Hessian is singular or the iteration failed;
+                `solution` returns it instead.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> c = curvature(lambda x: jnp.sum(x**4) + jnp.sum(x) ** 2)(jnp.ones(4))
+            >>> c.solve(jnp.array([20.0, 20.0, 20.0, 20.0]))
+            Array([1., 1., 1., 1.], dtype=float32)
+        """
+        value, result, failed = self._solved("curvature.solve", b)
+        if isinstance(failed, jax.core.Tracer) or bool(failed):
+            outcome: Any = result
+            value = outcome.error_if(value, failed)
+        return jax.tree.unflatten(self._program.signature.asked_tree, value)
+
+    def solution(self, b: Any) -> lx.Solution:
+        """As `solve`, without raising.
+
+        Args:
+            b: as in `solve`.
+
+        Returns:
+            `lineax.Solution`, with the tree of the solution as `value` and one of `lineax.RESULTS` as `result`.
+        """
+        value, result, _ = self._solved("curvature.solution", b)
+        tree = jax.tree.unflatten(self._program.signature.asked_tree, value)
+        return lx.Solution(value=tree, result=result, stats={}, state=None)
+
+    def logdet(self) -> Any:
+        """The logarithm of the absolute value of det H, by structure; -inf where the Hessian is singular."""
+        return self.slogdet()[1]
+
+    def slogdet(self) -> tuple[Any, Any]:
+        """The sign of det H and log |det H|, by structure."""
+        return slogdet(self._operator)
+
+    def inverse_diagonal(self) -> Any:
+        """The diagonal of H⁻¹, by structure, a tree like the differentiated argument."""
+        found = apart(inverse_diagonal(self._operator), self._leaves)
+        return jax.tree.unflatten(self._program.signature.asked_tree, found)
+
+    @cached_property
+    def _operator(self) -> Structured:
+        return self._program.operator(self._arrays, self._kept)
+
+    @property
+    def _leaves(self) -> list[Any]:
+        return [jnp.asarray(self._arrays[k]) for k in self._program.signature.asked]
+
+    def _solved(self, verb: str, b: Any) -> tuple[list[Any], lx.RESULTS, Any]:
+        right = check_vector(verb, self._program.signature, self._arrays, b)
+        return solved(self._operator, right)
+
     def plan(self, question: str) -> Plan:
         """EXPLAIN: how a question is answered here.
 
@@ -255,7 +322,7 @@ def curvature(
     """
     if not callable(f):
         raise ArgumentError(f"curvature needs a function; it got a {type(f).__name__}. Pass the function itself.")
-    listed = argnums if isinstance(argnums, int) else tuple(argnums)
+    listed = positions("curvature", argnums)
     chosen = options("curvature", strategy, memory_bytes, calls, has_aux)
 
     def at(*args: Any, **kwargs: Any) -> Curvature:
@@ -269,5 +336,5 @@ def curvature(
     return at
 
 
-def _planned(f: Function, signature: Signature, shapes: Sequence[Any], options: Options) -> _Program:
-    return _Program(f, signature, [jax.ShapeDtypeStruct(*shape) for shape in shapes], options)
+def _planned(f: Function, signature: Signature, shapes: Sequence[Any], options: Options) -> Program:
+    return Program(f, signature, [jax.ShapeDtypeStruct(*shape) for shape in shapes], options)

@@ -49,7 +49,8 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
             source = sources[node]
             made = (source.call.key, source.inputs)
             if made not in results:
-                results[made] = source.call.function(*(values[one] for one in source.inputs))
+                given = [values[one] for one in source.inputs]
+                results[made] = source.call.function(*_stored(source.inputs, given))
             values[node] = results[made][source.place]
         else:
             values[node] = _value(node, [values[one] for one in node.inputs], leaves)
@@ -57,6 +58,18 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
 
 
 _CallOn = tuple[Any, tuple[Node, ...]]
+
+
+def _stored(nodes: Sequence[Node], values: Sequence[Any]) -> list[Any]:
+    """The operands of an opaque call, those that index maps made behind a barrier.
+
+    XLA on CPU folds a pad into the window of a cumulative sum, and where the pad is as wide on both sides the sum is
+    wrong (jax 0.10.2: the reverse cumulative sum of [0, 1, 0] comes out as [1, 1, 1]).
+    """
+    return [
+        jax.lax.optimization_barrier(value) if isinstance(node.kind, IndexMap) else value
+        for node, value in zip(nodes, values, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -176,7 +189,7 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
         case MatrixFunction():
             return ROWS[kind.name].evaluate(*inputs, **dict(kind.params))
         case Opaque():
-            return kind.call.function(*inputs)[kind.place]
+            return kind.call.function(*_stored(node.inputs, inputs))[kind.place]
         case Placeholder():
             raise TypeError("a placeholder stands for an input while one node is differentiated; it has no value")
         case _:

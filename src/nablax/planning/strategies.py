@@ -117,7 +117,9 @@ def legs_backward(problem: Problem, question: Question) -> Answer | Refusal:
     asked = Asked.between(rows, columns_asked) if whole else Asked.own_blocks(problem.asked)
     # summing would fill what index maps keep sparse
     rates = None if question.ending is Ending.COORDINATES else problem.rates
-    swept = [second_order(problem.graph, output, problem.asked, asked, rates) for output in problem.outputs]
+    swept = [
+        second_order(problem.graph, output, problem.asked, asked, rates, problem.calls) for output in problem.outputs
+    ]
     return _ended(problem, question, swept)
 
 

@@ -51,12 +51,14 @@ class Below:
         seconds: estimated time of pulling one row per element of those axes from a node to the leaves.
         waist: for each node the next node below through which every path to the leaves leads; None where there is none.
         staying: axes of a node that reach its waist unmixed.
+        count: number of nodes from a node down to the leaves.
     """
 
     passing: Mapping[Node, frozenset[int]]
     seconds: Mapping[Node, float]
     waist: Mapping[Node, Node | None]
     staying: Mapping[Node, frozenset[int]]
+    count: Mapping[Node, int]
 
     def batch(self, node: Node) -> int:
         """Elements of a node along the axes that pass."""
@@ -124,7 +126,7 @@ def look_below(
         wide = math.prod(n for axis, n in enumerate(node.shape) if axis not in passing[node])
         total += _row_seconds(node, ends, mask, rates, wide)
         seconds[node] = total
-    return Below(passing, seconds, waists, staying)
+    return Below(passing, seconds, waists, staying, {node: k for k, node in enumerate(nodes)})
 
 
 def _waists(nodes: Sequence[Node], ends: set[Node], mask: int) -> dict[Node, Node | None]:

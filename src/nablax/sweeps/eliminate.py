@@ -43,6 +43,7 @@ class Elimination:
         asked: which blocks between leaves are asked.
         order: 1 for adjoints alone, 2 for cores as well.
         rates: of the machine; None to keep all legs and never to sum.
+        calls: among how many calls preparation is shared.
     """
 
     graph: Graph
@@ -52,6 +53,7 @@ class Elimination:
     asked: Asked
     order: int
     rates: Rates | None
+    calls: int = 100
     last: frozenset[Node] = field(init=False)
     below: Below | None = field(init=False)
     _jacobians: dict[Node, LocalJacobian | None] = field(default_factory=dict)
@@ -100,7 +102,7 @@ def eliminate(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Front
     rules: list[Rule] = []
     rank = width = 0
     if sweep.below is not None and sweep.rates is not None and node not in sweep.last:
-        cut = find_cut(frontier, node, sweep.last, sweep.asked, sweep.below, sweep.rates)
+        cut = find_cut(frontier, node, sweep.last, sweep.asked, sweep.below, sweep.rates, sweep.calls)
         if cut is not None:
             summed = sum_cores(sweep, frontier, cut)
             if summed is not None:

@@ -27,8 +27,8 @@ from nablax.sweeps.frontier import Core, Frontier, Legs
 
 # Dense blocks on more nodes together than this are not considered: a long-short memory's carry has two.
 MOST_TOGETHER = 3
-# Rows must exceed a block's width by this much: a block forgets that some of the cores are diagonal, and a diagonal core
-# takes its next local Jacobian for nothing (log-sum-exp: diag(p) - pp' as two cores, 11 rows, not as one block of 10).
+# Rows must exceed a block's width by this much: a block forgets that some of the cores are diagonal, and a diagonal
+# core takes its next local Jacobian for nothing (log-sum-exp: diag(p) - pp' as two cores, 11 rows, not as one block).
 LEAST_RATIO = 1.5
 
 
@@ -56,6 +56,7 @@ def find_cut(
     asked: Asked,
     below: Below,
     rates: Rates,
+    calls: int,
 ) -> Cut | None:
     """The cut through a node at which summing cores pays.
 
@@ -66,6 +67,7 @@ def find_cut(
         asked: which blocks between leaves are asked.
         below: what lies below each node.
         rates: of the machine.
+        calls: among how many calls preparation is shared.
 
     Returns:
         The cut; None where keeping the legs is cheaper or nothing can be summed.
@@ -92,13 +94,13 @@ def find_cut(
                 sum(below.width(x) for x in chosen),
             )
             if cut.rank > LEAST_RATIO * cut.width:
-                gain = _gain(frontier, cut, below, rates)
+                gain = _gain(frontier, cut, below, rates, calls)
                 if gain > 0 and (best is None or gain > best[0]):
                     best = gain, cut
     return None if best is None else best[1]
 
 
-def _gain(frontier: Frontier, cut: Cut, below: Below, rates: Rates) -> float:
+def _gain(frontier: Frontier, cut: Cut, below: Below, rates: Rates, calls: int) -> float:
     """Seconds saved by summing at a cut rather than at the next waist, or never."""
     top = max(cut.nodes, key=lambda x: below.seconds[x])
     waist = below.waist[top]
@@ -107,7 +109,10 @@ def _gain(frontier: Frontier, cut: Cut, below: Below, rates: Rates) -> float:
         stored = sum(_rank(frontier.cores[k], cut.nodes, below.rows_at_waist) for k in cut.cores)
         here = sum(below.width_at_waist(x) for x in cut.nodes)
         saved += _later(waist, cut.rank, stored, below, rates) - _later(waist, cut.width, here, below, rates)
-    return saved - _sum_seconds(frontier, cut, below, rates)
+    # every core is lowered and compiled again at each node that its legs pass
+    nodes = below.count[top] - (below.count[waist] if waist is not None else 0)
+    prepared = (len(cut.cores) - 1) * nodes * rates.compile_seconds / calls
+    return saved + prepared - _sum_seconds(frontier, cut, below, rates)
 
 
 def _later(waist: Node, rows: int, stored: int, below: Below, rates: Rates) -> float:

@@ -67,7 +67,7 @@ def mask_of(leaves: Iterable[Node]) -> int:
 
 
 def second_order(
-    graph: Graph, output: Node, leaves: Iterable[Node], asked: Asked, rates: Rates | None = None
+    graph: Graph, output: Node, leaves: Iterable[Node], asked: Asked, rates: Rates | None = None, calls: int = 100
 ) -> SecondOrder:
     """Eliminate all nodes between an output and leaves.
 
@@ -77,13 +77,14 @@ def second_order(
         leaves: the leaves with respect to which it is asked.
         asked: which blocks between leaves are asked.
         rates: of the machine, for deciding where cores are summed; None to keep all legs.
+        calls: among how many calls preparation is shared.
 
     Returns:
         Cores with legs on leaves, the gradient, and the steps.
     """
     chosen = frozenset(leaves)
     mask = mask_of(chosen)
-    sweep = Elimination(graph, active(output, mask), chosen, mask, asked, 2, rates)
+    sweep = Elimination(graph, active(output, mask), chosen, mask, asked, 2, rates, calls)
     frontier, steps = _run(sweep, output)
     cores = []
     for core in frontier.cores.values():
