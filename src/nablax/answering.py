@@ -6,7 +6,7 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.calling import Signature, bytes_of
-from nablax.errors import ArgumentError, MemoryBoundError
+from nablax.errors import ArgumentError
 from nablax.graph.evaluate import evaluate
-from nablax.planning.choose import Choice, choose, without
+from nablax.planning.choose import Choice, choose, nothing_fits, without
 from nablax.planning.question import Ending, Problem, Question, pose
 from nablax.planning.run import run
 
@@ -210,21 +210,19 @@ def posed(
 
 def _bounded(choice: Choice, signature: Signature, arrays: Sequence[Any], vector: Sequence[Any]) -> Function:
     """The compiled answer of the first candidate whose program XLA says to stay within the bound."""
-    assert choice.memory_bytes is not None
+    bound = choice.memory_bytes
+    assert bound is not None
     # shapes suffice, so that a bound holds under an outer jit as well; a batch of vmap's is the caller's to count
     structs = [[jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)) for x in own] for own in (arrays, vector)]
     held = 0.0
     for _ in range(MOST_COMPILED):
         compiled = _jitted(choice, signature)
         held = held_bytes(compiled, *structs)
-        if held <= choice.memory_bytes:
+        if held <= bound:
             return compiled
         choice = without(choice, held)
-    raise MemoryBoundError(
-        f"the question {choice.question.name!r} was asked with memory_bytes={choice.memory_bytes:.3g}; {MOST_COMPILED} "
-        f"candidates were compiled, and the last, {choice.chosen.strategy!r}, holds {held:.3g} bytes. Raise the bound "
-        "to that, or ask for less."
-    )
+    measured = replace(choice.chosen, cost=replace(choice.chosen.cost, peak=held))
+    raise nothing_fits(choice.question, [measured], bound)
 
 
 def _jitted(choice: Choice, signature: Signature) -> Function:

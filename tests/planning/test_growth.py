@@ -145,15 +145,7 @@ def at_most(small: Count, large: Count, factor: float) -> None:
         assert getattr(large, what) <= factor * getattr(small, what), (what, small, large)
 
 
-# The search compares running times alone: on few elements summing two cores does not pay there, so that a chain keeps all
-# of them, and each node pulls each (chain of 20, 80, 160, 320 operations: 193, 1,348, 4,288, 14,968 nodes).
-QUADRATIC = pytest.mark.xfail(
-    strict=True, reason="cores on small arrays are never summed, the nodes of all legs not counted"
-)
-KEPT = dict.fromkeys(("chain", "chain of sums"), QUADRATIC)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=KEPT.get(name, ())) for name in GROWING])
+@pytest.mark.parametrize("name", GROWING)
 def test_four_times_the_program_is_four_times_the_work(name: str) -> None:
     build, n = GROWING[name]
     small, large = counted(*build(n)), counted(*build(4 * n))
@@ -174,7 +166,7 @@ def test_transformer_blocks() -> None:
     ("name", "question"),
     [
         ("chain", "hvp"), ("chain of sums", "hvp"), ("residual layers", "hvp"), ("Rosenbrock in Python", "trace"),
-        ("residual layers", "trace"), pytest.param("chain of sums", "trace", marks=QUADRATIC),
+        ("residual layers", "trace"), ("chain of sums", "trace"),
     ],
 )  # fmt: skip
 def test_other_questions_grow_the_same(name: str, question: str) -> None:

@@ -120,11 +120,12 @@ def _fitting(
     fitting = [c for c in possible if memory_bytes is None or c.cost.peak <= slack * memory_bytes]
     if not fitting:
         assert memory_bytes is not None
-        raise _nothing_fits(question, possible, memory_bytes)
+        raise nothing_fits(question, possible, memory_bytes)
     return min(fitting, key=lambda c: c.total(problem.calls))
 
 
-def _nothing_fits(question: Question, possible: Sequence[Candidate], bound: float) -> MemoryBoundError:
+def nothing_fits(question: Question, possible: Sequence[Candidate], bound: float) -> MemoryBoundError:
+    """The refusal of a question whose candidates all hold more than a bound (bytes)."""
     least = min(possible, key=lambda c: c.cost.peak)
     return MemoryBoundError(
         f"the question {question.name!r} was asked with memory_bytes={bound:.3g}; the candidate that "
@@ -156,7 +157,7 @@ def without(choice: Choice, held: float) -> Choice:
     possible = [c for c in left if c.answer is not None]
     if not any(c.cost.peak <= choice.slack * bound for c in possible):
         measured = replace(chosen, cost=replace(chosen.cost, peak=held))
-        raise _nothing_fits(choice.question, [*possible, measured], bound)
+        raise nothing_fits(choice.question, [*possible, measured], bound)
     best = _fitting(choice.problem, choice.question, possible, bound, choice.slack)
     return replace(choice, candidates=tuple(left), chosen=best)
 
