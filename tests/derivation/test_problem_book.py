@@ -449,6 +449,10 @@ BOOK = (
     ),
 )
 ALL = {problem.name: problem for problem in BOOK}
+# JAX 0.12 writes the slope of tanh as one operation; the factors of one product then come in another order.
+OTHER_ORDER = {
+    "23 one layer, by the bias": "diag((1 − h^⊙2) ⊙ (1 − 2(h ⊙ (h − y)) − h^⊙2))  where  h = tanh(Wx + b)",
+}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -457,7 +461,7 @@ def test_printed_answer(name: str) -> None:
     found = derive(problem.formula, problem.wrt, declare=problem.declare)
     assert found.gradient.unicode() == problem.gradient
     assert found.hessian is not None
-    assert found.hessian.unicode() == problem.hessian
+    assert found.hessian.unicode() in (problem.hessian, OTHER_ORDER.get(name, problem.hessian))
     assert found.verification.passed
     assert found.verification.engine < 1e-10
 

@@ -186,6 +186,8 @@ class Reader:
                 return algebra.power(a, Fraction(-1, 2))
             case "square", [a]:
                 return algebra.power(a, Fraction(2))
+            case "one_minus_square", [a]:  # how JAX 0.12 writes the slope of tanh
+                return algebra.add([algebra.number(1), algebra.scale(-1, algebra.power(a, Fraction(2)))])
             case "integer_pow", [a]:
                 return algebra.power(a, Fraction(dict(instruction.operation.key)["y"]))
             case "log1p", [a]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 
 import jax
 
 from nablax.contraction.rates import Rates
 
-FILE = "rates.json"
+FILE = Path(__file__).with_name("rates.json")
 
 
 @lru_cache(maxsize=8)
@@ -23,7 +23,7 @@ def rates_of(kind: str) -> Rates:
     Returns:
         The rates of the committed calibration.
     """
-    table = json.loads(resources.files("nablax.planning").joinpath(FILE).read_text(encoding="utf-8"))
+    table = json.loads(FILE.read_text(encoding="utf-8"))
     return Rates(**table.get(kind, table["gpu"])["rates"])
 
 
