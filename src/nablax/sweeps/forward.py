@@ -65,11 +65,10 @@ def _steps(graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[Nod
 def _through_opaque(
     graph: Graph, node: Node, mask: int, legs: Mapping[Node, Sequence[NodeTerm]]
 ) -> list[tuple[Node, NodeTerm]]:
-    """Legs through an opaque node: all inputs together where each has one leg on the same columns."""
+    """Legs through an opaque node: all inputs together where each has one leg without columns, a tangent."""
     sources = [x for x in dict.fromkeys(node.inputs) if x.depends & mask and legs.get(x)]
-    single = {x: legs[x][0] for x in sources if len(legs[x]) == 1}
-    columns = {tuple(index.label for index in leg.sides[0]) for leg in single.values()}
-    if len(single) == len(sources) and len(columns) == 1:
+    single = {x: legs[x][0] for x in sources if len(legs[x]) == 1 and not legs[x][0].sides[0]}
+    if sources and len(single) == len(sources):
         pushed = push_opaque_all(graph, single, node)
         return [] if pushed is None else [(sources[0], pushed)]
     return [(x, push_opaque(graph, leg, node, x)) for x in sources for leg in legs[x]]

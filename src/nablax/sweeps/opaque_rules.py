@@ -122,7 +122,9 @@ def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> 
         return None
     sides = [leg.sides[0] for leg in moving.values()]
     columns = _side_labels(next(iter(moving.values())))
-    if any([index.label for index in side] != [index.label for index in sides[0]] for side in sides):
+    bare = all(index.label is not None for side in sides for index in side)
+    alike = bare and all([index.label for index in side] == [index.label for index in sides[0]] for side in sides)
+    if len(moving) > 1 and not alike:
         raise ValueError("legs that are pushed together have the same columns")
     groups = tuple(places_of(node, source) for source in moving)
     tangents = tuple(
