@@ -301,7 +301,7 @@ def test_a_part_that_does_not_exist() -> None:
 def test_a_result_that_is_not_one_number(verb: str, f: Any, found: str) -> None:
     assert message(nb.OutputError, lambda: SCALAR_VERBS[verb](f, X)) == (
         f"{verb} needs a function that returns one number; this one returns {found}. Sum or index the result, or use "
-        "nablax.hessian, which takes any result."
+        "nablax.hessian or nablax.jacobian, which take any result."
     )
 
 
@@ -355,7 +355,7 @@ def test_a_strategy_that_does_not_answer_the_question() -> None:
 def test_a_question_that_does_not_exist() -> None:
     assert message(nb.StrategyError, lambda: nb.plan(cube, "determinant")) == (
         "a plan was asked for the question 'determinant', which does not exist. Ask one of: 'hessian', 'diagonal', "
-        "'trace', 'hvp', 'quadratic form'."
+        "'trace', 'hvp', 'quadratic form', 'sparse hessian', 'diagonal estimate', 'jacobian', 'sparse jacobian'."
     )
 
 
@@ -389,7 +389,8 @@ def test_a_bound_that_nothing_keeps() -> None:
 def test_a_function_that_needs_a_value() -> None:
     text = message(nb.TracingError, lambda: nb.hessian(lambda x: cube(x) if x[0] > 0 else -cube(x))(X))
     start = (
-        "a derivative was asked of a function that needs the value of an argument while it is traced (a Python 'if', "
+        f"a derivative was asked of a function that needs, at {__file__}:"
+        f"{inspect.getsourcelines(test_a_function_that_needs_a_value)[1] + 1}, the value of an argument while it is traced (a Python 'if', "
         "'while', 'int()' or 'float()' on an array). Use jax.numpy.where or jax.lax.cond, or pass that argument as a "
         "Python int, bool or str, which stays static. JAX says: "
     )
@@ -467,11 +468,14 @@ def test_an_operation_without_derivative() -> None:
 
     with pytest.raises(ValueError, match="Reverse-mode differentiation does not work for lax.while_loop"):
         jax.hessian(f)(X)
-    for verb in (nb.hessian, nb.hessian_diagonal, nb.laplacian):
-        text = message(nb.DifferentiationError, lambda verb=verb: verb(f)(X))
-        assert text.startswith(f"a derivative of the operation 'while' was asked for, at {line_of(f, 1)}")
-        assert "but JAX cannot differentiate it here: Reverse-mode differentiation does not work for " in text
-        assert text.endswith(" Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient.")
+    text = message(nb.DifferentiationError, lambda: nb.hessian(f)(X))
+    assert text.startswith(f"a derivative of the operation 'while' was asked for, at {line_of(f, 1)}")
+    assert "but JAX cannot differentiate it here: Reverse-mode differentiation does not work for " in text
+    assert text.endswith(" Rewrite that line with differentiable operations, or cut it with jax.lax.stop_gradient.")
+    # an element of the diagonal takes forward mode alone
+    want = np.diag(jax.jacfwd(jax.jacfwd(f))(X))
+    np.testing.assert_allclose(nb.hessian_diagonal(f)(X), want, rtol=1e-12)
+    np.testing.assert_allclose(nb.laplacian(f)(X), want.sum(), rtol=1e-12)
 
 
 def test_a_callback_without_derivative() -> None:

@@ -1,6 +1,6 @@
 """Every differentiable function of jax.numpy, jax.nn, jax.scipy and jax.lax, one sample argument each.
 
-Each function g stands in f(x) = sum(w g(x)^2). The fast test asks the planner's own choice about many functions at
+Each function g stands in f(x) = sum(w (g(x)^2 + g(x))). The fast test asks the planner's own choice about many functions at
 once; the slow one every strategy about each.
 """
 
@@ -372,10 +372,10 @@ def tolerance(*names: str) -> float:
 
 
 def total(function: Function, x: Any) -> Any:
-    """A sum of weighted squares of the function's value."""
+    """A weighted sum of the squares of the function's value, and of the value: the square of a root alone is flat."""
     value = jnp.asarray(function(x))
     weights = np.cos(np.arange(1.0, value.size + 1.0)).reshape(value.shape)
-    return jnp.sum(weights * value**2)
+    return jnp.sum(weights * (value**2 + value))
 
 
 GROUP = 12
