@@ -9,7 +9,7 @@ FAST := tests/app tests/architecture tests/contraction tests/graph tests/ops tes
 	tests/test_docstrings.py tests/test_errors.py tests/test_verbs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast format demo bench bench-torch calibrate docs clean
+.PHONY: help setup test test-all test-fast format demo bench bench-torch calibrate docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +38,14 @@ test: setup ## lint, format check, types, tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not exhaustive" $(PYTEST_FLAGS)
+
+test-all: setup ## every test, the exhaustive ones too
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-fast: setup ## types, and the fast tests of what depends on versions
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS) $(FAST)
+	$(BIN)/python -m pytest -m "not slow and not exhaustive" $(PYTEST_FLAGS) $(FAST)
 
 format: setup ## format, and fix what the linter can fix
 	$(BIN)/ruff check --fix

@@ -397,7 +397,7 @@ def test_many_at_once(family: str, start: int) -> None:
     assert_close(np.ravel(got[1]), np.diag(want), what=", ".join(chosen), tolerance=tolerance(*chosen))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("family", "name"), CASES, ids=[f"{name}" for _, name in CASES])
 def test_every_strategy(family: str, name: str) -> None:
     functions, x = FAMILIES[family]
