@@ -316,7 +316,7 @@ def _coalesced(graph: Graph, values: Node, group: Positions, size: int) -> Node:
     first = np.searchsorted(ranked, np.arange(size))
     rank = np.arange(order.size) - first[ranked]
     layers = []
-    for layer in range(int(rank.max()) + 1):
+    for layer in range(int(np.max(rank)) + 1):
         chosen = rank == layer
         label = Label(int(chosen.sum()))
         source = tabulated((label,), order[chosen], values.shape[0])

@@ -127,7 +127,7 @@ def distances(term: NodeTerm, row: Index, column: Index, most: int) -> tuple[int
     if elements(labels) > most:
         return None
     apart = on_grid(column, labels) - on_grid(row, labels)
-    return (int(apart.min()), int(apart.max())) if apart.size else (0, 0)
+    return (int(np.min(apart)), int(np.max(apart))) if apart.size else (0, 0)
 
 
 def occupied(pieces: Sequence[Piece], rows: Space, columns: Space) -> Positions:

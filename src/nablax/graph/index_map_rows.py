@@ -336,7 +336,7 @@ def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Map
     if not np.issubdtype(x.dtype, np.floating):
         return None
     if mode is Mode.FILL_OR_DROP:
-        outside = np.expand_dims(~windows.inside, [int(k) for k in numbers.offset_dims])
+        outside = np.expand_dims(~windows.inside, tuple(int(k) for k in numbers.offset_dims))
         value = equation.params["fill_value"]
         filling = np.where(outside, x.dtype.type(np.nan if value is None else value), x.dtype.type(0))
         return [graph.add([read(windows), graph.constant(np.broadcast_to(filling, shape))])]
