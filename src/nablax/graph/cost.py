@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from nablax.contraction.rates import Rates
-from nablax.graph.evaluate import is_halved
+from nablax.graph.contract import is_halved
 from nablax.graph.graph import Node
 from nablax.ops.kinds import (
     Constant,

@@ -1,0 +1,216 @@
+"""Lowering of contractions: products without a sum, matrix products, symmetric ones by halves, values on diagonals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nablax.ops.kinds import Contraction
+
+
+def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any) -> Any:
+    """Evaluate one contraction of at most two operands.
+
+    Products without a sum are broadcast multiplications, which XLA fuses; sums over shared labels are one
+    (batched) matrix product, also where an operand has no free label: XLA's own multiply-and-reduce is up to
+    twenty times slower than its matrix-vector product when the sum does not run along the last axis.
+    """
+    distinct = tuple(dict.fromkeys(kind.output))
+    present = {k for labels in kind.inputs for k in labels}
+    target = tuple(k for k in distinct if k in present)
+    operands = [_diagonals(x, labels) for x, labels in zip(inputs, kind.inputs, strict=True)]
+    coefficient = kind.coefficient * math.prod(
+        kind.sizes[k] for k in range(len(kind.sizes)) if k not in present and k not in distinct
+    )
+    if not operands:
+        value = jnp.full((), coefficient, dtype)
+        coefficient = 1.0
+    elif len(operands) == 1:
+        [(value, labels)] = operands
+        value = arranged(*_reduced(value.astype(dtype), labels, target), target)
+    elif len(operands) == 2:
+        (a, a_labels), (b, b_labels) = operands
+        a, a_labels = _reduced(a.astype(dtype), a_labels, (*target, *b_labels))
+        b, b_labels = _reduced(b.astype(dtype), b_labels, (*target, *a_labels))
+        pair = _symmetric_pair if kind.symmetric else _pair
+        value = pair(a, a_labels, b, b_labels, target, kind.precision)
+    else:
+        raise AssertionError("products are lowered pairwise")
+    if coefficient != 1.0:
+        value = value * jnp.asarray(coefficient, dtype)
+    shape = [kind.sizes[k] if k in target else 1 for k in distinct]
+    value = jnp.broadcast_to(value.reshape(shape), [kind.sizes[k] for k in distinct])
+    return _embedded(value, distinct, kind.output)
+
+
+Labelled = tuple[Any, tuple[int, ...]]
+
+
+def _diagonals(value: Any, labels: tuple[int, ...]) -> Labelled:
+    """Take diagonals until every label stands once."""
+    while len(set(labels)) < len(labels):
+        first = next(k for k, label in enumerate(labels) if label in labels[k + 1 :])
+        second = labels.index(labels[first], first + 1)
+        value = jnp.diagonal(value, axis1=first, axis2=second)
+        moved = labels[first]
+        labels = tuple(x for k, x in enumerate(labels) if k not in (first, second)) + (moved,)
+    return value, labels
+
+
+def _reduced(value: Any, labels: tuple[int, ...], kept: Sequence[int]) -> Labelled:
+    axes = tuple(k for k, label in enumerate(labels) if label not in kept)
+    if not axes:
+        return value, labels
+    return value.sum(axes, dtype=value.dtype), tuple(label for label in labels if label in kept)
+
+
+def arranged(value: Any, labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
+    """Axes in the order of `target`, which lists the same labels."""
+    order = tuple(labels.index(label) for label in target)
+    return value if order == tuple(range(len(order))) else jnp.transpose(value, order)
+
+
+def _aligned(value: Any, labels: tuple[int, ...], target: tuple[int, ...]) -> Any:
+    """Axes in the order of `target`, with length one where a label is missing."""
+    ordered = arranged(value, labels, tuple(label for label in target if label in labels))
+    sizes = dict(zip(labels, value.shape, strict=True))
+    return ordered.reshape([sizes.get(label, 1) for label in target])
+
+
+def _pair(
+    a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...], precision: Any
+) -> Any:
+    summed = tuple(label for label in a_labels if label in b_labels and label not in target)
+    batch = tuple(label for label in a_labels if label in b_labels and label in target)
+    a_free = tuple(label for label in a_labels if label not in b_labels)
+    b_free = tuple(label for label in b_labels if label not in a_labels)
+    if not summed:
+        return _aligned(a, a_labels, target) * _aligned(b, b_labels, target)
+    value = jax.lax.dot_general(
+        a,
+        b,
+        (
+            (tuple(a_labels.index(x) for x in summed), tuple(b_labels.index(x) for x in summed)),
+            (tuple(a_labels.index(x) for x in batch), tuple(b_labels.index(x) for x in batch)),
+        ),
+        precision=precision,
+    )
+    return arranged(value, (*batch, *a_free, *b_free), target)
+
+
+# A symmetric product of at least this many rows is computed by blocks of its upper triangle on CPU.
+TRIANGLE_ROWS = 256
+TRIANGLE_WIDTH = 80
+TRIANGLE_BLOCKS = 8
+
+
+def _symmetric_pair(
+    a: Any, a_labels: tuple[int, ...], b: Any, b_labels: tuple[int, ...], target: tuple[int, ...], precision: Any
+) -> Any:
+    """A product whose result equals its transpose: about half of it is computed."""
+    sizes = {**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}
+    if not _pays_halved(a_labels, b_labels, target, sizes):
+        return _pair(a, a_labels, b, b_labels, target, precision)
+    half = len(target) // 2
+    rows, columns = target[:half], target[half:]
+    if set(rows) & set(b_labels):
+        a, a_labels, b, b_labels = b, b_labels, a, a_labels
+    summed = tuple(label for label in a_labels if label in b_labels)
+    count = math.prod(sizes[label] for label in rows)
+    depth = math.prod(sizes[label] for label in summed)
+    left = arranged(a, a_labels, (*summed, *rows)).reshape(depth, count)
+    right = arranged(b, b_labels, (*summed, *columns)).reshape(depth, count)
+    product = jax.lax.platform_dependent(
+        left,
+        right,
+        cpu=partial(_upper_blocks, precision=precision),
+        default=lambda x, y: jnp.matmul(x.T, y, precision=precision),
+    )
+    return product.reshape([sizes[label] for label in target])
+
+
+def is_halved(kind: Contraction) -> bool:
+    """Whether only the upper triangle of a product is computed, on CPU."""
+    if not kind.symmetric or len(kind.inputs) != 2:
+        return False
+    return _pays_halved(*kind.inputs, kind.output, dict(enumerate(kind.sizes)))
+
+
+def _pays_halved(a: tuple[int, ...], b: tuple[int, ...], target: tuple[int, ...], sizes: Mapping[int, int]) -> bool:
+    half = len(target) // 2
+    rows, columns = set(target[:half]), set(target[half:])
+    if rows & set(b):
+        a, b = b, a
+    summed = set(a) & set(b)
+    matched = set(a) == summed | rows and set(b) == summed | columns
+    count, depth = (math.prod(sizes[label] for label in labels) for labels in (rows, summed))
+    return matched and count >= TRIANGLE_ROWS and depth >= TRIANGLE_ROWS
+
+
+def _upper_blocks(left: Any, right: Any, *, precision: Any) -> Any:
+    count = left.shape[1]
+    width = max(TRIANGLE_WIDTH, 16 * (count // (16 * TRIANGLE_BLOCKS)))
+    bands = [
+        jnp.pad(
+            jnp.matmul(left[:, start : start + width].T, right[:, start:], precision=precision), ((0, 0), (start, 0))
+        )
+        for start in range(0, count, width)
+    ]
+    upper = jnp.triu(jnp.concatenate(bands))
+    return upper + jnp.triu(upper, 1).T
+
+
+# Kronecker deltas up to this size are constant bit masks; larger ones are compared on the fly.
+MASKED_ELEMENTS = 512 * 512
+
+
+def _embedded(value: Any, labels: tuple[int, ...], output: tuple[int, ...]) -> Any:
+    """Put values on diagonals where the output repeats a label."""
+    if len(labels) == len(output):
+        return value
+    first = {label: output.index(label) for label in labels}
+    sizes = dict(zip(labels, value.shape, strict=True))
+    shape = tuple(sizes[label] for label in output)
+    spread = value.reshape([sizes[x] if first[x] == k else 1 for k, x in enumerate(output)])
+    for k, label in enumerate(output):
+        if first[label] != k:
+            spread = _on_diagonal(spread, (first[label], k), shape)
+    return jnp.broadcast_to(spread, shape)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _on_diagonal(value: Any, axes: tuple[int, int], shape: tuple[int, ...]) -> Any:
+    """The value where the positions along two axes are equal, zero elsewhere.
+
+    A bitwise "and" with a constant mask keeps infinities and NaN off the zeros, as a selection would, and runs at the
+    speed of memory, which a selection on CPU does not (0.08 ms against 0.14 ms on 200x5x200x5).
+    """
+    a, b = axes
+    value = jnp.broadcast_to(value, [shape[k] if k in axes else n for k, n in enumerate(value.shape)])
+    if shape[a] * shape[b] > MASKED_ELEMENTS:
+        return _selected(value, axes, shape)
+    places = [shape[k] if k in axes else 1 for k in range(len(shape))]
+    bits = jnp.dtype(f"int{8 * value.dtype.itemsize}")
+    mask = jnp.asarray(-np.eye(shape[a], dtype=bits)).reshape(places)
+    masked = jax.lax.bitcast_convert_type(value, bits) & mask
+    return jax.lax.bitcast_convert_type(masked, value.dtype)
+
+
+@_on_diagonal.defjvp
+def _on_diagonal_jvp(axes: tuple[int, int], shape: tuple[int, ...], primals: Any, tangents: Any) -> Any:
+    [value], [tangent] = primals, tangents
+    return _on_diagonal(value, axes, shape), _selected(tangent, axes, shape)
+
+
+def _selected(value: Any, axes: tuple[int, int], shape: tuple[int, ...]) -> Any:
+    a, b = axes
+    run = jnp.arange(shape[a])
+    row = run.reshape([-1 if k == a else 1 for k in range(len(shape))])
+    column = run.reshape([-1 if k == b else 1 for k in range(len(shape))])
+    return jnp.where(row == column, value, jnp.zeros((), value.dtype))
