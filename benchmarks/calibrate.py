@@ -8,7 +8,6 @@ functions here say how it is found.
 import datetime
 import json
 import math
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,9 +23,8 @@ import nablax as nb
 from benchmarks import networks
 from benchmarks.timing import own_clock, processor
 from nablax.ops.matrix_functions import ROWS
-from nablax.planning import rates as table
+from nablax.planning.rates import FILE
 
-FILE = pathlib.Path(table.__file__).with_name(table.FILE)
 SECONDS = 0.4  # for each number
 LOOP = 64  # passes within one call, where a call's own time would be seen
 
