@@ -23,8 +23,8 @@ from nablax.planning.question import Problem, pose
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.below import Below
 from nablax.sweeps.eliminate import Elimination, eliminate
-from nablax.sweeps.frontier import Frontier
-from nablax.sweeps.second_order import SecondOrder, active, mask_of, second_order
+from nablax.sweeps.frontier import Frontier, SecondOrder
+from nablax.sweeps.second_order import active, mask_of, second_order
 from nablax.sweeps.steps import Rule, Step
 
 Function = Callable[..., Any]

@@ -130,12 +130,12 @@ def substitute(index: Index, values: Substitution) -> Index:
             terms += [(label, stride * inner) for label, inner in zip(part.labels, part.strides, strict=True)]
         return affine(terms, offset, index.extent)
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
-    coordinates = tuple(_on_grid(part, labels) for part in parts)
+    coordinates = tuple(positions_over(part, labels) for part in parts)
     return tabulated(labels, index.positions()[coordinates], index.extent)
 
 
-def _on_grid(index: Index, labels: Sequence[Label]) -> Positions:
-    """Positions of `index` broadcast over the grid of `labels`, which contain its own."""
+def positions_over(index: Index, labels: Sequence[Label]) -> Positions:
+    """Positions of an index over the grid of labels, which contain its own."""
     order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
     positions = index.positions().transpose(order) if order else index.positions()
     own = [index.labels[k] for k in order]
@@ -192,7 +192,7 @@ def _join(a: Index, b: Index) -> dict[Label, Index] | None:
     """Solve a == b by listing the solutions; a new label runs over the list."""
     labels = tuple(dict.fromkeys((*a.labels, *b.labels)))
     if set(a.labels) & set(b.labels):
-        solutions = np.nonzero(_on_grid(a, labels) == _on_grid(b, labels))
+        solutions = np.nonzero(positions_over(a, labels) == positions_over(b, labels))
     else:
         left, right = a.positions().ravel(), b.positions().ravel()
         order = np.argsort(right, kind="stable")

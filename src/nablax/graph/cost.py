@@ -187,7 +187,7 @@ def _operations(node: Node, rates: Rates) -> tuple[float, float]:
         case MatrixFunction():
             return ROWS[kind.name].flops(node.shape, *(x.shape for x in node.inputs)), rates.opaque_flops
         case Opaque():
-            return kind.flops, rates.opaque_flops
+            return kind.flops, kind.flops / kind.seconds if kind.seconds else rates.opaque_flops
         case _:
             assert_never(kind)
 

@@ -18,7 +18,7 @@ from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.recognise import NUMERIC, recognise
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
-from nablax.ops.kinds import Call, Opaque
+from nablax.ops.kinds import Call, Opaque, Packed
 from nablax.ops.plain_arrays import Special, special, to_plain
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
 
@@ -153,6 +153,8 @@ class _Reader:
             width,
             primitives=equation.primitives,
             batch_axes=equation.batch_axes if isinstance(equation, Equation) and floats == (0,) and not others else (),
+            loop=equation.loop if isinstance(equation, Equation) else None,
+            packed=_packed(equation, floats),
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:
@@ -177,6 +179,15 @@ class _Reader:
                 found[k] = self.graph.cast(shaped, equation.outputs[k].dtype)
                 start += size
         return found
+
+
+def _packed(equation: Equation | _OnPlainArrays, floats: tuple[int, ...]) -> tuple[Packed, ...]:
+    """Where the float results of an equation lie in the vector that holds them."""
+    found, start = [], 0
+    for k in floats:
+        found.append(Packed(k, start, equation.outputs[k].shape))
+        start += math.prod(equation.outputs[k].shape)
+    return tuple(found)
 
 
 def _results(

@@ -50,6 +50,28 @@ Value = Variable | Literal
 BatchAxis = tuple[int, tuple[int | None, ...]]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Loop:
+    """A loop of known length: its body and what its inputs and outputs are.
+
+    The inputs of the body are constants of the loop, then what one turn carries to the next, then a slice of each
+    stacked input; its outputs are the carried values, then a slice of each stacked output.
+
+    Args:
+        body: one turn.
+        constants: number of inputs that all turns share.
+        carried: number of values that one turn hands to the next.
+        length: number of turns.
+        reverse: whether the last slice is taken first.
+    """
+
+    body: Program
+    constants: int
+    carried: int
+    length: int
+    reverse: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Equation:
     """One primitive applied to values.
@@ -103,6 +125,22 @@ class Equation:
     def batch_axes(self) -> tuple[BatchAxis, ...]:
         """Axes of its result along which it acts on each element alone; only where the primitive is known to."""
         return _batch_axes(self.name, self.params, [len(value.shape) for value in self.inputs])
+
+    @cached_property
+    def loop(self) -> Loop | None:
+        """The loop that it is, where its length is known."""
+        if self.name != "scan":
+            return None
+        inner = self.params["jaxpr"]
+        body = _program(*((inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, ())))
+        # what is stacked has one axis more outside than inside
+        sliced, stacked = (
+            sum(len(a.shape) > len(b.shape) for a, b in zip(outside, inside, strict=True))
+            for outside, inside in ((self.inputs, body.inputs), (self.outputs, body.outputs))
+        )
+        carried = len(self.outputs) - stacked
+        constants = len(self.inputs) - carried - sliced
+        return Loop(body, constants, carried, self.params["length"], self.params["reverse"])
 
     @cached_property
     def primitives(self) -> frozenset[str]:

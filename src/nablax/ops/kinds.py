@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from nablax.contraction.index import Index, Label
+from nablax.ops.jaxprs import Loop
 from nablax.ops.scalar_function import ScalarFunction
 
 
@@ -129,6 +130,21 @@ class MatrixFunction:
     params: tuple[tuple[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One output of a loop within the vector of its float outputs.
+
+    Args:
+        output: which output of the loop's body.
+        start: position of its first element.
+        shape: its shape, the turns first where it is stacked.
+    """
+
+    output: int
+    start: int
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One evaluation that gives several arrays, each the value of an opaque node.
@@ -149,6 +165,8 @@ class Call:
         zeros: positions of results that are zero whatever the inputs are.
         batch_axes: axes of the (only) result along which it acts on each element alone, each with the axis of every
             input that goes with it, None for an input that all share.
+        loop: the loop that it is, if it is one.
+        packed: outputs of the loop that its first result holds.
         memory: derivatives of the call, once found.
     """
 
@@ -162,6 +180,8 @@ class Call:
     primitives: frozenset[str] = field(default=frozenset(), repr=False)
     zeros: frozenset[int] = frozenset()
     batch_axes: tuple[tuple[int, tuple[int | None, ...]], ...] = ()
+    loop: Loop | None = field(default=None, repr=False)
+    packed: tuple[Packed, ...] = ()
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
@@ -177,6 +197,7 @@ class Opaque:
         flops: estimated operations of one evaluation; a call's are shared out among its results.
         line: the user's source line.
         held_bytes: estimated bytes that one evaluation holds inside, the value not counted.
+        seconds: estimated time of one evaluation, where that is known better than from its operations; else zero.
     """
 
     name: str
@@ -186,6 +207,7 @@ class Opaque:
     flops: float = field(compare=False, default=0.0)
     line: str = field(compare=False, default="")
     held_bytes: float = field(compare=False, default=0.0)
+    seconds: float = field(compare=False, default=0.0)
 
 
 Kind = Leaf | Placeholder | Constant | Elementwise | Contraction | IndexMap | MatrixFunction | Opaque

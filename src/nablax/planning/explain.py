@@ -194,7 +194,7 @@ def _what(node: Node, rates: Rates) -> str:
         case MatrixFunction():
             return kind.name
         case Opaque():
-            return f"{kind.name} by JAX"
+            return kind.name if kind.seconds else f"{kind.name} by JAX"  # its time is known where the work is ours
         case Leaf() | Constant() | Placeholder():
             return type(kind).__name__.lower()
         case _:

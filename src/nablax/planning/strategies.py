@@ -35,8 +35,9 @@ from nablax.planning.question import (
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, legs_from, tangents
+from nablax.sweeps.frontier import SecondOrder
 from nablax.sweeps.opaque_rules import has_reverse_rule_only
-from nablax.sweeps.second_order import SecondOrder, adjoints, jacobian, mask_of, reverse, second_order
+from nablax.sweeps.second_order import adjoints, jacobian, mask_of, reverse, second_order
 from nablax.sweeps.steps import Step
 
 Slot = tuple[int, ...]

@@ -18,7 +18,8 @@ from nablax.graph.graph import reachable
 from nablax.planning.question import Problem
 from nablax.planning.strategies import has_reverse_rule
 from nablax.sweeps.asked import Asked
-from nablax.sweeps.second_order import SecondOrder, mask_of, second_order
+from nablax.sweeps.frontier import SecondOrder
+from nablax.sweeps.second_order import mask_of, second_order
 
 # Pairs of node and leaf up to which all legs are kept apart; beyond (deep networks), cores are summed into dense blocks
 # where that pays, which may hide structure but keeps planning linear in depth.

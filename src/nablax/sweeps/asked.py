@@ -14,15 +14,17 @@ class Asked:
 
     Args:
         partners: for the bit of each leaf the bits of the leaves with which its block is asked.
+        diagonal: whether of these blocks only the diagonal is asked.
     """
 
     partners: dict[int, int]
+    diagonal: bool = False
     _known: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def own_blocks(cls, leaves: Iterable[Node]) -> Asked:
-        """Every leaf with itself: a diagonal, a trace."""
-        return cls({leaf.depends: leaf.depends for leaf in leaves})
+        """The diagonal of every leaf with itself; its sum is a trace."""
+        return cls({leaf.depends: leaf.depends for leaf in leaves}, diagonal=True)
 
     @classmethod
     def between(cls, rows: Iterable[Node], columns: Iterable[Node]) -> Asked:

@@ -52,6 +52,7 @@ class Below:
         waist: for each node the next node below through which every path to the leaves leads; None where there is none.
         staying: axes of a node that reach its waist unmixed.
         count: number of nodes from a node down to the leaves.
+        beside: elements of the settled nodes that a node adds unchanged (a layer's bias): what stands on it is there.
     """
 
     passing: Mapping[Node, frozenset[int]]
@@ -59,6 +60,7 @@ class Below:
     waist: Mapping[Node, Node | None]
     staying: Mapping[Node, frozenset[int]]
     count: Mapping[Node, int]
+    beside: Mapping[Node, int]
 
     def batch(self, node: Node) -> int:
         """Elements of a node along the axes that pass."""
@@ -92,6 +94,7 @@ class Below:
 
 def look_below(
     nodes: Sequence[Node],
+    outputs: Iterable[Node],
     settled: Iterable[Node],
     mask: int,
     jacobian: Callable[[Node], LocalJacobian | None],
@@ -100,7 +103,8 @@ def look_below(
     """Walk from the leaves up.
 
     Args:
-        nodes: active nodes between leaves and output, inputs first.
+        nodes: active nodes between leaves and outputs, inputs first.
+        outputs: the nodes that are differentiated, where they are several.
         settled: where legs end: the leaves, and nodes from which only moves lead to them.
         mask: bits of the leaves.
         jacobian: local Jacobian of a node; None for an opaque one.
@@ -110,12 +114,14 @@ def look_below(
         What is below each node.
     """
     ends = set(settled)
-    waists = _waists(nodes, ends, mask)
+    waists = _waists(nodes, outputs, ends, mask)
     passing: dict[Node, frozenset[int]] = {}
     staying: dict[Node, frozenset[int]] = {}
     seconds: dict[Node, float] = {}
+    beside: dict[Node, int] = {}
     total = 0.0
     for node in nodes:
+        beside[node] = _beside(node, ends, jacobian(node)) if node not in ends else 0
         if node in ends:
             passing[node] = staying[node] = frozenset(range(len(node.shape)))
             seconds[node] = 0.0
@@ -126,12 +132,17 @@ def look_below(
         wide = math.prod(n for axis, n in enumerate(node.shape) if axis not in passing[node])
         total += _row_seconds(node, ends, mask, rates, wide)
         seconds[node] = total
-    return Below(passing, seconds, waists, staying, {node: k for k, node in enumerate(nodes)})
+    return Below(passing, seconds, waists, staying, {node: k for k, node in enumerate(nodes)}, beside)
 
 
-def _waists(nodes: Sequence[Node], ends: set[Node], mask: int) -> dict[Node, Node | None]:
+def _beside(node: Node, ends: set[Node], jacobian: LocalJacobian | None) -> int:
+    same = {s: terms for s, terms in (jacobian or {}).items() if s in ends and s.shape == node.shape}
+    return sum(s.size for s, terms in same.items() if not any(term.factors for term in terms))
+
+
+def _waists(nodes: Sequence[Node], outputs: Iterable[Node], ends: set[Node], mask: int) -> dict[Node, Node | None]:
     """The next single node below each node that carries all that is live."""
-    live: set[Node] = set()
+    live = {x for x in outputs if x.depends & mask and x not in ends}
     alone: list[Node] = []
     for node in reversed(nodes):
         if node in ends:

@@ -44,6 +44,7 @@ class Elimination:
         order: 1 for adjoints alone, 2 for cores as well.
         rates: of the machine; None to keep all legs and never to sum.
         calls: among how many calls preparation is shared.
+        outputs: the nodes that are differentiated; the last node if there is only one.
     """
 
     graph: Graph
@@ -54,6 +55,7 @@ class Elimination:
     order: int
     rates: Rates | None
     calls: int = 100
+    outputs: tuple[Node, ...] = ()
     last: frozenset[Node] = field(init=False)
     below: Below | None = field(init=False)
     _jacobians: dict[Node, LocalJacobian | None] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Elimination:
         object.__setattr__(self, "last", frozenset(last))
         below = None
         if self.rates is not None:
-            below = look_below(self.nodes, last, self.mask, self.jacobian, self.rates)
+            below = look_below(self.nodes, self.outputs, last, self.mask, self.jacobian, self.rates)
         object.__setattr__(self, "below", below)
 
     def jacobian(self, node: Node) -> LocalJacobian | None:
@@ -109,7 +111,7 @@ def eliminate(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Front
                 frontier, rank, width = summed, cut.rank, cut.width
                 rules.append(Rule.SUM)
     before = len(frontier.on(node))
-    after = _pulled(sweep, frontier, node, own)
+    after = pulled(sweep, frontier, node, own)
     opened = sweep.order > 1 and bool(own)
     if opened:
         core = open_core(sweep, node, own)
@@ -120,7 +122,7 @@ def eliminate(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Front
     return after, Step(node, (*rules, Rule.PULL), (before, standing), opened, rank, width)
 
 
-def _pulled(sweep: Elimination, frontier: Frontier, node: Node, own: Legs) -> Frontier:
+def pulled(sweep: Elimination, frontier: Frontier, node: Node, own: Legs) -> Frontier:
     """Adjoint and legs on a node moved to its inputs."""
     jacobian = sweep.jacobian(node)
     adjoints = dict(frontier.adjoints)
@@ -217,16 +219,7 @@ def sum_cores(sweep: Elimination, frontier: Frontier, cut: Cut) -> Frontier | No
                 return None
             if term.factors:
                 forms[row, column] = [term]
-    cores, standing = dict(frontier.cores), dict(frontier.standing)
-    for x in cut.nodes:
-        standing[x] = tuple(k for k in standing[x] if k not in cut.cores)
-    for number, core in zip(cut.cores, apart, strict=True):
-        slots = tuple({x: legs for x, legs in slot.items() if x not in cut.nodes} for slot in core.legs)
-        if any(slots):
-            cores[number] = replace(core, legs=slots)
-        else:
-            del cores[number]
-    left = replace(frontier, cores=cores, standing=standing)
+    left = frontier.without(cut.cores, cut.nodes)
     summed = core_of(graph, forms, cut.nodes[-1])
     return left if summed is None else left.with_core(summed, cut.nodes)
 

@@ -10,11 +10,11 @@ from nablax.contraction.term import Factor, Term, compose, identity, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.sweeps.eliminate import core_of
-from nablax.sweeps.frontier import Core
+from nablax.sweeps.frontier import Core, SecondOrder
 from nablax.sweeps.legs import merge, multiply_out
 from nablax.sweeps.local import differential, second_differential
 from nablax.sweeps.opaque_rules import opaque_core, push_opaque, push_opaque_all
-from nablax.sweeps.second_order import SecondOrder, mask_of
+from nablax.sweeps.second_order import mask_of
 
 
 def tangents(graph: Graph, outputs: Sequence[Node], directions: Mapping[Node, Node]) -> list[Node]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from nablax.contraction.block import Block, Part, Share
 from nablax.contraction.index import fresh
 from nablax.contraction.term import compose, identity, swap_sides
 from nablax.graph.graph import Node, NodeTerm
+from nablax.sweeps.steps import Step
 
 Legs = tuple[NodeTerm, ...]
 
@@ -56,7 +58,7 @@ class Core:
             s, t = form.slots
             left, right = self.legs[s].get(row, ()), self.legs[t].get(column, ())
             if row is column and s == t:
-                own = Share.SYMMETRIC if _is_diagonal(form.term) else Share.WHOLE
+                own = Share.SYMMETRIC if is_diagonal(form.term) else Share.WHOLE
                 for i, a in enumerate(left):
                     found += _sandwich(a, form.term, a, own)
                     for b in left[i + 1 :]:
@@ -74,7 +76,7 @@ class Core:
         return Block(tuple(found))
 
 
-def _is_diagonal(form: NodeTerm) -> bool:
+def is_diagonal(form: NodeTerm) -> bool:
     """Whether a form couples each element with itself only, so that a leg on both sides gives a symmetric term."""
     return all(a.label is not None and a.label is b.label for a, b in zip(form.sides[1], form.sides[2], strict=True))
 
@@ -118,7 +120,49 @@ class Frontier:
             standing[node] = (*standing.get(node, ()), self.count)
         return replace(self, cores={**self.cores, self.count: core}, standing=standing, count=self.count + 1)
 
+    def without(self, numbers: Iterable[int], nodes: Iterable[Node]) -> Frontier:
+        """The frontier after what some cores have on some nodes has been taken from them; on leaves they stay."""
+        taken, gone = set(numbers), set(nodes)
+        cores, standing = dict(self.cores), dict(self.standing)
+        for node in gone & standing.keys():
+            standing[node] = tuple(k for k in standing[node] if k not in taken)
+        for number in taken:
+            core = cores[number]
+            slots = tuple({x: legs for x, legs in slot.items() if x not in gone} for slot in core.legs)
+            if any(slots):
+                cores[number] = replace(core, legs=slots)
+            else:
+                del cores[number]
+        return replace(self, cores=cores, standing=standing)
+
 
 def identity_legs(nodes: Sequence[Node]) -> tuple[Mapping[Node, Legs], ...]:
     """One slot per node, each with the identity leg on it."""
     return tuple({node: (identity(fresh(node.shape)),)} for node in nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class SecondOrder:
+    """What a sweep leaves.
+
+    Args:
+        cores: all cores, legs on leaves only.
+        gradient: for each leaf the terms of the adjoint, sides (open axes, axes of the leaf).
+        steps: what was done.
+    """
+
+    cores: tuple[Core, ...]
+    gradient: Mapping[Node, list[NodeTerm]]
+    steps: tuple[Step, ...] = ()
+
+    def block(self, row: Node, column: Node) -> Block[Node]:
+        """The block of the Hessian between two leaves, sides (open axes, row axes, column axes)."""
+        return Block(tuple(part for core in self._standing.get(row, ()) for part in core.block(row, column).parts))
+
+    @cached_property
+    def _standing(self) -> dict[Node, list[Core]]:
+        found: dict[Node, list[Core]] = {}
+        for core in self.cores:
+            for leaf in core.nodes():
+                found.setdefault(leaf, []).append(core)
+        return found

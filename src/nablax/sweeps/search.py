@@ -23,7 +23,7 @@ from nablax.contraction.term import Axes, elements
 from nablax.graph.graph import Node, NodeTerm
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.below import Below, pass_seconds
-from nablax.sweeps.frontier import Core, Frontier, Legs
+from nablax.sweeps.frontier import Core, Frontier, Legs, is_diagonal
 
 # Dense blocks on more nodes together than this are not considered: a long-short memory's carry has two.
 MOST_TOGETHER = 3
@@ -109,10 +109,21 @@ def _gain(frontier: Frontier, cut: Cut, below: Below, rates: Rates, calls: int) 
         stored = sum(_rank(frontier.cores[k], cut.nodes, below.rows_at_waist) for k in cut.cores)
         here = sum(below.width_at_waist(x) for x in cut.nodes)
         saved += _later(waist, cut.rank, stored, below, rates) - _later(waist, cut.width, here, below, rates)
+    # what is added unchanged at the cut reads its answer from a block; from legs, each core is a product
+    for node in cut.nodes:
+        if below.beside[node]:
+            saved += sum(_beside_seconds(frontier.cores[k], node, below, rates) for k in cut.cores)
     # every core is lowered and compiled again at each node that its legs pass
     nodes = below.count[top] - (below.count[waist] if waist is not None else 0)
     prepared = (len(cut.cores) - 1) * nodes * rates.compile_seconds / calls
     return saved + prepared - _sum_seconds(frontier, cut, below, rates)
+
+
+def _beside_seconds(core: Core, node: Node, below: Below, rates: Rates) -> float:
+    """Time of a core's diagonal on what a node adds unchanged, from the core's legs."""
+    rows = _rank(core, (node,), below.rank)
+    diagonal = all(form.slots[0] == form.slots[1] and is_diagonal(form.term) for form in core.forms)
+    return 2.0 * below.beside[node] * rows * (1 if diagonal else rows) / rates.batched_flops
 
 
 def _later(waist: Node, rows: int, stored: int, below: Below, rates: Rates) -> float:

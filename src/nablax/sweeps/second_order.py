@@ -10,9 +10,8 @@ same sweep gives the Hessian of every output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import replace
 
 from nablax.contraction.block import Block
 from nablax.contraction.index import fresh
@@ -21,36 +20,10 @@ from nablax.contraction.term import compose, identity
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination, eliminate
-from nablax.sweeps.frontier import Core, Frontier
+from nablax.sweeps.frontier import Frontier, SecondOrder
 from nablax.sweeps.legs import merge, multiply_out
+from nablax.sweeps.loops import run, swept
 from nablax.sweeps.steps import Rule, Step
-
-
-@dataclass(frozen=True, eq=False)
-class SecondOrder:
-    """What a sweep leaves.
-
-    Args:
-        cores: all cores, legs on leaves only.
-        gradient: for each leaf the terms of the adjoint, sides (open axes, axes of the leaf).
-        steps: what was done.
-    """
-
-    cores: tuple[Core, ...]
-    gradient: Mapping[Node, list[NodeTerm]]
-    steps: tuple[Step, ...] = ()
-
-    def block(self, row: Node, column: Node) -> Block[Node]:
-        """The block of the Hessian between two leaves, sides (open axes, row axes, column axes)."""
-        return Block(tuple(part for core in self._standing.get(row, ()) for part in core.block(row, column).parts))
-
-    @cached_property
-    def _standing(self) -> dict[Node, list[Core]]:
-        found: dict[Node, list[Core]] = {}
-        for core in self.cores:
-            for leaf in core.nodes():
-                found.setdefault(leaf, []).append(core)
-        return found
 
 
 def active(output: Node, mask: int) -> tuple[Node, ...]:
@@ -85,30 +58,17 @@ def second_order(
     chosen = frozenset(leaves)
     mask = mask_of(chosen)
     sweep = Elimination(graph, active(output, mask), chosen, mask, asked, 2, rates, calls)
-    frontier, steps = _run(sweep, output)
-    cores = []
-    for core in frontier.cores.values():
-        slots = tuple({x: tuple(merge(graph, legs, x.dtype)) for x, legs in slot.items()} for slot in core.legs)
-        cores.append(replace(core, legs=slots))
-    gradient = {leaf: merge(graph, frontier.adjoints.get(leaf, ()), leaf.dtype) for leaf in chosen}
-    return SecondOrder(tuple(cores), gradient, steps)
+    return swept(sweep, _begin(output))
 
 
-def _run(sweep: Elimination, output: Node) -> tuple[Frontier, tuple[Step, ...]]:
-    frontier = Frontier(adjoints={output: (identity(fresh(output.shape)),)})
-    steps = []
-    for node in reversed(sweep.nodes):
-        if node not in sweep.leaves:
-            frontier, step = eliminate(sweep, frontier, node)
-            if step is not None:
-                steps.append(step)
-    return frontier, tuple(steps)
+def _begin(output: Node) -> Frontier:
+    return Frontier(adjoints={output: (identity(fresh(output.shape)),)})
 
 
 def adjoints(graph: Graph, output: Node, leaves: Iterable[Node]) -> dict[Node, list[NodeTerm]]:
     """Adjoints of all nodes between an output and leaves, sides (axes of the output, axes of the node)."""
     sweep = _first_order(graph, output, leaves)
-    frontier = Frontier(adjoints={output: (identity(fresh(output.shape)),)})
+    frontier = _begin(output)
     found: dict[Node, list[NodeTerm]] = {}
     for node in reversed(sweep.nodes):
         if node not in sweep.leaves:
@@ -133,7 +93,7 @@ def reverse(graph: Graph, output: Node, leaves: Iterable[Node]) -> dict[Node, li
         For each leaf the terms of the Jacobian of the output, sides (axes of the output, axes of the leaf).
     """
     sweep = _first_order(graph, output, leaves)
-    frontier, _ = _run(sweep, output)
+    frontier, _ = run(sweep, _begin(output))
     return {leaf: merge(graph, frontier.adjoints.get(leaf, ()), leaf.dtype) for leaf in sweep.leaves}
 
 
@@ -166,7 +126,7 @@ def jacobian(
                 parts = [leg] if above is None else [compose(head, 1, leg, 0) for head in above]
                 found[leaf] += Block.of(part.replace(sides=((), *part.sides)) for part in parts if part is not None)
 
-    frontier = Frontier(adjoints={output: (identity(fresh(output.shape)),)})
+    frontier = _begin(output)
     steps: list[Step] = []
     for node in reversed(sweep.nodes):
         if node in chosen:

@@ -13,6 +13,7 @@ class Rule(Enum):
 
     PULL = "adjoint and legs pulled to its inputs"
     SUM = "cores summed into one dense block"
+    LOOP = "taken back turn by turn, the cores as blocks on what is carried"
     RESTART = "rows above multiplied last: legs begin anew here"
 
 
