@@ -1,5 +1,6 @@
 """The rows of the speed table: function, arguments (data are arguments), question, contenders, targets."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -74,6 +75,23 @@ def _factorisation(U: jax.Array, V: jax.Array, T: jax.Array) -> jax.Array:
 
 def _rosenbrock(x: jax.Array) -> jax.Array:
     return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+def _marginal_likelihood(theta: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
+    """A Gaussian process's log marginal likelihood: a length scale per input, signal, noise, all logarithms."""
+    n, d = X.shape
+    Z = X / jnp.exp(theta[:d])
+    squares = jnp.sum(Z**2, 1)
+    distances = squares[:, None] + squares[None, :] - 2 * Z @ Z.T
+    noise = jnp.exp(theta[d + 1]) * jnp.eye(n, dtype=X.dtype)
+    L = jnp.linalg.cholesky(jnp.exp(theta[d]) * jnp.exp(-0.5 * distances) + noise)
+    a = jax.scipy.linalg.solve_triangular(L, y, lower=True)
+    return -0.5 * a @ a - jnp.sum(jnp.log(jnp.diagonal(L))) - 0.5 * n * math.log(2 * math.pi)
+
+
+def _process_data() -> tuple[Any, ...]:
+    theta, X, error = _normals((14,), (200, 12), (200,))
+    return 0.7 + 0.1 * theta - 2.0 * (jnp.arange(14) == 13), X, jnp.sin(jnp.sum(X, 1)) + 0.1 * error
 
 
 def _normals(*shapes: tuple[int, ...]) -> list[jax.Array]:
@@ -206,6 +224,21 @@ CASES: tuple[Case, ...] = (
         "factorisation",
         at_least={"jax.hessian": 300},
         at_most=1.2,
+    ),
+    Case(
+        "marginal likelihood of a Gaussian process, 14 hyperparameters, 200 points",
+        "hessian",
+        _marginal_likelihood,
+        _process_data,
+        at_least={"jax.hessian": 3},
+    ),
+    Case(
+        "diagonal, marginal likelihood of a Gaussian process, 14 hyperparameters, 200 points",
+        "diagonal",
+        _marginal_likelihood,
+        _process_data,
+        peers=("diagonal of jax.hessian",),
+        at_least={"diagonal of jax.hessian": 3},
     ),
     _diagonal(
         "diagonal, MLP 64-64-64-10",

@@ -78,6 +78,15 @@ def dense_trace(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     return compiled("trace of jax.hessian", trace, arguments)
 
 
+def dense_diagonal(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
+    """The diagonal of the dense Hessian with respect to one vector."""
+
+    def diagonal(x: Any, *data: Any) -> Any:
+        return jnp.diagonal(jax.hessian(case.function)(x, *data))
+
+    return compiled("diagonal of jax.hessian", diagonal, arguments)
+
+
 def forward_laplacian(case: Case, arguments: tuple[Any, ...]) -> Contender | str:
     """folx, per point."""
 
@@ -192,6 +201,7 @@ PEERS: dict[str, tuple[Peer, ...]] = {
     "jvp(grad)": (product,),
     "gradient only": (gradient,),
     "trace of jax.hessian": (dense_trace,),
+    "diagonal of jax.hessian": (dense_diagonal,),
     "folx": (forward_laplacian,),
     "chunked vmapped products": tuple(functools.partial(chunked, c) for c in CHUNKS),
     "lax.map of eᵀHe": (mapped,),

@@ -33,6 +33,12 @@ def names(f: Any, *arrays: Any) -> set[str]:
         (jax.jit(jnp.linalg.inv), "inv"),
         (jnp.linalg.cholesky, "cholesky"),
         (jnp.max, "reduce_max"),
+        (lambda a: jax.scipy.linalg.solve_triangular(a, a[0], lower=True), "solve_triangular"),
+        (lambda a: jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a), a[0]), "solve_triangular"),
+        (lambda a: jnp.linalg.eigh(a)[1], "eigh"),
+        (jnp.linalg.eigvalsh, "eigh"),
+        (lambda a: jnp.linalg.svd(a, compute_uv=False), "svd"),
+        (lambda a: jnp.linalg.qr(a)[1], "qr"),
     ],
 )
 def test_known_functions_are_rows(f: Any, row: str) -> None:

@@ -42,6 +42,7 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
     needed = _needed(outputs, values)
     sources = _sources(needed)
     results: dict[_CallOn, Sequence[Any]] = {}
+    several: dict[_CallOn, Sequence[Any]] = {}
     for node in _in_order(needed, sources, values):
         if node in sources:
             source = sources[node]
@@ -50,6 +51,8 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
                 given = [values[one] for one in source.inputs]
                 results[made] = source.call.function(*_stored(source.inputs, given))
             values[node] = results[made][source.place]
+        elif isinstance(node.kind, MatrixFunction):
+            values[node] = _matrix_function(node, node.kind, values, several)
         else:
             values[node] = _value(node, [values[one] for one in node.inputs], leaves)
     return [values[node] for node in outputs]
@@ -170,6 +173,21 @@ def _needed(outputs: Sequence[Node], values: Mapping[Node, Any]) -> list[Node]:
     return [found[number] for number in sorted(found)]
 
 
+def _matrix_function(
+    node: Node, kind: MatrixFunction, values: Mapping[Node, Any], several: dict[_CallOn, Sequence[Any]]
+) -> Any:
+    """One value of a matrix function; all of one operation are evaluated together."""
+    row, inputs = ROWS[kind.name], [values[one] for one in node.inputs]
+    if row.shapes is None:
+        return row.evaluate(*inputs, **dict(kind.params))
+    params = dict(kind.params)
+    output = params.pop("output")
+    made = ((kind.name, *sorted(params.items())), node.inputs)
+    if made not in several:
+        several[made] = row.evaluate(*inputs, **params)
+    return several[made][output]
+
+
 def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
     kind = node.kind
     match kind:
@@ -185,7 +203,7 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
         case IndexMap():
             return move(kind, inputs, node)
         case MatrixFunction():
-            return ROWS[kind.name].evaluate(*inputs, **dict(kind.params))
+            raise TypeError("evaluated with the other values of its operation")
         case Opaque():
             return kind.call.function(*_stored(node.inputs, inputs))[kind.place]
         case Placeholder():

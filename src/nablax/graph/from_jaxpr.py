@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
-from nablax.graph import contraction_rows, index_map_rows
+from nablax.graph import contraction_rows, index_map_rows, matrix_rows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.recognise import NUMERIC, recognise
@@ -76,13 +76,14 @@ class _Reader:
             moved = index_map_rows.ROWS[equation.name](self.graph, equation, inputs, self.known)
             if moved is not None:
                 return moved
+        if equation.name in matrix_rows.ROWS:
+            found = matrix_rows.ROWS[equation.name](self.graph, equation, inputs, self.known)
+            if found is not None:
+                return found
         if len(equation.outputs) == 1:
             element = self.elementwise(equation, inputs)
             if element is not None:
                 return [element]
-            row = self.matrix(equation, inputs)
-            if row is not None:
-                return [row]
         return self.opaque(equation, inputs, read)
 
     def folded(self, equation: Equation, inputs: Sequence[Node]) -> list[Node] | None:
@@ -123,15 +124,6 @@ class _Reader:
             places = fresh(output.shape)
             return contraction_rows.relabelled(self.graph, node, (), places)
         return node
-
-    def matrix(self, equation: Equation, inputs: Sequence[Node]) -> Node | None:
-        [output] = equation.outputs
-        if equation.name == "cholesky" and equation.params.get("symmetrize_input", False) is False:
-            return self.graph.matrix_function("cholesky", inputs, output.shape)
-        if equation.name in ("reduce_max", "reduce_min") and jnp.issubdtype(output.dtype, jnp.floating):
-            axes = tuple(int(k) for k in equation.params["axes"])
-            return self.graph.matrix_function(equation.name, inputs, output.shape, axes=axes)
-        return None
 
     def opaque(
         self, equation: Equation | _OnPlainArrays, inputs: Sequence[Node], read: Sequence[int]

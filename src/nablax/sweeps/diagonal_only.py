@@ -14,7 +14,7 @@ from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, compose, join_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
-from nablax.sweeps.local import LocalJacobian, differential, second_differential
+from nablax.sweeps.local import LocalJacobian, differential, on_inputs, second_differential
 from nablax.sweeps.opaque_rules import opaque_core, pull_opaque
 from nablax.sweeps.second_order import adjoints, mask_of
 
@@ -52,7 +52,7 @@ def diagonal_recipe(graph: Graph, output: Node, leaves: Sequence[Node]) -> tuple
             if isinstance(node.kind, Opaque):
                 forms = opaque_core(graph, node, adjoint, mask)
             else:
-                forms = second_differential(graph, node, jacobian, adjoint, mask)
+                forms = on_inputs(graph, node, second_differential(graph, node, jacobian, adjoint, mask), mask)
             for (row, column), terms in forms.items():
                 for term in terms:
                     joined = join_sides(term, 1, 2) if row is column else None

@@ -24,7 +24,7 @@ from nablax.ops.kinds import Contraction, IndexMap, Opaque
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.below import Below, look_below
 from nablax.sweeps.frontier import Core, Form, Frontier, Legs, identity_legs
-from nablax.sweeps.legs import merge, multiply_out, sum_block
+from nablax.sweeps.legs import merge, multiply_out, sum_alike, sum_block
 from nablax.sweeps.local import LocalJacobian, differential, second_differential
 from nablax.sweeps.opaque_rules import legs_together, opaque_core, pull_opaque_all
 from nablax.sweeps.search import Cut, find_cut
@@ -186,7 +186,21 @@ def open_core(sweep: Elimination, node: Node, adjoint: Iterable[NodeTerm]) -> Co
             # a weight and the layer's input are coupled, but a diagonal asks for no block between them
             if sweep.asked.couples(*pair):
                 forms.setdefault(pair, []).extend(terms)
-    return core_of(sweep.graph, forms, node)
+    core = core_of(sweep.graph, forms, node)
+    return None if core is None else _below_values(sweep, core, node)
+
+
+def _below_values(sweep: Elimination, core: Core, node: Node) -> Core:
+    """A core whose slots on the node itself, or on other values of its operation, have legs on its inputs instead."""
+
+    def moved(slot: Mapping[Node, Legs]) -> Mapping[Node, Legs]:
+        [(value, legs)] = slot.items()
+        if value in node.inputs:
+            return slot
+        pulled = pull(sweep, legs, value, sweep.jacobian(value))
+        return {source: tuple(found) for source, found in pulled.items()}
+
+    return replace(core, legs=tuple(moved(slot) for slot in core.legs))
 
 
 def core_of(graph: Graph, forms: Mapping[tuple[Node, Node], Sequence[NodeTerm]], origin: Node) -> Core | None:
@@ -198,9 +212,9 @@ def core_of(graph: Graph, forms: Mapping[tuple[Node, Node], Sequence[NodeTerm]],
         for source in pair:
             place.setdefault(source, len(place))
     listed = tuple(
-        Form((place[row], place[column]), multiply_out(graph, term))
+        Form((place[row], place[column]), term)
         for (row, column), terms in forms.items()
-        for term in terms
+        for term in sum_alike(graph, [multiply_out(graph, term) for term in terms], row.dtype)
     )
     return Core(listed, identity_legs(list(place)), origin)
 

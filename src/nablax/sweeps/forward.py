@@ -8,10 +8,11 @@ from dataclasses import replace
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, compose, identity, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, reachable
-from nablax.ops.kinds import Opaque
+from nablax.ops.kinds import Elementwise, MatrixFunction, Opaque
+from nablax.ops.matrix_functions import ROWS
 from nablax.sweeps.eliminate import core_of
 from nablax.sweeps.frontier import Core, SecondOrder
-from nablax.sweeps.legs import merge, multiply_out
+from nablax.sweeps.legs import gathered, merge, multiply_all_but_last, multiply_out
 from nablax.sweeps.local import differential, second_differential
 from nablax.sweeps.opaque_rules import opaque_core, push_opaque, push_opaque_all
 from nablax.sweeps.second_order import mask_of
@@ -88,18 +89,42 @@ def legs_from(graph: Graph, outputs: Sequence[Node], leaves: Iterable[Node]) -> 
     chosen = list(leaves)
     mask = mask_of(chosen)
     legs: dict[Node, dict[Node, list[NodeTerm]]] = {leaf: {leaf: [identity(fresh(leaf.shape))]} for leaf in chosen}
-    for node in reachable(outputs):
-        if not node.depends & mask or node in legs:
-            continue
-        graph.at(node)
-        legs[node] = {}
-        for leaf in chosen:
-            if not node.depends & leaf.depends:
-                continue
-            arriving = {x: legs[x][leaf] for x in node.inputs if x in legs and leaf in legs[x]}
-            pushed = [multiply_out(graph, leg) for _, leg in _steps(graph, node, mask, arriving)]
-            legs[node][leaf] = merge(graph, pushed, node.dtype)
+    nodes = [node for node in reachable(outputs) if node.depends & mask]
+    consumers: dict[Node, list[Node]] = {}
+    for node in nodes:
+        for source in node.inputs:
+            consumers.setdefault(source, []).append(node)
+    for node in nodes:
+        if node not in legs:
+            graph.at(node)
+            legs[node] = _arrived(graph, node, mask, legs, consumers.get(node, ()))
     return legs
+
+
+def _arrived(
+    graph: Graph,
+    node: Node,
+    mask: int,
+    legs: Mapping[Node, Mapping[Node, list[NodeTerm]]],
+    consumers: Sequence[Node],
+) -> dict[Node, list[NodeTerm]]:
+    """Legs of a node, from those of its inputs."""
+    solved = _is_solved(node)
+    narrowed = solved and all(x.size < node.size and not isinstance(x.kind, Elementwise | Opaque) for x in consumers)
+    shorten = multiply_all_but_last if narrowed else multiply_out
+    found: dict[Node, list[NodeTerm]] = {}
+    for leaf in dict.fromkeys(leaf for x in node.inputs for leaf in legs.get(x, ())):
+        arriving = {x: legs[x][leaf] for x in dict.fromkeys(node.inputs) if leaf in legs.get(x, ())}
+        if solved:
+            arriving = {x: gathered(graph, own, x.dtype) for x, own in arriving.items()}
+        pushed = [shorten(graph, leg) for _, leg in _steps(graph, node, mask, arriving)]
+        found[leaf] = merge(graph, pushed, node.dtype)
+    return found
+
+
+def _is_solved(node: Node) -> bool:
+    """Whether an equation defines a node: to push a leg through it takes matrix products."""
+    return isinstance(node.kind, MatrixFunction) and ROWS[node.kind.name].equations is not None
 
 
 def forward_legs(
@@ -139,8 +164,17 @@ def forward_legs(
                     forms.setdefault(pair, []).extend(terms)
         core = core_of(graph, forms, node)
         if core is not None:
+            _reach(graph, core, legs, mask)
             cores.append(_with_legs(core, legs))
     return SecondOrder(tuple(cores), {})
+
+
+def _reach(graph: Graph, core: Core, legs: dict[Node, dict[Node, list[NodeTerm]]], mask: int) -> None:
+    """Legs for slots on values that the output does not read: the eigenvectors, where it reads eigenvalues."""
+    for slot in core.legs:
+        [source] = slot
+        if source not in legs:
+            legs[source] = _arrived(graph, source, mask, legs, ())
 
 
 def _with_legs(core: Core, legs: Mapping[Node, Mapping[Node, Sequence[NodeTerm]]]) -> Core:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nablax.contraction.block import Block, Share
 from nablax.contraction.index import Index, Label, along
+from nablax.contraction.order import pairwise_order
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term, collect_like, connected, elements, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, identify
@@ -68,19 +69,76 @@ def _by_pattern(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[Node
         groups.setdefault(leg.replace(factors=()).key(identify), []).append(leg)
     merged: list[NodeTerm] = []
     for group in groups.values():
-        first = group[0]
-        labels = first.open_labels
-        size = elements(labels)
-        if len(group) == 1 or size > sum(_stored(leg) for leg in group):
+        if len(group) == 1 or elements(group[0].open_labels) > sum(_stored(leg) for leg in group):
             merged += group
-            continue
-        nodes = [
-            graph.multiply(leg.replace(sides=(tuple(along(label) for label in leg.open_labels),)), dtype)
-            for leg in group
-        ]
-        axes = tuple(along(label) for label in labels)
-        merged.append(Term(1.0, (Factor(graph.add(nodes), axes),), first.sides))
+        else:
+            merged.append(_in_one_pattern(graph, group, dtype))
     return merged
+
+
+def gathered(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
+    """Sum all legs that one array can hold, whatever its size: what comes next costs more per leg than the sum does."""
+    legs = collect_like(legs, identify)
+    groups: dict[tuple[object, ...], list[NodeTerm]] = {}
+    for leg in legs:
+        bare = all(index.label is not None for side in leg.sides for index in side)
+        groups.setdefault(() if bare else leg.replace(factors=()).key(identify), []).append(leg)
+    found: list[NodeTerm] = []
+    for pattern, group in groups.items():
+        if len(group) == 1:
+            found += group
+        elif pattern == ():
+            found.append(sum_in_pattern(graph, group, common_pattern(group), dtype))
+        else:
+            found.append(_in_one_pattern(graph, group, dtype))
+    return found
+
+
+def multiply_all_but_last(graph: Graph, leg: NodeTerm) -> NodeTerm:
+    """Multiply the factors of a leg out, but for a last one that has no label of the leg's own rows.
+
+    A consumer that sums the node's elements up multiplies that factor with fewer rows than the leg has.
+    """
+    rows = {label for index in leg.sides[0] for label in index.labels}
+    summed = set(leg.summed_labels)
+    done: list[Factor[Node]] = []
+    for group in connected(leg.factors, summed):
+        factors = [leg.factors[k] for k in group]
+        own = summed & {x for factor in factors for x in factor.labels}
+        if not own:
+            done += factors
+            continue
+        last = _last(factors, leg, own) if rows else None
+        rest = [factor for factor in factors if factor is not last]
+        outside = set() if last is None else set(last.labels)
+        done.append(graph.product(rest, own - outside) if len(rest) > 1 or own - outside else rest[0])
+        if last is not None:
+            done.append(last)
+    return leg.replace(factors=done)
+
+
+def _last(factors: Sequence[Factor[Node]], leg: NodeTerm, summed: set[Label]) -> Factor[Node] | None:
+    """The factor that the cheapest order multiplies last, where it has no label of the leg's rows."""
+    rows = {label for index in leg.sides[0] for label in index.labels}
+    labels = [list(factor.labels) for factor in factors]
+    sizes = {label: label.size for own in labels for label in own}
+    waiting: list[Factor[Node] | None] = list(factors)
+    path = pairwise_order(labels, [x for x in sizes if x not in summed], sizes)
+    for step, positions in enumerate(path):
+        taken = [waiting[k] for k in positions]
+        if step == len(path) - 1:
+            alone = [one for one in taken if one is not None and rows.isdisjoint(one.labels)]
+            return alone[0] if len(taken) == 2 and len(alone) == 1 and len(factors) > 2 else None
+        waiting = [*(one for k, one in enumerate(waiting) if k not in positions), None]
+    return None
+
+
+def _in_one_pattern(graph: Graph, group: Sequence[NodeTerm], dtype: Any) -> NodeTerm:
+    nodes = [
+        graph.multiply(leg.replace(sides=(tuple(along(label) for label in leg.open_labels),)), dtype) for leg in group
+    ]
+    axes = tuple(along(label) for label in group[0].open_labels)
+    return Term(1.0, (Factor(graph.add(nodes), axes),), group[0].sides)
 
 
 def _summed(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
@@ -91,6 +149,39 @@ def _summed(graph: Graph, legs: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm
     if size > sum(_stored(leg) for leg in legs):
         return _by_pattern(graph, legs, dtype)
     return [sum_in_pattern(graph, legs, classes, dtype)]
+
+
+def sum_alike(graph: Graph, terms: Sequence[NodeTerm], dtype: Any) -> list[NodeTerm]:
+    """Sum terms of one dense factor each whose factors stand on the same axes of the sides, the transposed ones too.
+
+    A core has one term for each term of the adjoint, and its transpose beside it where its operation is symmetric.
+
+    Args:
+        graph: makes the sums.
+        terms: terms with the same sides.
+        dtype: dtype of the sums.
+    """
+    groups: dict[tuple[object, ...], list[NodeTerm]] = {}
+    for term in terms:
+        bare = len(term.factors) == 1 and all(index.label is not None for index in term.factors[0].axes)
+        labels = term.open_labels
+        standing = frozenset(labels.index(x) for x in term.factor_labels) if bare and not term.summed_labels else None
+        key = (term.replace(factors=()).key(identify), id(term) if standing is None else standing)
+        groups.setdefault(key, []).append(term)
+    found: list[NodeTerm] = []
+    for group in groups.values():
+        first = group[0]
+        if len(group) == 1:
+            found.append(first)
+            continue
+        places = [first.open_labels.index(x) for x in first.factor_labels]
+        nodes = [
+            graph.multiply(term.replace(sides=(tuple(along(term.open_labels[k]) for k in places),)), dtype)
+            for term in group
+        ]
+        axes = tuple(along(first.open_labels[k]) for k in places)
+        found.append(Term(1.0, (Factor(graph.add(nodes), axes),), first.sides))
+    return found
 
 
 def common_pattern(terms: Sequence[NodeTerm]) -> dict[tuple[int, ...], Index]:

@@ -1,16 +1,17 @@
 """Local derivatives: one node's Jacobian and second derivative as labelled networks of nodes.
 
-First derivatives are stated once per kind (`differential`). Second derivatives follow by differentiating the
-factors of the first (`second_differential`), so that no operation states its second derivative.
+First derivatives are stated once per kind (`differential`). Second derivatives follow (`second_differential`), by
+differentiating the factors of the first or from the equation that defines a value, so that no operation states one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import assert_never
 
 from nablax.contraction.index import Label, along, fresh
-from nablax.contraction.term import Factor, Term, collect_like, compose, identity
+from nablax.contraction.term import Factor, Term, collect_like, compose, identity, swap_sides
 from nablax.graph.graph import Graph, Node, NodeTerm, identify
 from nablax.ops.kinds import (
     Constant,
@@ -23,6 +24,8 @@ from nablax.ops.kinds import (
     Placeholder,
 )
 from nablax.ops.matrix_functions import ROWS
+from nablax.ops.matrix_row import second_by_equations
+from nablax.sweeps.legs import multiply_out
 
 LocalJacobian = Mapping[Node, list[NodeTerm]]
 
@@ -111,15 +114,78 @@ def second_differential(
         leaves: bit set of the leaves of interest.
 
     Returns:
-        For each unordered pair of distinct inputs, in the order of `jacobian`, terms with sides
-        (open axes, row input, column input).
+        For each unordered pair of distinct inputs terms with sides (open axes, row input, column input). Where an
+        equation defines the node, it may itself stand for an input, and so may the other values of its operation.
     """
+    if isinstance(node.kind, MatrixFunction) and ROWS[node.kind.name].equations is not None:
+        return _from_equations(graph, node, node.kind, adjoint, leaves)
     computed = [factor.operand for terms in jacobian.values() for term in terms for factor in term.factors]
     if isinstance(node.kind, MatrixFunction) or (
         isinstance(node.kind, Elementwise) and any(value in node.inputs for value in computed)
     ):
         return _on_placeholders(graph, node, list(jacobian), adjoint)
     return _second(graph, node, jacobian, adjoint, leaves)
+
+
+def _from_equations(
+    graph: Graph, node: Node, kind: MatrixFunction, adjoint: NodeTerm, leaves: int
+) -> dict[tuple[Node, Node], list[NodeTerm]]:
+    row, params = ROWS[kind.name], dict(kind.params)
+    assert row.equations is not None
+    values = row.values(graph, node, node.inputs, params)
+    place = values.index(node)
+    shared = {name: value for name, value in params.items() if name != "output"}
+    forms = second_by_equations(
+        row.equations(**shared), graph, values, node.inputs, place, adjoint, partial(multiply_out, graph)
+    )
+    found: dict[tuple[Node, Node], list[NodeTerm]] = {}
+    for slots, terms in forms.items():
+        a, b = (node.inputs[slot] if slot >= 0 else values[~slot] for slot in slots)
+        if not (a.depends & leaves and b.depends & leaves):
+            continue
+        turned = [swap_sides(term, 1, 2) for term in terms]
+        if a is b:
+            found.setdefault((a, a), []).extend([*terms, *turned])
+        elif (b, a) in found:
+            found[b, a].extend(turned)
+        else:
+            found.setdefault((a, b), []).extend(terms)
+    return {pair: collect_like(terms, identify) for pair, terms in found.items()}
+
+
+def on_inputs(
+    graph: Graph, node: Node, forms: Mapping[tuple[Node, Node], list[NodeTerm]], leaves: int
+) -> dict[tuple[Node, Node], list[NodeTerm]]:
+    """Forms of `second_differential` with every value that stands for an input replaced by its local Jacobian."""
+
+    def reached(slot: Node) -> list[tuple[Node, NodeTerm]]:
+        if slot in node.inputs:
+            return [(slot, identity(fresh(slot.shape)))]
+        return [(x, term) for x, terms in differential(graph, slot, leaves).items() for term in terms]
+
+    found: dict[tuple[Node, Node], list[NodeTerm]] = {}
+
+    def add(row: Node, column: Node, term: NodeTerm) -> None:
+        if (column, row) in found:
+            row, column, term = column, row, swap_sides(term, 1, 2)
+        found.setdefault((row, column), []).append(term)
+
+    for (row, column), terms in forms.items():
+        if row in node.inputs and column in node.inputs:
+            found.setdefault((row, column), []).extend(terms)
+            continue
+        for p, (a, left) in enumerate(reached(row)):
+            for q, (b, right) in enumerate(reached(column)):
+                if row is column and a is not b and p > q:
+                    continue  # the transpose of another
+                for term in terms:
+                    half = compose(term, 1, left, 0)  # sides (open, column, row)
+                    whole = None if half is None else compose(half, 1, right, 0)
+                    if whole is not None:
+                        add(a, b, whole)
+                        if row is not column and a is b:
+                            add(a, b, swap_sides(whole, 1, 2))
+    return found
 
 
 def _on_placeholders(
