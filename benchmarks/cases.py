@@ -1,5 +1,6 @@
 """The rows of the speed table: function, arguments (data are arguments), question, contenders, targets."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -113,10 +114,34 @@ def _network_data(widths: tuple[int, ...]) -> tuple[Any, ...]:
     return networks.make_layers(widths, 1), *networks.make_batch(256, widths[0], widths[-1], 2)
 
 
+def _image_data(channels: int) -> tuple[Any, ...]:
+    return _normals((16, 8, 8))[0], networks.make_scalar_convolutional(8, channels, 32, 1)
+
+
 def _with_vector(data: tuple[Any, ...]) -> tuple[Any, ...]:
     leaves, tree = jax.tree.flatten(data[0])
     v = jax.tree.unflatten(tree, _normals(*[leaf.shape for leaf in leaves]))
     return data[0], v, *data[1:]
+
+
+def _convolutional(batch: int) -> Case:
+    def data() -> tuple[Any, ...]:
+        images, labels = jax.random.split(jax.random.key(2))
+        given = jax.random.normal(images, (batch, 16, 16, 1)), jax.random.randint(labels, (batch,), 0, 10)
+        return networks.make_convolutional(16, (8, 16), 10, 1), *given
+
+    return Case(
+        f"diagonal, CNN 8-16 on 16×16, batch {batch}",
+        "diagonal",
+        networks.convolutional_loss,
+        data,
+        "convolutional_diagonal",
+        peers=("chunked vmapped products", "lax.map of eᵀHe", "Python loop of eᵀHe", "BackPACK")
+        if batch == 32
+        else ("lax.map of eᵀHe",),
+        at_least={"JAX loop": 40, "BackPACK": 10} if batch == 32 else {"JAX loop": 40},
+        sample=256 if batch == 32 else 32,
+    )
 
 
 def _diagonal(
@@ -281,6 +306,22 @@ CASES: tuple[Case, ...] = (
         (64,) * 7 + (10,),
         {"JAX loop": 400, "leaf by leaf": 400},
         remark=_LEAF_BY_LEAF,
+    ),
+    *(_convolutional(batch) for batch in (32, 128, 512)),
+    *(
+        Case(
+            f"Laplacian, two convolutions of {channels} channels on 8×8, batch 16",
+            "trace",
+            networks.scalar_convolutional,
+            functools.partial(_image_data, channels),
+            peers=("folx", "trace of jax.hessian"),
+            at_least={"folx": 1.2},
+            remark=(
+                "a quarter of the flops of folx, which writes Jacobians of convolutions out; sums over windows that "
+                "overlap move memory, and a dense layer above a convolution is reached from every window apart."
+            ),
+        )
+        for channels in (8, 32)
     ),
     Case(
         "Laplacian, 64-256-256-1, batch 64",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.cases import RIDGE
-from benchmarks.networks import Layers
+from benchmarks.networks import Block, Layers
 
 
 def logistic(w: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
@@ -143,6 +143,52 @@ def deep_diagonal(layers: Layers, X: jax.Array, labels: jax.Array, residual: boo
             S = pulled + S + R if residual else pulled
             a = (a * d) @ V + (a if residual else 0)
     return _weight_diagonals(tuple(diagonals[::-1]), tuple(squared[::-1]))
+
+
+def convolutional_diagonal(parameters: Block, X: jax.Array, labels: jax.Array) -> Block:
+    """Two strided convolutions with tanh and a linear head; P[l] are the windows that layer l reads.
+
+    A kernel is shared by all places y, so that legs are summed over places before they are squared: with
+    L = Σ_y (leg to z[l] at y) P[l, y] the diagonal is the variance of L under p, and Σ s L² for the cores of tanh.
+    Those of the second layer have few legs each, the places k of one window: Σ_k K2[k] (d1 P1)[2y + k - 1].
+    """
+    K1, K2 = parameters["kernel1"], parameters["kernel2"]
+    B, C = X.shape[0], parameters["head"].shape[1]
+
+    def windows(h: jax.Array) -> jax.Array:
+        places = 2 * jnp.arange(h.shape[1] // 2)[:, None] + jnp.arange(3)
+        h = jnp.pad(h, [(0, 0), (1, 1), (1, 1)] + [(0, 0)] * (h.ndim - 3))
+        h = jnp.take(jnp.take(h, places, axis=2), places, axis=1)
+        return jnp.moveaxis(h, 2, 3)
+
+    P1 = windows(X)
+    h1 = jnp.tanh(jnp.einsum("bxyklc,klco->bxyo", P1, K1) + parameters["shift1"])
+    P2 = windows(h1)
+    h2 = jnp.tanh(jnp.einsum("bxyklc,klco->bxyo", P2, K2) + parameters["shift2"])
+    p = jax.nn.softmax(h2.reshape(B, -1) @ parameters["head"] + parameters["shift3"])
+    W3 = parameters["head"].reshape(*h2.shape[1:], C)
+    d1, d2 = 1 - h1 * h1, 1 - h2 * h2
+    a2 = jnp.einsum("bm,xyom->bxyo", (p - jax.nn.one_hot(labels, C)) / B, W3)
+    back = lambda g: jax.vjp(lambda h: jnp.einsum("bxyklc,klco->bxyo", windows(h), K2), jnp.zeros_like(h1))[1](g)[0]
+    s2, s1 = -2 * a2 * h2 * d2, -2 * back(a2 * d2) * h1 * d1
+
+    Q3 = (p - p * p) / B
+    leg2 = jnp.moveaxis(W3 * d2[..., None], -1, 1)
+    leg1 = jax.vmap(back, 1, 1)(leg2) * d1[:, None]
+    inner = windows(jnp.einsum("bxyo,bxyklc->bxyoklc", d1, P1))
+    G = jnp.einsum("klao,bxyklaijc->bxyoijca", K2, inner)
+    S = jnp.einsum("klao,bxykla->bxyoa", K2, windows(d1))
+    spread = lambda L: (_variance(p, L.reshape(B, C, -1)).sum(0) / B).reshape(L.shape[2:])
+    return {
+        "kernel1": spread(jnp.einsum("bmxyo,bxyklc->bmklco", leg1, P1))
+        + jnp.einsum("bxyo,bxyoklca->klca", s2, G * G)
+        + jnp.einsum("bxyo,bxyklc->klco", s1, P1 * P1),
+        "shift1": spread(leg1.sum((2, 3))) + jnp.einsum("bxyo,bxyoa->a", s2, S * S) + s1.sum((0, 1, 2)),
+        "kernel2": spread(jnp.einsum("bmxyo,bxyklc->bmklco", leg2, P2)) + jnp.einsum("bxyo,bxyklc->klco", s2, P2 * P2),
+        "shift2": spread(leg2.sum((2, 3))) + s2.sum((0, 1, 2)),
+        "head": jnp.einsum("bi,bm->im", (h2 * h2).reshape(B, -1), Q3),
+        "shift3": Q3.sum(0),
+    }
 
 
 def rosenbrock_chain(x: jax.Array) -> jax.Array:

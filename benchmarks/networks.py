@@ -1,5 +1,7 @@
 """The networks and losses of the tables. Weights are rows of outputs: a layer is h Wᵀ + b."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -96,6 +98,54 @@ def make_transformer(blocks: int, width: int, classes: int, seed: int) -> list[B
         made.append({**weights, **rest, "bias2": zeros})
     head = jax.random.normal(jax.random.key(seed + 1), (width, classes)) / width**0.5
     return [*made, {"weight": head, "bias": jnp.zeros(classes)}]
+
+
+def convolution(image: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Batch×height×width×channels with a 3×3 kernel, one place of padding on each side."""
+    return jax.lax.conv_general_dilated(
+        image, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def convolutional_loss(parameters: Block, X: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of two strided convolutions with tanh and a linear head."""
+    h = jnp.tanh(convolution(X, parameters["kernel1"], 2) + parameters["shift1"])
+    h = jnp.tanh(convolution(h, parameters["kernel2"], 2) + parameters["shift2"])
+    return cross_entropy(h.reshape(h.shape[0], -1) @ parameters["head"] + parameters["shift3"], labels)
+
+
+def make_convolutional(side: int, channels: tuple[int, int], classes: int, seed: int) -> Block:
+    """Normal weights of variance 1/fan-in, zero shifts, for images of one channel."""
+    first, second = channels
+    shapes = {
+        "kernel1": (3, 3, 1, first), "kernel2": (3, 3, first, second), "head": ((side // 4) ** 2 * second, classes)
+    }  # fmt: skip
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    made = {
+        name: jax.random.normal(key, shape) / math.prod(shape[:-1]) ** 0.5
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    return {**made, "shift1": jnp.zeros(first), "shift2": jnp.zeros(second), "shift3": jnp.zeros(classes)}
+
+
+def scalar_convolutional(x: jax.Array, parameters: Block) -> jax.Array:
+    """One image in, one number out: two convolutions with tanh, a layer."""
+    h = jnp.tanh(convolution(x[None, :, :, None], parameters["kernel1"], 1))
+    h = jnp.tanh(convolution(h, parameters["kernel2"], 1))
+    return jnp.tanh(h.ravel() @ parameters["wide"]) @ parameters["narrow"]
+
+
+def make_scalar_convolutional(side: int, channels: int, width: int, seed: int) -> Block:
+    """Normal weights of variance 1/fan-in."""
+    shapes = {
+        "kernel1": (3, 3, 1, channels), "kernel2": (3, 3, channels, channels), "wide": (side**2 * channels, width),
+        "narrow": (width,)
+    }  # fmt: skip
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    return {
+        name: jax.random.normal(key, shape) / math.prod(shape[:-1] or shape) ** 0.5
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
 
 
 def gru_loss(parameters: Block, X: jax.Array, y: jax.Array) -> jax.Array:

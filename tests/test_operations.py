@@ -346,6 +346,11 @@ ON_MATRICES: dict[str, Function] = {
     "lax.batch_matmul": lambda a: jax.lax.batch_matmul(a[None], a[None]),
     "lax.conv": lambda a: jax.lax.conv(a[None, None], a[None, None, :2, :2], (1, 1), "SAME"),
     "lax.conv_transpose": lambda a: jax.lax.conv_transpose(a[None, :, :, None], a[:2, :2, None, None], (2, 2), "SAME"),
+    "lax.conv, dilated": lambda a: jax.lax.conv_general_dilated(
+        a[None, None], a[None, None, :2, :2], (1, 2), [(2, 1), (-1, 3)], (2, 1), (1, 2)
+    ),
+    "lax.max_pool": lambda a: jax.lax.reduce_window(a, -jnp.inf, jax.lax.max, (2, 2), (1, 1), "SAME"),
+    "lax.min_pool": lambda a: jax.lax.reduce_window(a, jnp.inf, jax.lax.min, (2, 2), (2, 1), "SAME"),
     "lax.avg_pool": lambda a: jax.lax.reduce_window(a, 0.0, jax.lax.add, (2, 2), (1, 1), "VALID"),
     "lax.linalg.triangular_solve": lambda a: jax.lax.linalg.triangular_solve(a, a, left_side=True, lower=True),
     "lax.linalg.householder": lambda a: jnp.linalg.qr(a, mode="complete")[0] ** 2,

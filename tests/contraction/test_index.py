@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nablax.contraction.index import Index, Label, affine, along, solve, substitute, tabulated, unify
+from nablax.contraction.index import Index, Label, affine, along, inside, solve, substitute, tabulated, unify
 
 EXTENT = 6
 
@@ -138,3 +138,62 @@ def test_indices_that_never_meet_have_no_solution() -> None:
 def test_indices_of_different_axes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^indices of different axes: 3 and 4 elements$"):
         unify(along(Label(3)), along(Label(4)))
+
+
+def outside_too(data: st.DataObject, labels: Sequence[Label]) -> Index:
+    """An affine index that may leave its axis."""
+    strides = [(label, data.draw(st.integers(-2, 3))) for label in labels]
+    return affine(strides, data.draw(st.integers(-EXTENT, EXTENT)), EXTENT)
+
+
+@given(st.data())
+def test_the_span_of_an_index_and_whether_it_leaves(data: st.DataObject) -> None:
+    index = outside_too(data, [Label(2), Label(3)])
+    places = [position(index, value) for value in values_of(index.labels)]
+    assert index.span == (min(places), max(places))
+    assert index.leaves == any(not 0 <= place < EXTENT for place in places)
+
+
+@given(st.data())
+def test_the_places_inside_an_axis_are_reached_once(data: st.DataObject) -> None:
+    labels = [Label(2), Label(3)]
+    index = outside_too(data, labels)
+    wanted = [
+        tuple(value[label] for label in index.labels)
+        for value in values_of(index.labels)
+        if 0 <= position(index, value) < EXTENT
+    ]
+    assert reached(index.labels, inside(index)) == Counter(wanted)
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_solutions_inside_are_reached_where_indices_leave(data: st.DataObject) -> None:
+    """What lies outside may be reached or not: terms are zero there."""
+    labels = [Label(2), Label(3), Label(3)]
+    a, b = outside_too(data, labels[:2]), outside_too(data, [labels[0], labels[2]])
+    agreeing = [value for value in values_of(labels) if position(a, value) == position(b, value)]
+    wanted = Counter(tuple(v.values()) for v in agreeing if 0 <= position(a, v) < EXTENT)
+    found = reached(labels, unify(a, b))
+    assert wanted <= found <= Counter(tuple(v.values()) for v in agreeing)
+
+
+@given(st.data())
+def test_nowhere_stays_nowhere_in_a_table(data: st.DataObject) -> None:
+    label, inner = Label(EXTENT), Label(4)
+    table = tabulated([label], data.draw(st.permutations(range(EXTENT))), EXTENT)
+    image = outside_too(data, [inner])
+    composed = substitute(table, {label: image})
+    for value in values_of([inner]):
+        through = position(image, value)
+        if 0 <= through < EXTENT:
+            assert position(composed, value) == position(table, {label: through})
+        elif table.table is not None:
+            assert not 0 <= position(composed, value) < EXTENT
+
+
+def test_windows_that_overlap_are_told_apart_by_the_place_in_them() -> None:
+    y, k, other = Label(4), Label(3), Label(3)
+    solution = unify(affine([(y, 2), (k, 1)], -1, 8), affine([(y, 2), (other, 1)], -1, 8))
+    assert solution is not None
+    assert solution[k].label is other

@@ -15,7 +15,6 @@ import pytest
 from jax.extend import core
 from oracles import assert_close
 
-import nablax as nb
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, identity
 from nablax.errors import DifferentiationError
@@ -201,20 +200,10 @@ def test_a_core_holds_what_it_says(generator: np.random.Generator) -> None:
     assert held <= 1.5 * (block.kind.held_bytes + block.size * 8)
 
 
-NUMBERS = jax.lax.conv_dimension_numbers((3, 2, 4, 4), (2, 2, 2, 2), ("NCHW", "OIHW", "NCHW"))
 BATCHED = {
-    "convolution": (
-        lambda x, w: jax.lax.conv_general_dilated(x, w, (2, 1), "SAME", dimension_numbers=NUMBERS),
-        [(3, 2, 4, 4), (2, 2, 2, 2)],
-    ),
-    "convolution, batch last": (
-        lambda x, w: jax.lax.conv_general_dilated(x, w, (1,), "VALID", dimension_numbers=("WCN", "WIO", "CWN")),
-        [(4, 2, 3), (2, 2, 2)],
-    ),
     "cumsum": (lambda x: jnp.cumsum(x, 1), [(3, 4)]),
     "cumprod": (lambda x: jnp.cumprod(x, 0), [(3, 4)]),
     "sort": (lambda x: jnp.sort(x, 0), [(3, 4)]),
-    "pooling": (lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2), (1, 1), "VALID"), [(3, 4)]),
 }
 
 
@@ -244,29 +233,6 @@ def test_a_delta_along_the_batch_stays_one(name: str, generator: np.random.Gener
     for source, right in zip(leaves, want, strict=True):
         block = dense(graph, pulled[source], node.dtype)
         assert_close(evaluate([block], arrays)[0], right, what=name)
-
-
-def test_one_array_as_batch_and_as_kernel(generator: np.random.Generator) -> None:
-    x = generator.normal(size=(2, 2, 3, 3))
-    problem, _ = posed(lambda x: jax.lax.conv(x, x, (1, 1), "VALID"), [x])
-    node = only_opaque(problem)
-    pulled = pull_opaque_all(problem.graph, identity(fresh(node.shape)), node, -1)
-    block = dense(problem.graph, pulled[problem.leaves[0]], node.dtype)
-    want = jax.jacobian(lambda x: jax.lax.conv(x, x, (1, 1), "VALID"))(x)
-    assert_close(evaluate([block], [x])[0], want)
-
-
-def test_the_diagonal_through_a_convolution(generator: np.random.Generator) -> None:
-    x = generator.normal(size=(3, 1, 4, 4))
-
-    def f(w: Any) -> Any:
-        h = jnp.tanh(jax.lax.conv(x, w[:, :1], (1, 1), "SAME"))
-        return jnp.sum(jax.nn.logsumexp(jax.lax.conv(h, w, (2, 2), "SAME"), axis=1))
-
-    w = generator.normal(size=(2, 2, 2, 2))
-    want = np.diag(np.asarray(jax.hessian(f)(w)).reshape(16, 16)).reshape(w.shape)
-    for strategy in ("legs-backward", "columns"):
-        assert_close(nb.hessian_diagonal(f, strategy=strategy)(w), want, what=strategy)
 
 
 def test_a_linear_operation_has_no_core(generator: np.random.Generator) -> None:

@@ -1,4 +1,9 @@
-"""Labels and static index maps of labels: where along an axis a label points."""
+"""Labels and static index maps of labels: where along an axis a label points.
+
+A position may lie outside the axis, as that of a window that reaches over the edge of an image: nothing is there. What
+is read there is zero, what is written there is lost. Whoever makes a term with such an index multiplies it by ones read
+at that index (a guard), so that the term is zero there whatever becomes of the index.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +63,22 @@ class Index:
         """Sizes of the labels: the grid on which positions are tabulated."""
         return tuple(label.size for label in self.labels)
 
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """The least and the greatest position; (0, -1) where there is none."""
+        if 0 in self.shape:
+            return 0, -1
+        if self.table is not None:
+            return int(np.min(self.table)), int(np.max(self.table))
+        reach = [stride * (label.size - 1) for label, stride in zip(self.labels, self.strides, strict=True)]
+        return self.offset + sum(r for r in reach if r < 0), self.offset + sum(r for r in reach if r > 0)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether some position lies outside the axis."""
+        low, high = self.span
+        return low < 0 or high >= self.extent
+
     def positions(self) -> Positions:
         """Positions on the grid of the labels."""
         if self.table is not None:
@@ -75,6 +96,9 @@ class Index:
 
 
 Substitution = Mapping[Label, Index]
+
+# A position in a table that lies outside every axis.
+NOWHERE = -1
 
 
 def along(label: Label) -> Index:
@@ -131,7 +155,31 @@ def substitute(index: Index, values: Substitution) -> Index:
         return affine(terms, offset, index.extent)
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     coordinates = tuple(positions_over(part, labels) for part in parts)
-    return tabulated(labels, index.positions()[coordinates], index.extent)
+    if not any(part.leaves for part in parts):
+        return tabulated(labels, index.positions()[coordinates], index.extent)
+    inside, clipped = _clipped(coordinates, index.shape)
+    return tabulated(labels, np.where(inside, index.positions()[clipped], NOWHERE), index.extent)
+
+
+def _clipped(
+    coordinates: Sequence[Positions], shape: Sequence[int]
+) -> tuple[npt.NDArray[np.bool_], tuple[Positions, ...]]:
+    """Which coordinates lie inside a shape, and all of them moved inside."""
+    inside = np.asarray(True)
+    for at, extent in zip(coordinates, shape, strict=True):
+        inside = inside & (at >= 0) & (at < extent)
+    return inside, tuple(np.clip(at, 0, extent - 1) for at, extent in zip(coordinates, shape, strict=True))
+
+
+def same_index(a: Index, b: Index) -> bool:
+    """Whether two indices are the same map of the same labels."""
+    if a is b:
+        return True
+    if a.labels != b.labels or a.extent != b.extent or a.offset != b.offset or a.strides != b.strides:
+        return False
+    if a.table is None or b.table is None:
+        return a.table is b.table
+    return a.table.tobytes() == b.table.tobytes()
 
 
 def positions_over(index: Index, labels: Sequence[Label]) -> Positions:
@@ -173,7 +221,24 @@ def unify(a: Index, b: Index) -> dict[Label, Index] | None:
             return {}
         if _same_radix(a, b):
             return {label: along(other) for label, other in zip(a.labels, b.labels, strict=True)}
+        rest = _differing(a, b)
+        if rest is not None:
+            return {rest[0]: along(rest[1])}
     return _join(a, b)
+
+
+def _differing(a: Index, b: Index) -> tuple[Label, Label] | None:
+    """The labels in which two affine indices of one offset differ, if that is one in each, of one size and stride.
+
+    2y + k = 2y + l has the solutions k = l: windows that overlap are told apart by the place in the window.
+    """
+    ours, theirs = (dict(zip(index.labels, index.strides, strict=True)) for index in (a, b))
+    left = [label for label in ours if theirs.get(label) != ours[label]]
+    right = [label for label in theirs if ours.get(label) != theirs[label]]
+    if len(left) != 1 or len(right) != 1 or left[0].size != right[0].size:
+        return None
+    same = left[0] not in theirs and right[0] not in ours and ours[left[0]] == theirs[right[0]]
+    return (left[0], right[0]) if same else None
 
 
 def _same_radix(a: Index, b: Index) -> bool:
@@ -189,12 +254,16 @@ def _same_radix(a: Index, b: Index) -> bool:
 
 
 def _join(a: Index, b: Index) -> dict[Label, Index] | None:
-    """Solve a == b by listing the solutions; a new label runs over the list."""
+    """Solve a == b by listing the solutions inside the axis; a new label runs over the list."""
     labels = tuple(dict.fromkeys((*a.labels, *b.labels)))
     if set(a.labels) & set(b.labels):
-        solutions = np.nonzero(positions_over(a, labels) == positions_over(b, labels))
+        left, right = positions_over(a, labels), positions_over(b, labels)
+        solutions = np.nonzero((left == right) & (left >= 0) & (left < a.extent))
     else:
         left, right = a.positions().ravel(), b.positions().ravel()
+        # nothing is outside: what lies there meets nothing
+        left = np.where((left >= 0) & (left < a.extent), left, NOWHERE)
+        right = np.where((right >= 0) & (right < b.extent), right, NOWHERE - 1)
         order = np.argsort(right, kind="stable")
         low = np.searchsorted(right[order], left, side="left")
         high = np.searchsorted(right[order], left, side="right")
@@ -213,6 +282,18 @@ def _join(a: Index, b: Index) -> dict[Label, Index] | None:
         return None
     run = Label(int(solutions[0].size))
     return {label: tabulated((run,), found, label.size) for label, found in zip(labels, solutions, strict=True)}
+
+
+def inside(index: Index) -> dict[Label, Index] | None:
+    """The label values at which an index points inside its axis: a new label runs over them; None if there are none."""
+    if not index.labels:
+        return None if index.leaves else {}
+    positions = index.positions()
+    found = np.nonzero((positions >= 0) & (positions < index.extent))
+    if found[0].size == 0:
+        return None
+    run = Label(int(found[0].size))
+    return {label: tabulated((run,), at, label.size) for label, at in zip(index.labels, found, strict=True)}
 
 
 def solve(pairs: Iterable[tuple[Index, Index]]) -> dict[Label, Index] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from nablax.contraction.index import Index, Label, Substitution, along, solve, substitute
+from nablax.contraction.index import Index, Label, Substitution, along, inside, solve, substitute
 
 
 class Operand(Protocol):
@@ -158,6 +158,18 @@ def swap_sides(term: Term[O], a: int, b: int) -> Term[O]:
     sides = list(term.sides)
     sides[a], sides[b] = sides[b], sides[a]
     return term.replace(sides=sides)
+
+
+def within(term: Term[O]) -> Term[O] | None:
+    """The term with sides that stay inside their axes: labels run over the places there; None if there are none."""
+    while True:
+        outside = next((index for side in term.sides for index in side if index.leaves), None)
+        if outside is None:
+            return term
+        found = inside(outside)
+        if found is None:
+            return None
+        term = term.substitute(found)
 
 
 def identity(axes: Axes) -> Term[O]:

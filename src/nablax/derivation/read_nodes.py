@@ -80,7 +80,9 @@ class Reader:
             return label
         label = Label(index.extent)
         table = np.zeros((*index.shape, index.extent))
-        np.put_along_axis(table, index.positions()[..., None], 1.0, axis=-1)
+        places = index.positions()[..., None]
+        there = (places >= 0) & (places < index.extent)
+        np.put_along_axis(table, np.where(there, places, 0), np.where(there, 1.0, 0.0), axis=-1)
         parts.append((self._constant(table), (*index.labels, label)))
         return label
 

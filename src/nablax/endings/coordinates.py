@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nablax.contraction.index import Index, Label, Positions, affine, along, tabulated
-from nablax.contraction.term import Axes, elements
+from nablax.contraction.term import Axes, elements, within
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph, Node, NodeTerm
 from nablax.ops.kinds import AxesMap
@@ -79,7 +79,8 @@ def coordinates(graph: Graph, terms: Sequence[tuple[NodeTerm, int, tuple[int, ..
     Returns:
         Values and positions; no position twice.
     """
-    runs = [run for term, offset, steps in terms if (run := _run(graph, term, offset, steps, dtype)) is not None]
+    placed_terms = [(whole, offset, steps) for term, offset, steps in terms if (whole := within(term)) is not None]
+    runs = [run for term, offset, steps in placed_terms if (run := _run(graph, term, offset, steps, dtype)) is not None]
     runs = _boxes(graph, _alike(graph, runs))
     if not runs:
         return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))

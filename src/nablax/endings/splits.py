@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nablax.contraction.index import Index, Label, along
+from nablax.contraction.index import Label, along, same_index
 from nablax.contraction.term import Factor, Term, connected, elements
 from nablax.endings.positions import COLUMNS, ROWS, Piece
 from nablax.graph.graph import Node, NodeTerm
@@ -86,17 +86,6 @@ def _narrowed(
 
 
 # -- along the axes --------------------------------------------------------------------------------
-
-
-def same_index(a: Index, b: Index) -> bool:
-    """Whether two indices are the same map of the same labels."""
-    if a is b:
-        return True
-    if a.labels != b.labels or a.offset != b.offset or a.strides != b.strides:
-        return False
-    if a.table is None or b.table is None:
-        return a.table is b.table
-    return a.table.tobytes() == b.table.tobytes()
 
 
 def batch_axes(terms: Iterable[NodeTerm], axes: int) -> tuple[int, ...]:

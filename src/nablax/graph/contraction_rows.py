@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,9 +10,8 @@ import jax
 from nablax.contraction.index import Index, Label, along, fresh
 from nablax.contraction.term import Factor, Term
 from nablax.graph.graph import Graph, Node
+from nablax.graph.row import Row, of_one_result
 from nablax.ops.jaxprs import Equation
-
-Row = Callable[[Graph, Equation, Sequence[Node]], Node]
 
 
 def relabelled(graph: Graph, node: Node, axes: Sequence[Index], output: Sequence[Index]) -> Node:
@@ -102,10 +101,10 @@ def reshaped_units(graph: Graph, node: Node, shape: Sequence[int]) -> Node:
     return relabelled(graph, node, axes, output)
 
 
-ROWS: dict[str, Row] = {
-    "dot_general": _dot_general,
-    "reduce_sum": _reduce_sum,
-    "transpose": _transpose,
-    "broadcast_in_dim": _broadcast_in_dim,
-    "squeeze": _squeeze,
+ROWS: Mapping[str, Row] = {
+    "dot_general": of_one_result(_dot_general),
+    "reduce_sum": of_one_result(_reduce_sum),
+    "transpose": of_one_result(_transpose),
+    "broadcast_in_dim": of_one_result(_broadcast_in_dim),
+    "squeeze": of_one_result(_squeeze),
 }

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
-from nablax.graph import contraction_rows, index_map_rows, matrix_rows
+from nablax.graph import contraction_rows, index_map_rows, matrix_rows, windows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.recognise import NUMERIC, recognise
+from nablax.graph.row import Row
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
 from nablax.ops.kinds import Call, Opaque, Packed
 from nablax.ops.plain_arrays import Special, special, to_plain
@@ -25,6 +26,9 @@ from nablax.ops.scalar_function import Argument, Builder, number, read_equation
 # Integers up to this many elements are computed while tracing, so that indices become static maps.
 FOLDED_ELEMENTS = 10_000_000
 FOLDED_FLOATS = 16_384
+
+# Rows by the name of the primitive. What stands in none is read element by element, or opaque.
+TABLES: tuple[Mapping[str, Row], ...] = (contraction_rows.ROWS, index_map_rows.ROWS, windows.ROWS, matrix_rows.ROWS)
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,11 @@ class _Reader:
         folded = self.folded(equation, inputs)
         if folded is not None:
             return folded
-        if equation.name in contraction_rows.ROWS:
-            return [contraction_rows.ROWS[equation.name](self.graph, equation, inputs)]
-        if equation.name in index_map_rows.ROWS:
-            moved = index_map_rows.ROWS[equation.name](self.graph, equation, inputs, self.known)
-            if moved is not None:
-                return moved
-        if equation.name in matrix_rows.ROWS:
-            found = matrix_rows.ROWS[equation.name](self.graph, equation, inputs, self.known)
-            if found is not None:
-                return found
+        for table in TABLES:
+            if equation.name in table:
+                found = table[equation.name](self.graph, equation, inputs, self.known)
+                if found is not None:
+                    return found
         if len(equation.outputs) == 1:
             element = self.elementwise(equation, inputs)
             if element is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from nablax.contraction.index import Label, along
+from nablax.contraction.index import Index, Label, along, same_index
 from nablax.contraction.order import pairwise_order
 from nablax.contraction.term import Factor, Term, elements
 from nablax.ops.elementwise import ROWS
@@ -158,6 +158,10 @@ class Graph:
         """An operation that only JAX knows."""
         return self._make(kind, tuple(inputs), shape, dtype)
 
+    def guards(self, axes: Iterable[Index], dtype: Any) -> tuple[NodeFactor, ...]:
+        """Ones read at each index that leaves its axis: zero where nothing is there."""
+        return tuple(Factor(self.constant(np.ones(index.extent, dtype)), (index,)) for index in axes if index.leaves)
+
     def add(self, nodes: Sequence[Node]) -> Node:
         """The sum of nodes of one shape."""
         if len(nodes) == 1:
@@ -219,6 +223,7 @@ class Graph:
     ) -> Node:
         """Multiply factors pairwise, in the order with the fewest operations."""
         dtype = jnp.dtype(dtype)
+        factors = unguarded(factors)
         waiting = [self._summed(factor, factors, output) for factor in self._merged(factors)]
         if len(waiting) < 2:
             return self._product(coefficient, waiting, output, dtype)
@@ -259,9 +264,14 @@ class Graph:
         bare = tuple(index.label for index in factor.axes if index.label is not None)
         if len(bare) == len(factor.axes) == len(set(bare)):
             return factor.operand, bare
-        labels = factor.labels
+        labels = _windows_last(factor.axes)
         if len(bare) == len(factor.axes):  # a diagonal is taken
             return self._product(1.0, [(factor.operand, bare)], labels, factor.operand.dtype), labels
+        if _is_guard(factor):  # known here
+            [index] = factor.axes
+            positions = index.positions()
+            there = (positions >= 0) & (positions < index.extent)
+            return self.constant(there.astype(factor.operand.dtype)), labels
         taken = AxesMap(factor.axes, tuple(along(label) for label in labels))
         shape = tuple(label.size for label in labels)
         return self.index_map((taken,), (factor.operand,), shape), labels
@@ -357,6 +367,46 @@ def _is_flat(kind: Kind) -> bool:
         return False
     steps = kind.function.instructions
     return len(steps) == 1 and steps[0].operation.name in ROWS and ROWS[steps[0].operation.name].flat
+
+
+def unguarded(factors: Sequence[NodeFactor]) -> tuple[NodeFactor, ...]:
+    """Factors without guards that say nothing: another factor is read at the index, and is zero outside as well.
+
+    Where the index does not leave its axis any more, only its labels have to stand elsewhere, to be summed over.
+    """
+    guards = [factor for factor in factors if _is_guard(factor)]
+    if not guards:
+        return tuple(factors)
+    kept = [factor for factor in factors if not _is_guard(factor)]
+    for guard in guards:
+        [at] = guard.axes
+        if at.leaves:
+            known = any(same_index(at, index) for factor in kept for index in factor.axes)
+        else:
+            known = {*at.labels} <= {label for factor in kept for label in factor.labels}
+        if not known:
+            kept.append(guard)
+    return tuple(kept)
+
+
+def _is_guard(factor: NodeFactor) -> bool:
+    """Whether a factor is a row of ones."""
+    kind = factor.operand.kind
+    if not isinstance(kind, Constant) or len(factor.axes) != 1:
+        return False
+    return isinstance(kind.value, np.ndarray) and bool((kind.value == 1).all())
+
+
+def _windows_last(axes: Sequence[Index]) -> tuple[Label, ...]:
+    """The labels of axes; the places in windows together, where the last window stands.
+
+    A product with a kernel sums over them: it is one matrix product of arrays as they lie in memory.
+    """
+    last = max((k for k, index in enumerate(axes) if len(index.labels) > 1), default=-1)
+    windows = [label for index in axes[: last + 1] for label in index.labels[1:]]
+    first = [label for index in axes[: last + 1] for label in index.labels[:1]]
+    rest = [label for index in axes[last + 1 :] for label in index.labels]
+    return tuple(dict.fromkeys((*first, *windows, *rest)))
 
 
 def identify(node: Node) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from nablax.contraction.index import Index, Label, affine, along, fresh, tabulat
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph, Node
+from nablax.graph.row import Row
 from nablax.ops.jaxprs import Equation
 from nablax.ops.kinds import AxesMap
 from nablax.ops.scalar_function import from_jax
 
 # A row returns None where the map is not static (an index is only known at run time); then JAX decides.
-Row = Callable[[Graph, Equation, Sequence[Node], Mapping[Node, Any]], Sequence[Node] | None]
 
 
 def _step(label: Label, stride: int, offset: int, extent: int) -> Index:
@@ -440,7 +440,7 @@ def _unwritten(free: Any) -> list[AxesMap]:
     return [AxesMap(listed, listed)]
 
 
-ROWS: dict[str, Row] = {
+ROWS: Mapping[str, Row] = {
     "slice": _slice,
     "split": _split,
     "dynamic_slice": _dynamic_slice,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,12 +12,10 @@ from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import relabelled
 from nablax.graph.graph import Graph, Node
+from nablax.graph.row import Row
 from nablax.ops import matrix_functions
 from nablax.ops.jaxprs import Equation
 from nablax.ops.kinds import Contraction, Elementwise, MatrixFunction
-
-# The nodes of an equation's results; None where the row does not describe the equation.
-Row = Callable[[Graph, Equation, Sequence[Node], Mapping[Node, Any]], "list[Node] | None"]
 
 
 def masked(graph: Graph, x: Node, mask: Any) -> Node:
@@ -185,7 +183,7 @@ def _extremum(graph: Graph, equation: Equation, inputs: Sequence[Node], known: M
     return [graph.matrix_function(equation.name, inputs, output.shape, axes=axes)]
 
 
-ROWS: dict[str, Row] = {
+ROWS: Mapping[str, Row] = {
     "cholesky": _cholesky,
     "eigh": _eigh,
     "svd": _svd,

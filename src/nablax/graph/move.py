@@ -1,4 +1,9 @@
-"""Lowering of index maps: slices, pads, concatenations and reshapes where the map is one, gathers and scatters else."""
+"""Lowering of index maps: slices, pads, concatenations and reshapes where the map is one, gathers and scatters else.
+
+An axis that is an affine index of several labels (the windows of a convolution: stride y + dilation k) is read by one
+gather of whole slices and written by one padded sum per place in the window. On CPU the gather takes about as long as
+slices stacked, or a third of that, and the padded sums a fifth of the time of a scatter.
+"""
 
 from __future__ import annotations
 
@@ -62,64 +67,92 @@ def _joint(kind: IndexMap, shape: tuple[int, ...]) -> int | None:
     return axis if start == shape[axis] else None
 
 
-def _run(index: Index) -> tuple[int, int] | None:
-    """(offset, stride) of an index that depends on at most one label, affinely."""
-    if index.table is None and len(index.labels) <= 1:
-        return index.offset, index.strides[0] if index.labels else 1
-    return None
+def _apart(indices: Sequence[Index]) -> bool:
+    """Whether each label stands in one index only, and once."""
+    order = [label for index in indices for label in index.labels]
+    return len(set(order)) == len(order)
 
 
 def _taken(value: Any, axes: AxesMap) -> Any:
     """Read the source: one axis per label, in the order of `axes.labels`."""
     labels = axes.labels
-    order = [label for index in axes.source for label in index.labels]
-    if all(len(index.labels) <= 1 for index in axes.source) and len(set(order)) == len(order):
-        for k, index in enumerate(axes.source):
-            run = _run(index)
-            count = math.prod(index.shape)
-            if index.label is not None:
-                continue
-            if run is None or count == 0:
-                value = jnp.take(value, jnp.asarray(index.positions()), axis=k, indices_are_sorted=False)
-                continue
-            offset, stride = run
-            low = min(offset, offset + stride * (count - 1))
-            high = max(offset, offset + stride * (count - 1)) + 1
-            value = jax.lax.slice_in_dim(value, low, high, abs(stride) or 1, axis=k)
-            if stride < 0:
-                value = jnp.flip(value, axis=k)
-        value = value.reshape([label.size for label in order])
+    if _apart(axes.source):
+        order = [label for index in axes.source for label in index.labels]
+        for k, index in reversed(list(enumerate(axes.source))):
+            value = _read_axis(value, k, index)
         value = jnp.transpose(value, [order.index(label) for label in labels if label in order])
         sizes = [label.size if label in order else 1 for label in labels]
         return jnp.broadcast_to(value.reshape(sizes), [label.size for label in labels])
-    if _splits(axes.source, labels):
-        return value.reshape([label.size for label in labels])
-    grids = tuple(jnp.asarray(_grid(index, labels)) for index in axes.source)
-    return jnp.broadcast_to(value[grids], [label.size for label in labels])
+    grids = []
+    for k, index in enumerate(axes.source):
+        value, positions = _reachable(value, k, index)
+        grids.append(jnp.asarray(_grid(index, positions, labels)))
+    return jnp.broadcast_to(value[tuple(grids)], [label.size for label in labels])
 
 
-def _splits(source: Sequence[Index], labels: Sequence[Any]) -> bool:
-    """Whether reading is a reshape: axes enumerate the labels in order, in row-major numbering."""
-    order = []
-    for index in source:
-        if index.table is not None or index.offset != 0:
+def _read_axis(value: Any, axis: int, index: Index) -> Any:
+    """One axis becomes one for each label of an index."""
+    if index.label is not None:
+        return value
+    shape = (*value.shape[:axis], *index.shape, *value.shape[axis + 1 :])
+    if 0 in shape:
+        return jnp.zeros(shape, value.dtype)
+    if _numbers(index):
+        return value.reshape(shape)
+    if index.table is not None or len(index.labels) > 1:
+        value, positions = _reachable(value, axis, index)
+        return jnp.take(value, jnp.asarray(positions), axis=axis, indices_are_sorted=False)
+    stride = index.strides[0] if index.labels else 1
+    value, low = _padded(value, axis, index)
+    (first, last) = (x - low for x in index.span)
+    value = jax.lax.slice_in_dim(value, first, last + 1, abs(stride) or 1, axis=axis)
+    return (jnp.flip(value, axis=axis) if stride < 0 else value).reshape(shape)
+
+
+def _padded(value: Any, axis: int, index: Index) -> tuple[Any, int]:
+    """An array with zeros wherever an index leaves its axis, and the position of its first element."""
+    low, high = index.span
+    before, after = max(0, -low), max(0, high + 1 - index.extent)
+    if before or after:
+        padding = [(before, after, 0) if k == axis else (0, 0, 0) for k in range(value.ndim)]
+        value = jax.lax.pad(value, jnp.zeros((), value.dtype), padding)
+    return value, -before
+
+
+def _reachable(value: Any, axis: int, index: Index) -> tuple[Any, Any]:
+    """An array in which all positions of an index lie, and the positions there."""
+    if index.table is None:
+        value, low = _padded(value, axis, index)
+        return value, index.positions() - low
+    positions = index.positions()
+    if not index.leaves:
+        return value, positions
+    padding = [(0, 1, 0) if k == axis else (0, 0, 0) for k in range(value.ndim)]
+    outside = (positions < 0) | (positions >= index.extent)
+    return jax.lax.pad(value, jnp.zeros((), value.dtype), padding), np.where(outside, index.extent, positions)
+
+
+def _numbers(index: Index) -> bool:
+    """Whether an index numbers the grid of its labels in order, so that moving along it is a reshape."""
+    if index.table is not None or index.offset != 0:
+        return False
+    room = index.extent
+    for label, stride in zip(index.labels, index.strides, strict=True):
+        if stride * label.size != room:
             return False
-        if math.prod(label.size for label in index.labels) != index.extent:
-            return False
-        pairs = sorted(zip(index.strides, index.labels, strict=True), key=lambda pair: -pair[0])
-        room = index.extent
-        for stride, label in pairs:
-            if stride * label.size != room:
-                return False
-            room = stride
-            order.append(label)
-    return order == list(labels)
+        room = stride
+    return room == 1
 
 
-def _grid(index: Index, labels: Sequence[Any]) -> Any:
+def _grid(index: Index, positions: Any, labels: Sequence[Label]) -> Any:
+    """Positions with one axis for each label."""
     order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
-    positions = index.positions().transpose(order) if order else index.positions()
+    positions = positions.transpose(order) if order else positions
     return positions.reshape([label.size if label in index.labels else 1 for label in labels])
+
+
+# More padded sums than this are one scatter.
+MOST_SUMS = 32
 
 
 def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
@@ -129,23 +162,82 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
     labels = axes.labels
     target = axes.target
     order = [label for index in target for label in index.labels]
-    if all(len(index.labels) <= 1 for index in target) and len(order) == len(set(order)) == len(labels):
-        value = jnp.transpose(value, [labels.index(label) for label in order])
-        if all(index.label is not None for index in target):
-            return value
-        runs = [_run(index) for index in target]
-        if all(run is not None and run[1] > 0 for run in runs):
-            padding = []
-            for index, run in zip(target, runs, strict=True):
-                assert run is not None
-                offset, stride = run
-                last = offset + stride * (math.prod(index.shape) - 1)
-                padding.append((offset, index.extent - 1 - last, stride - 1))
-            return jax.lax.pad(
-                value.reshape([math.prod(index.shape) for index in target]), jnp.zeros((), value.dtype), padding
-            )
-        value = jnp.transpose(value, [order.index(label) for label in labels])
-    if _splits(target, labels):
-        return value.reshape(shape)
-    grids = tuple(jnp.asarray(_grid(index, labels)) for index in target)
-    return jnp.zeros(shape, value.dtype).at[grids].add(value)
+    lost = [k for k, label in enumerate(labels) if label not in order]
+    if lost:  # what differs in these is added at one place
+        value = value.sum(lost, dtype=value.dtype)
+        labels = tuple(label for label in labels if label in order)
+    if _apart(target):
+        return _written(value, labels, target)
+    grids = []
+    for index in target:
+        positions = index.positions()
+        outside = (positions < 0) | (positions >= index.extent)
+        grids.append(jnp.asarray(_grid(index, np.where(outside, index.extent, positions), labels)))
+    return jnp.zeros(shape, value.dtype).at[tuple(grids)].add(value, mode="drop")
+
+
+def _written(value: Any, labels: Sequence[Label], target: Sequence[Index]) -> Any:
+    """Each axis of the target written by the labels of its own index.
+
+    Where windows overlap, the places in them stand first, so that the parts that are added are contiguous.
+    """
+    summed = [_places_of_sum(index) for index in target]
+    front = [label for own in summed if own is not None for label in own]
+    rest = [label for index in target for label in index.labels if label not in front]
+    value = jnp.transpose(value, [labels.index(label) for label in (*front, *rest)])
+    start = len(front)
+    for index, own in zip(target, summed, strict=True):
+        if own is None:
+            value = _write_axis(value, start, index)
+        else:
+            value, start = _sum_of_pads(value, start, index, own), start - len(own)
+        start += 1
+    return value
+
+
+def _places_of_sum(index: Index) -> list[Label] | None:
+    """The labels over which an index of several is written as a sum of strided pads: all but the longest; else None."""
+    if index.table is not None or len(index.labels) < 2 or _numbers(index):
+        return None
+    longest = max(index.labels, key=lambda label: label.size)
+    own = [label for label in index.labels if label is not longest]
+    return own if math.prod(label.size for label in own) <= MOST_SUMS else None
+
+
+def _sum_of_pads(value: Any, start: int, index: Index, own: Sequence[Label]) -> Any:
+    """The first axes, the places in windows, and the one at `start` become one axis there."""
+    strides = dict(zip(index.labels, index.strides, strict=True))
+    [stride] = [stride for label, stride in strides.items() if label not in own]
+    total = None
+    for place in np.ndindex(*(label.size for label in own)):
+        offset = index.offset + sum(strides[label] * at for label, at in zip(own, place, strict=True))
+        part = _strided(value[place], start - len(own), offset, stride, index.extent)
+        total = part if total is None else total + part
+    return total
+
+
+def _write_axis(value: Any, start: int, index: Index) -> Any:
+    """The axes of the labels of an index, from `start` on, become one."""
+    if index.label is not None:
+        return value
+    ends = value.shape[:start], value.shape[start + len(index.labels) :]
+    if _numbers(index):
+        return value.reshape((*ends[0], index.extent, *ends[1]))
+    if index.table is None and len(index.labels) < 2:
+        stride = index.strides[0] if index.labels else 1
+        return _strided(value.reshape((*ends[0], -1, *ends[1])), start, index.offset, stride, index.extent)
+    positions = index.positions()
+    outside = (positions < 0) | (positions >= index.extent)
+    places = jnp.asarray(np.where(outside, index.extent, positions))
+    zeros = jnp.zeros((*ends[0], index.extent, *ends[1]), value.dtype)
+    return zeros.at[(*[slice(None)] * start, places)].add(value, mode="drop")
+
+
+def _strided(value: Any, axis: int, offset: int, stride: int, extent: int) -> Any:
+    """Elements along an axis at ``offset + stride * k`` of a longer one; those outside are dropped."""
+    count = value.shape[axis]
+    if stride < 0:
+        value, offset, stride = jnp.flip(value, axis=axis), offset + stride * (count - 1), -stride
+    last = offset + stride * (count - 1)
+    padding = [(offset, extent - 1 - last, stride - 1) if k == axis else (0, 0, 0) for k in range(value.ndim)]
+    return jax.lax.pad(value, jnp.zeros((), value.dtype), padding)

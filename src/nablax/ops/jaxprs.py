@@ -330,13 +330,9 @@ def _flops(equation: Any) -> float:
 
 
 _CUMULATIVE = frozenset({"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"})
-_WINDOWS = frozenset({"reduce_window_sum", "reduce_window_max", "reduce_window_min"})
 
 
 def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tuple[BatchAxis, ...]:
-    if name == "conv_general_dilated" and params["batch_group_count"] == 1:
-        numbers = params["dimension_numbers"]
-        return ((numbers.out_spec[0], (numbers.lhs_spec[0], None)),)
     if name == "cholesky":
         return tuple((k, (k,)) for k in range(ranks[0] - 2))
     if name == "triangular_solve" and ranks[0] == ranks[1]:
@@ -345,12 +341,6 @@ def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tupl
         return tuple((k, (k,)) for k in range(ranks[0]) if k != params["axis"])
     if name == "sort" and len(ranks) == 1:
         return tuple((k, (k,)) for k in range(ranks[0]) if k != params["dimension"])
-    if name in _WINDOWS:
-        shapes = zip(
-            params["window_dimensions"], params["window_strides"], params["padding"],
-            params["base_dilation"], params["window_dilation"], strict=True,
-        )  # fmt: skip
-        return tuple((k, (k,)) for k, shape in enumerate(shapes) if shape == (1, 1, (0, 0), 1, 1))
     return ()
 
 

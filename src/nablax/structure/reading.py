@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from nablax.contraction.block import COLUMNS, ROWS
-from nablax.contraction.term import elements, swap_sides
+from nablax.contraction.term import elements, swap_sides, within
 from nablax.endings.factored import Factored, factored
 from nablax.endings.forms import Dense, Form, read
 from nablax.endings.positions import Piece, Space
@@ -72,7 +72,8 @@ class Reading:
                     continue
                 terms = self._swept.block(row, column).terms()
                 held = (term for term in terms if term.coefficient != 0.0 and elements(term.open_labels))
-                found[a, b] = tuple(Piece(a, b, term) for term in held)
+                inside = (whole for term in held if (whole := within(term)) is not None)
+                found[a, b] = tuple(Piece(a, b, term) for term in inside)
         return found
 
     def form_of(self, a: int, b: int) -> Form:

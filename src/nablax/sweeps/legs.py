@@ -11,15 +11,17 @@ from nablax.contraction.index import Index, Label, along
 from nablax.contraction.order import pairwise_order
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term, collect_like, connected, elements, swap_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, identify
+from nablax.graph.graph import Graph, Node, NodeTerm, identify, unguarded
 from nablax.graph.sums import add_up
+from nablax.sweeps.overlaps import without_overlaps
 
 
 def multiply_out(graph: Graph, leg: NodeTerm) -> NodeTerm:
     """Multiply the factors of a leg that are summed over a label with each other, and those on equal labels.
 
-    Factors that share no summed label are an outer product and stay apart.
+    Factors that share no summed label are an outer product and stay apart. Windows that overlap are added up.
     """
+    leg = leg.replace(factors=unguarded(leg.factors))
     groups = list(connected(leg.factors, leg.summed_labels))
     summed = set(leg.summed_labels)
     done: list[Factor[Node]] = []
@@ -29,7 +31,7 @@ def multiply_out(graph: Graph, leg: NodeTerm) -> NodeTerm:
             done += factors
             continue
         done.append(graph.product(factors, summed))
-    return leg.replace(factors=_gathered(graph, done))
+    return without_overlaps(graph, leg.replace(factors=_gathered(graph, done)))
 
 
 def _gathered(graph: Graph, factors: Sequence[Factor[Node]]) -> list[Factor[Node]]:

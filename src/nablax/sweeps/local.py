@@ -52,7 +52,7 @@ def differential(graph: Graph, node: Node, leaves: int) -> LocalJacobian:
             pairs = _contraction(node, kind)
         case IndexMap():
             pairs = [
-                (source, Term(1.0, (), (axes.target, axes.source)))
+                (source, Term(1.0, graph.guards((*axes.target, *axes.source), node.dtype), (axes.target, axes.source)))
                 for source, axes in zip(node.inputs, kind.maps, strict=True)
             ]
         case MatrixFunction():
