@@ -28,7 +28,12 @@ FOLDED_ELEMENTS = 10_000_000
 FOLDED_FLOATS = 16_384
 
 # Rows by the name of the primitive. What stands in none is read element by element, or opaque.
-TABLES: tuple[Mapping[str, Row], ...] = (contraction_rows.ROWS, index_map_rows.ROWS, windows.ROWS, matrix_rows.ROWS)
+TABLES: Mapping[str, Mapping[str, Row]] = {
+    "contraction": contraction_rows.ROWS,
+    "index map": index_map_rows.ROWS,
+    "windows": windows.ROWS,
+    "matrix function": matrix_rows.ROWS,
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class _Reader:
         folded = self.folded(equation, inputs)
         if folded is not None:
             return folded
-        for table in TABLES:
+        for table in TABLES.values():
             if equation.name in table:
                 found = table[equation.name](self.graph, equation, inputs, self.known)
                 if found is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from jax.extend import core, source_info_util
 
 # Calls whose body is ordinary code: they are read as if the body stood at the place of the call.
-INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
+INLINED = frozenset({"jit", "pjit", "call", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 
 
 @dataclass(frozen=True, eq=False, slots=True)
