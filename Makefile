@@ -9,10 +9,10 @@ FAST := tests/app tests/architecture tests/contraction tests/graph tests/ops tes
 	tests/test_docstrings.py tests/test_errors.py tests/test_verbs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-fast format demo bench bench-torch calibrate docs clean
+.PHONY: help setup test test-all test-fast format demo bench bench-minimise bench-torch calibrate docs clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -56,6 +56,9 @@ demo: setup ## the main job on the digits example
 
 bench: $(VENV)/.bench ## all groups of benchmarks, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+bench-minimise: $(VENV)/.bench ## minimisers and line searches against their peers, into benchmarks/MINIMISE.md; resumes
+	$(BIN)/python -m benchmarks.minimise
 
 bench-torch: $(VENV)/.bench-torch ## the speed table with BackPACK (installs torch)
 	$(BIN)/python -m benchmarks --group speed

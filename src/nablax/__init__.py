@@ -29,6 +29,7 @@ from nablax.errors import (
     UnprintableError,
     VerificationError,
 )
+from nablax.optimise import minimise
 from nablax.planning.explain import Plan
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "jacobian",
     "jacobian_sparse",
     "laplacian",
+    "minimise",
     "plan",
     "quadratic_form",
 ]

@@ -1,1 +1,3 @@
-"""The command line: load names a function in a file, report computes, render shows, command_line parses."""
+"""The command line: load names a function in a file, report computes, render shows, linesearch compares searches,
+command_line parses.
+"""

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from nablax import __version__
 from nablax.app.derive import Format, render
+from nablax.app.linesearch import SEARCHES, ends, searched, shown
 from nablax.app.load import load
 from nablax.app.render import show, to_json
 from nablax.app.report import Progress, Verdict
@@ -140,6 +141,22 @@ def derive(
             f"{f' ({said})' if said else ''}. This is a fault of nablax; another way of writing the formula may work"
         ) from error
     sys.stdout.write(text + "\n")
+
+
+@application.command()
+def linesearch(
+    formula: Annotated[str, typer.Argument(metavar="FORMULA", help="Of one variable, for example 'exp(x) - 2*x'.")],
+    on: Annotated[str, typer.Option("--on", metavar="A,B", help="The interval; write --on=-1,2 where a is negative.")],
+    tol: Annotated[
+        float | None, typer.Option(help="Bound on the distance to the minimum.", show_default="√ε (b − a)")
+    ] = None,
+    search: Annotated[
+        list[str] | None, typer.Option(help=f"Repeatable: {', '.join(SEARCHES)}.", show_default="all")
+    ] = None,
+) -> None:
+    """Exact line searches on a formula: the iterations of each side by side, and what each found."""
+    a, b = ends(on)
+    sys.stdout.write(shown(searched(formula, a, b, tol=tol, names=search or list(SEARCHES))) + "\n")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Minimisers and line searches against their peers; `python -m benchmarks.minimise`."""
