@@ -1,5 +1,6 @@
 """nablax: exact derivatives, planned and fast."""
 
+from nablax import neural
 from nablax.answering import DiagonalEstimate
 from nablax.at_point import Curvature, curvature
 from nablax.derivation import Derivation, derive
@@ -19,6 +20,7 @@ from nablax.errors import (
     ArgumentError,
     DerivationError,
     DifferentiationError,
+    EquilibriumError,
     FormulaError,
     MemoryBoundError,
     NablaxError,
@@ -29,6 +31,7 @@ from nablax.errors import (
     UnprintableError,
     VerificationError,
 )
+from nablax.neural import R, implicit
 from nablax.optimise import minimise
 from nablax.planning.explain import Plan
 
@@ -41,11 +44,13 @@ __all__ = [
     "DerivationError",
     "DiagonalEstimate",
     "DifferentiationError",
+    "EquilibriumError",
     "FormulaError",
     "MemoryBoundError",
     "NablaxError",
     "OutputError",
     "Plan",
+    "R",
     "StrategyError",
     "TargetError",
     "TracingError",
@@ -58,10 +63,12 @@ __all__ = [
     "hessian_diagonal_estimate",
     "hessian_sparse",
     "hvp",
+    "implicit",
     "jacobian",
     "jacobian_sparse",
     "laplacian",
     "minimise",
+    "neural",
     "plan",
     "quadratic_form",
 ]

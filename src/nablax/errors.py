@@ -86,6 +86,10 @@ class TracingError(NablaxError, TypeError):
         return cls(f"a derivative was asked of a function that {found}. JAX says: {said}")
 
 
+class EquilibriumError(NablaxError, ArithmeticError):
+    """A relaxation that does not settle, or an equilibrium that is not stable."""
+
+
 class TargetError(NablaxError):
     """The command line's file, function or example arguments cannot be used."""
 

@@ -40,6 +40,7 @@ ALLOWED = {
     "at_point": {"planning", "calling", "answering", "structure", "program"},
     # above the verbs, of which it uses the public ones only
     "optimise": {"derivatives", "at_point"},
+    "neural": {"derivatives", "at_point"},
     # beside the engine, which knows nothing of them: text in, text out, and closed forms between the two
     "formula": set(),
     "printing": set(),
