@@ -1,6 +1,6 @@
 """nablax: exact derivatives, planned and fast."""
 
-from nablax import neural
+import nablax.neural as neural
 from nablax.answering import DiagonalEstimate
 from nablax.at_point import Curvature, curvature
 from nablax.derivation import Derivation, derive

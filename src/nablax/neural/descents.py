@@ -50,7 +50,7 @@ def newton_cg(
     Only products H v are asked; directions of negative curvature are followed to the edge of the region.
 
     Args:
-        value: of a vector.
+        value: of a vector; it and the others are called as they are, compile them with `jax.jit`.
         gradient: of a vector.
         hvp: ``(w, v) -> H v``.
         start: a vector of numbers.
@@ -75,20 +75,17 @@ def newton_cg(
     """
     x, dtype = _checked("newton_cg", start, max_steps, tolerance)
     spent = [0.0]
-    asked: Any = jax.jit(gradient), jax.jit(hvp)
 
     def slope(x: np.ndarray) -> np.ndarray:
         spent[0] += 1
-        return np.asarray(asked[0](jnp.asarray(x, dtype)), float)
+        return np.asarray(gradient(jnp.asarray(x, dtype)), float)
 
     def product(x: np.ndarray, v: np.ndarray) -> np.ndarray:
         spent[0] += 2
-        return np.asarray(asked[1](jnp.asarray(x, dtype), jnp.asarray(v, dtype)), float)
-
-    f = jax.jit(value)
+        return np.asarray(hvp(jnp.asarray(x, dtype), jnp.asarray(v, dtype)), float)
 
     def at(x: np.ndarray) -> float:
-        return float(f(jnp.asarray(x, dtype)))
+        return float(value(jnp.asarray(x, dtype)))
 
     g, radius = slope(x), 1.0
     values, norms, work = [at(x)], [float(np.linalg.norm(g))], [0.0]
@@ -174,11 +171,10 @@ def gradient_descent(
     """
     x, dtype = _checked("gradient_descent", start, max_steps, tolerance)
     positive("gradient_descent", "rate", rate)
-    step = jax.jit(lambda x: (value(x), gradient(x)))
     values, norms = [], []
     for k in range(max_steps + 1):
-        f, g = (np.asarray(part, float) for part in step(jnp.asarray(x, dtype)))
-        values.append(float(f))
+        g = np.asarray(gradient(jnp.asarray(x, dtype)), float)
+        values.append(float(value(jnp.asarray(x, dtype))))
         norms.append(float(np.linalg.norm(g)))
         if norms[-1] <= tolerance or k == max_steps or not np.isfinite(norms[-1]):
             break
