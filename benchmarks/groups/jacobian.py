@@ -1,10 +1,10 @@
 """Jacobians: forward, reverse, and the orders between; sparse ones."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import asdex
 import jax
 import jax.numpy as jnp
 
@@ -102,13 +102,14 @@ def _sparse(name: str, make: Callable[[], Example], setting: Setting) -> Iterato
         f, arguments = make()
         notes = []
         small, point = lambda x: x[1:] * x[:-1] ** 2, (jnp.ones(4),)
-        coloured(asdex.jacobian_coloring, asdex.jacobian_from_coloring, small, point)  # what happens once in a process
+        with contextlib.suppress(ImportError):
+            coloured("jacobian", small, point)  # what happens once in a process
         if setting.nablax:
             ours.prepare(small, "sparse jacobian", point, limit)
         peer, peer_seconds = None, None
         try:
             with limited(limit):
-                peer, peer_seconds = coloured(asdex.jacobian_coloring, asdex.jacobian_from_coloring, f, arguments)
+                peer, peer_seconds = coloured("jacobian", f, arguments)
         except Exception as error:  # nablax is still measured
             notes.append(f"asdex: {failure(error)}")
         own = ours.prepare(f, "sparse jacobian", arguments, limit, plan=False) if setting.nablax else ours.Prepared()

@@ -1,5 +1,6 @@
 """Sparse Hessians in double precision, against detection and colouring, and against values by hand."""
 
+import contextlib
 import functools
 import importlib
 import time
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import asdex
 import jax
 import jax.numpy as jnp
 
@@ -102,13 +102,21 @@ def _published(name: str, _: None) -> Example:
     return lambda y: problem.objective(y, None), (jnp.asarray(problem.y0, float),)
 
 
-def coloured(
-    colour: Callable[..., Any], derive: Callable[..., Any], f: Callable[..., Any], arguments: tuple[Any, ...]
-) -> tuple[Contender, float]:
-    """asdex, and the seconds of its detection, colouring and compilation."""
+def coloured(question: str, f: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Contender, float]:
+    """asdex, and the seconds of its detection, colouring and compilation.
+
+    Args:
+        question: "hessian" or "jacobian".
+        f: the function.
+        arguments: its arguments.
+
+    Raises:
+        ImportError: asdex does not work with this version of JAX.
+    """
+    asdex = importlib.import_module("asdex")
     start = time.perf_counter()
-    colouring = colour(f, *arguments)
-    contender = compiled("asdex", derive(f, colouring), arguments)
+    colouring = getattr(asdex, f"{question}_coloring")(f, *arguments)
+    contender = compiled("asdex", getattr(asdex, f"{question}_from_coloring")(f, colouring), arguments)
     return contender, time.perf_counter() - start
 
 
@@ -137,7 +145,8 @@ def _in_double_precision(family: Family, setting: Setting) -> Iterator[Line]:
     runs: list[float | None] = []
     chosen = list(zip(family.sizes, family.targets, strict=True))
     small, point = lambda x: jnp.sum(x[1:] * x[:-1] ** 2), (jnp.ones(4),)
-    coloured(asdex.hessian_coloring, asdex.hessian_from_coloring, small, point)  # what happens once in a process
+    with contextlib.suppress(ImportError):
+        coloured("hessian", small, point)  # what happens once in a process
     if setting.nablax:
         ours.prepare(small, "sparse hessian", point, limit)
     for size, target in chosen[: 1 if setting.quick else len(chosen)]:
@@ -147,7 +156,7 @@ def _in_double_precision(family: Family, setting: Setting) -> Iterator[Line]:
         peer, peer_seconds = None, None
         try:
             with limited(limit):
-                peer, peer_seconds = coloured(asdex.hessian_coloring, asdex.hessian_from_coloring, f, arguments)
+                peer, peer_seconds = coloured("hessian", f, arguments)
         except Exception as error:  # the others are still measured
             notes.append(f"asdex: {failure(error)}")
         start = time.perf_counter()
