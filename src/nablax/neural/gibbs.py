@@ -98,7 +98,8 @@ class Chains:
 def _fast(key: jax.Array) -> jax.Array:
     # Most of the time of a sweep would go into JAX's usual generator. Philox, which XLA calls rbg, is several times
     # faster and as good; its keys come from the user's.
-    return jax.random.wrap_key_data(jax.random.bits(key, (4,), jnp.uint32), impl="rbg")
+    found: jax.Array = jax.random.wrap_key_data(jax.random.bits(key, (4,), jnp.uint32), impl="rbg")
+    return found
 
 
 def parts_of(sweeps: int, progress: Progress | None) -> Sequence[int]:
