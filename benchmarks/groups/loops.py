@@ -117,9 +117,9 @@ def _measured(name: str, network: Network, setting: Setting) -> Iterator[Line]:
             made = [peer(case, arguments) for peer in (peers.mapped, peers.looped, peers.leaf_by_leaf)]
             loops = [one for one in made if isinstance(one, Contender)]
         contenders = [one for one in (own.contender, unrolled) if one is not None]
-        timed = {m.contender: m.median for m in alternate([*contenders, *loops], setting.effort)}
-        run = None if own.contender is None else timed[own.contender]
-        best = min((timed[one] for one in loops), default=None)
+        timed = {id(m.contender): m.median for m in alternate([*contenders, *loops], setting.effort)}
+        run = None if own.contender is None else timed[id(own.contender)]
+        best = min((timed[id(one)] for one in loops), default=None)
         error = None
         if own.contender is not None and (loops or unrolled is not None):
             reference = loops[0].result if loops else unrolled.result  # type: ignore[union-attr]
@@ -138,8 +138,8 @@ def _measured(name: str, network: Network, setting: Setting) -> Iterator[Line]:
                 milliseconds(run),
                 megabytes(own.contender and own.contender.held_bytes),
                 seconds_cell(unrolled and unrolled.compile_seconds),
-                milliseconds(unrolled and timed[unrolled]),
-                at_most(quotient(run, unrolled and timed[unrolled]), network.over_unrolled),
+                milliseconds(unrolled and timed[id(unrolled)]),
+                at_most(quotient(run, unrolled and timed[id(unrolled)]), network.over_unrolled),
                 milliseconds(best),
                 at_least(quotient(best, run), network.over_loop),
                 error_cell(error, TOLERANCE),
