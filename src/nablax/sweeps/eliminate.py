@@ -12,7 +12,7 @@ one side only.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nablax.contraction.block import Block
@@ -45,6 +45,7 @@ class Elimination:
         rates: of the machine; None to keep all legs and never to sum.
         calls: among how many calls preparation is shared.
         outputs: the nodes that are differentiated; the last node if there is only one.
+        together: sums the legs of a core that arrive at a node by several paths, where they are kept apart otherwise.
     """
 
     graph: Graph
@@ -56,6 +57,7 @@ class Elimination:
     rates: Rates | None
     calls: int = 100
     outputs: tuple[Node, ...] = ()
+    together: Callable[[Graph, Node, Sequence[NodeTerm]], Sequence[NodeTerm]] | None = None
     last: frozenset[Node] = field(init=False)
     below: Below | None = field(init=False)
     _jacobians: dict[Node, LocalJacobian | None] = field(default_factory=dict)
@@ -142,7 +144,9 @@ def pulled(sweep: Elimination, frontier: Frontier, node: Node, own: Legs) -> Fro
                 slots.append(slot)
                 continue
             moved = {x: legs for x, legs in slot.items() if x is not node}
-            arrived = merge(sweep.graph, slot[node], node.dtype)
+            arrived: Sequence[NodeTerm] = merge(sweep.graph, slot[node], node.dtype)
+            if sweep.together is not None and len(arrived) > 1 and node not in sweep.last:
+                arrived = sweep.together(sweep.graph, node, arrived)
             for source, legs in pull(sweep, arrived, node, jacobian).items():
                 moved[source] = (*moved.get(source, ()), *legs)
                 if source not in sweep.leaves and number not in standing.get(source, ()):

@@ -22,13 +22,13 @@ import jax.numpy as jnp
 
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term
-from nablax.graph.graph import Node, NodeTerm, reachable
+from nablax.graph.graph import Graph, Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination, core_of, eliminate, pulled
 from nablax.sweeps.frontier import Core, Form, Frontier, Legs, SecondOrder, identity_legs
-from nablax.sweeps.legs import common_pattern, merge, sum_in_pattern
-from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, arrive, as_term, stored_shape, tied
+from nablax.sweeps.legs import merge
+from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, arrive, as_term, stored, stored_shape, tied
 from nablax.sweeps.loop_call import BackwardLoop
 from nablax.sweeps.opaque_calls import opaque_kind
 from nablax.sweeps.steps import Rule, Step
@@ -98,7 +98,16 @@ def backwards(
     leaves = frozenset(turn.leaves[k] for k in turn.active)
     nodes = tuple(node for node in reachable(outputs) if node.depends & turn.mask)
     body = Elimination(
-        graph, nodes, leaves, turn.mask, _asked_of_turn(turn, blocks), 2, sweep.rates, sweep.calls, tuple(slots)
+        graph,
+        nodes,
+        leaves,
+        turn.mask,
+        _asked_of_turn(turn, blocks),
+        2,
+        sweep.rates,
+        sweep.calls,
+        tuple(slots),
+        one_leg,
     )
     frontier = Frontier(adjoints)
     if forms:
@@ -108,18 +117,11 @@ def backwards(
 
 
 def _with_one_leg(turn: Turn, left: SecondOrder) -> SecondOrder:
-    """The cores with one leg from each slot to each carried value.
-
-    Legs by several paths (the gates of a recurrent unit) hold less apart than summed, but each would multiply the
-    blocks between carried values and constants, which are larger than all of them.
-    """
+    """The cores with one leg from each slot to each carried value."""
     ends = {turn.leaves[k] for k in turn.carried}
 
     def summed(leaf: Node, legs: Legs) -> Legs:
-        bare = all(index.label is not None for leg in legs for side in leg.sides for index in side)
-        if leaf not in ends or len(legs) < 2 or not bare:
-            return legs
-        return (sum_in_pattern(turn.graph, legs, common_pattern(legs), leaf.dtype),)
+        return tuple(one_leg(turn.graph, leaf, legs)) if leaf in ends and len(legs) > 1 else legs
 
     return replace(
         left,
@@ -128,6 +130,20 @@ def _with_one_leg(turn: Turn, left: SecondOrder) -> SecondOrder:
             for core in left.cores
         ),
     )
+
+
+def one_leg(graph: Graph, node: Node, legs: Sequence[NodeTerm]) -> list[NodeTerm]:
+    """Legs on a node as one array, along index maps as well.
+
+    Legs by several paths (the gates of a recurrent unit, slices of one product) hold less apart than summed, but each
+    would multiply the blocks between carried values and constants, which are larger than all of them.
+    """
+    terms = [leg.replace(sides=((), *leg.sides)) for leg in legs]
+    row = [index.extent for index in legs[0].sides[0]]
+    ties = _common(terms) & all_tied(row, node.shape)
+    array = graph.sum_of([stored(term, ties) for term in terms], stored_shape(row, node.shape, ties), node.dtype)
+    found = as_term(array, row, node.shape, ties)
+    return [found.replace(sides=found.sides[1:])]
 
 
 def _asked_of_turn(turn: Turn, blocks: Wanted) -> Asked:
