@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -21,16 +20,9 @@ from nablax.graph.graph import Node, NodeTerm
 from nablax.graph.sums import add_up
 from nablax.ops.kinds import Call, Opaque
 from nablax.sweeps.eliminate import Elimination
-from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, as_array, as_term, stored
+from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, as_array, as_term, stored
 from nablax.sweeps.opaque_calls import opaque_kind, structs_of, traced
 from nablax.sweeps.turn import Backwards, Turn, Wanted
-
-
-class Form(Enum):
-    """What a result of the loop is, where it is not a block stored by its ties."""
-
-    SLOPE = "an adjoint"
-    DIAGONAL = "the diagonal of a block"
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,53 +205,53 @@ class BackwardLoop:
 
     def results(
         self, own: Sequence[NodeTerm]
-    ) -> tuple[list[tuple[Node, NodeTerm]], dict[tuple[Node, Node], list[Any]]]:
+    ) -> tuple[list[tuple[Node, NodeTerm]], dict[tuple[Node, Node], list[NodeTerm]]]:
         """Legs of the adjoint on the inputs of the loop, and the forms of its core."""
         graph, node, kind = self.sweep.graph, self.node, opaque_kind(self.node)
         adjoint = graph.sum_of(own, node.shape, node.dtype)
         inputs = (*node.inputs, adjoint, *self._arrived())
         program = traced(kind, self.function, structs_of(inputs))
         first = self.turn.loop.constants
-        listed: list[tuple[int, int, Ties | Form]] = [
-            *((k, k, Form.SLOPE) for k in self.slopes),
+        # after the slopes the blocks, each with its ties; None where it is only a diagonal
+        blocks: list[tuple[int, int, Ties | None]] = [
             *((k + first, x + first, ties) for (k, x), ties in sorted(self.taken.carried.items())),
             *((k + first, c, frozenset()) for k, c in self.mixed),
-            *((p, q, Form.DIAGONAL if self.blocks.constants[p, q] else frozenset()) for p, q in self.constants),
-            *((x, x, Form.DIAGONAL) for x in self.stacked),
+            *((p, q, None if self.blocks.constants[p, q] else frozenset()) for p, q in self.constants),
+            *((x, x, None) for x in self.stacked),
         ]
-        slopes: list[tuple[Node, NodeTerm]] = []
-        forms: dict[tuple[Node, Node], list[Any]] = {}
-        made = tuple((p, q, ties if isinstance(ties, Form) else tuple(sorted(ties))) for p, q, ties in listed)
-        key = ("taken back", kind.key, made, tuple(self._arrivals), tuple(x.number for x in inputs))
+        made = tuple((p, q, None if ties is None else tuple(sorted(ties))) for p, q, ties in blocks)
+        key = ("taken back", kind.key, tuple(self.slopes), made, tuple(self._arrivals), tuple(x.number for x in inputs))
         width = len(program.outputs)
         call = Call(key, program.apply, key, width, width, primitives=program.primitives, zeros=program.zeros)
         outer = {k for k, x in enumerate(node.inputs) if x.depends & self.sweep.mask}
-        kept = [(place, *one) for place, one in enumerate(listed) if {one[0], one[1]} <= outer]
+        own_slopes = [(place, k) for place, k in enumerate(self.slopes) if k in outer]
+        own_blocks = [(place, *one) for place, one in enumerate(blocks, len(self.slopes)) if {one[0], one[1]} <= outer]
+        count = len(own_slopes) + len(own_blocks)
         seconds = self.seconds / max(node.dtype.itemsize / 4.0, 1.0)
-        for place, p, q, ties in kept:
-            row, column = node.inputs[p], node.inputs[q]
+
+        def array(place: int) -> Node:
             value = program.outputs[place]
             derived = Opaque(
                 f"{kind.name} taken back turn by turn",
                 (key, place),
                 call,
                 place,
-                program.flops / len(kept),
+                program.flops / count,
                 kind.line,
                 program.bytes,
-                seconds / len(kept),
+                seconds / count,
             )
-            array = graph.opaque(derived, inputs, value.shape, value.dtype)
-            if ties is Form.SLOPE:
-                axes = fresh(row.shape)
-                slopes.append((row, Term(1.0, (Factor(array, axes),), ((), axes))))
-                continue
-            if ties is Form.DIAGONAL:
-                axes = fresh(row.shape)
-                term = Term(1.0, (Factor(array, axes),), ((), axes, axes))
-            else:
-                assert not isinstance(ties, Form)
-                term = as_term(array, row.shape, column.shape, ties)
+            return graph.opaque(derived, inputs, value.shape, value.dtype)
+
+        slopes: list[tuple[Node, NodeTerm]] = []
+        for place, k in own_slopes:
+            axes = fresh(node.inputs[k].shape)
+            slopes.append((node.inputs[k], Term(1.0, (Factor(array(place), axes),), ((), axes))))
+        forms: dict[tuple[Node, Node], list[NodeTerm]] = {}
+        for place, p, q, ties in own_blocks:
+            row, column = node.inputs[p], node.inputs[q]
+            shared = all_tied(row.shape, column.shape) if ties is None else ties
+            term = as_term(array(place), row.shape, column.shape, shared)
             forms.setdefault((row, column), []).append(term)
             if row is column and p != q:
                 forms[row, column].append(swap_sides(term, 1, 2))
