@@ -287,3 +287,22 @@ def test_more_than_four_thousand_arrays_beside_an_inverse(strategy: str) -> None
     got = nb.hessian(f, 1, strategy=strategy)(many, matrix)
     want = jax.jit(jax.hessian(lambda m: jnp.sum(jnp.linalg.inv(m)) + m[0, 0] ** 2))(matrix)
     assert_close(got, want)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda c, v: c @ v,
+        lambda c, v: c.diagonal() * v,
+        lambda c, v: c.gradient * v,
+        lambda c, v: c.dense() @ v,
+        lambda c, v: c.solve(v),
+    ],
+)
+def test_a_point_first_asked_inside_jit_keeps_no_tracers(use: Any) -> None:
+    x, v = np.array([0.3, 0.5, 1.1]), np.array([1.0, -2.0, 0.5])
+    c, other = (nb.curvature(lambda x: jnp.sum(jnp.sin(2.0 * x) ** 2))(x) for _ in range(2))
+    assert_close(jax.jit(lambda v: use(c, v))(v), use(other, v))
+    assert_close(c.gradient, 2.0 * np.sin(4.0 * x))
+    assert_close(c.diagonal(), 8.0 * np.cos(4.0 * x))
+    assert_close(c @ v, 8.0 * np.cos(4.0 * x) * v)

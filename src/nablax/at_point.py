@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -52,7 +53,15 @@ class Curvature:
 
     @cached_property
     def _first(self) -> list[Any]:
-        return list(self._program.first(self._arrays))
+        with self._at_the_point():
+            return list(self._program.first(self._arrays))
+
+    def _at_the_point(self) -> AbstractContextManager[Any]:
+        """What is kept is computed now if the point is known now, also inside a transformation of something else."""
+        given = any(isinstance(x, jax.core.Tracer) for x in self._arrays)
+        if given or self._program.problem.captures_tracers:
+            return nullcontext()
+        return jax.ensure_compile_time_eval()
 
     @property
     def _kept(self) -> list[Any]:
@@ -61,7 +70,8 @@ class Curvature:
 
     def _answer(self, question: Question) -> Any:
         if question not in self._answers:
-            self._answers[question] = self._asked(question, ())
+            with self._at_the_point():
+                self._answers[question] = self._asked(question, ())
         return self._answers[question]
 
     def _asked(self, question: Question, vector: Sequence[Any]) -> Any:
@@ -248,7 +258,8 @@ class Curvature:
 
     @cached_property
     def _operator(self) -> Structured:
-        return self._program.operator(self._arrays, self._kept)
+        with self._at_the_point():
+            return self._program.operator(self._arrays, self._kept)
 
     @property
     def _leaves(self) -> list[Any]:
