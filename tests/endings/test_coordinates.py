@@ -271,3 +271,17 @@ def test_what_is_dense_and_huge_is_refused(verb: Any, name: str) -> None:
     f = (lambda x: jnp.sum(x) ** 2) if verb is nb.hessian_sparse else (lambda x: jnp.sum(x) * jnp.ones(n))
     with pytest.raises(nb.MemoryBoundError, match=f"^{re.escape(text)}$"):
         verb(f)(np.ones(n, np.float32))
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_a_dense_block_takes_in_what_stands_inside_it(start: int) -> None:
+    """The mean of all variables beside a chain (FMINSURF of CUTEst); with a start, part of the chain is outside."""
+
+    def f(x: Any) -> Any:
+        return rosenbrock(x) + jnp.sum(x[start:] * jnp.arange(12 - start)) ** 2 + jnp.sum(x[TABLE + 3] ** 3)
+
+    x = point(12)
+    found = nb.hessian_sparse(f)(x)
+    well_formed(found)
+    assert_close(dense(found), jax.jit(jax.hessian(f))(x))
+    assert found.nse == (144 if start == 0 else 81 + 9)

@@ -84,6 +84,11 @@ def coordinates(graph: Graph, terms: Sequence[tuple[NodeTerm, int, tuple[int, ..
     runs = _boxes(graph, _alike(graph, runs))
     if not runs:
         return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))
+    return _inside(graph, runs) or _gathered(graph, runs)
+
+
+def _gathered(graph: Graph, runs: Sequence[_Run]) -> Coordinates:
+    """Runs one after the other; those that meet are added."""
     placed = [run.positions() for run in runs]
     distinct, inverse, times = np.unique(np.concatenate(placed), return_inverse=True, return_counts=True)
     if distinct.size == inverse.size:
@@ -96,6 +101,33 @@ def coordinates(graph: Graph, terms: Sequence[tuple[NodeTerm, int, tuple[int, ..
     rest = [_flattened(graph, runs[k].value) for k in apart]
     positions = np.concatenate([*(placed[k] for k in apart), where])
     return Coordinates(_concatenated(graph, [*rest, added]), positions)
+
+
+def _inside(graph: Graph, runs: Sequence[_Run]) -> Coordinates | None:
+    """All runs in the largest one, where its box holds the places of the others.
+
+    A dense block under a sparse one is not sorted: the others are added into it at places that its strides number.
+    """
+    host = max((run for run in runs if run.places is None and run.strides), key=lambda run: run.value.size, default=None)
+    if host is None or len(runs) == 1:
+        return None
+    rest = [run for run in runs if run is not host]
+    if sum(run.value.size for run in rest) > host.value.size:
+        return None
+    others = _gathered(graph, rest)
+    left, numbered = others.positions - host.start, np.zeros(others.positions.size, np.int64)
+    for size, stride in zip(host.sizes, host.strides, strict=True):
+        digit, left = np.divmod(left, stride)
+        if np.any((digit < 0) | (digit >= size)):
+            return None
+        numbered = numbered * size + digit
+    if np.any(left):
+        return None
+    label = Label(numbered.size)
+    extent = host.value.size
+    target = tabulated((label,), numbered, extent)
+    added = graph.index_map((AxesMap((along(label),), (target,)),), (others.values,), (extent,))
+    return Coordinates(graph.add([_flattened(graph, host.value), added]), host.positions())
 
 
 def _joined(graph: Graph, runs: Sequence[_Run]) -> Node:
