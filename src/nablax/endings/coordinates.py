@@ -108,7 +108,9 @@ def _inside(graph: Graph, runs: Sequence[_Run]) -> Coordinates | None:
 
     A dense block under a sparse one is not sorted: the others are added into it at places that its strides number.
     """
-    host = max((run for run in runs if run.places is None and run.strides), key=lambda run: run.value.size, default=None)
+    host = max(
+        (run for run in runs if run.places is None and run.strides), key=lambda run: run.value.size, default=None
+    )
     if host is None or len(runs) == 1:
         return None
     rest = [run for run in runs if run is not host]

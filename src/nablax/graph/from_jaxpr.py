@@ -18,6 +18,7 @@ from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.recognise import NUMERIC, recognise
 from nablax.graph.row import Row
+from nablax.ops.constants import computed
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
 from nablax.ops.kinds import Call, Opaque, Packed
 from nablax.ops.plain_arrays import Special, special, to_plain
@@ -99,6 +100,9 @@ class _Reader:
             numeric = output.dtype != np.dtype(object)
             if not numeric or math.prod(output.shape) > limit:
                 return None
+        by_numpy = computed(equation, [self.known[node] for node in inputs]) if len(equation.outputs) == 1 else None
+        if by_numpy is not None:
+            return [self.constant(by_numpy)]
         with jax.ensure_compile_time_eval():
             results = equation.apply(*(jnp.asarray(self.known[node]) for node in inputs))
         return [self.constant(np.asarray(result)) for result in results]
