@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -450,6 +451,54 @@ def test_on_two_devices() -> None:
         np.testing.assert_allclose(nb.hvp(f)(w, w, data), want @ np.arange(4.0), atol=1e-10)
         np.testing.assert_allclose(nb.curvature(f)(w, data).trace(), np.trace(want), atol=1e-10)
     """
+    on_two_devices(program)
+
+
+@pytest.mark.slow
+def test_inside_shard_map_each_device_answers_for_its_part() -> None:
+    program = """
+        import jax, jax.numpy as jnp, numpy as np, nablax as nb
+        jax.config.update("jax_enable_x64", True)
+        mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        rows, w = np.random.default_rng(0).normal(size=(6, 4)), np.arange(4.0) / 3
+        f = lambda w, a: jnp.sum(jax.nn.softplus(a @ w)) + jnp.sum(jnp.tanh(w) ** 2)
+        both = lambda w: f(w, rows[:3]) + f(w, rows[3:])
+        want = np.asarray(jax.hessian(both)(w))
+
+        def added(answer):
+            local = lambda w, a: jax.tree.map(lambda x: jax.lax.psum(x, "data"), answer(w, a))
+            specs = dict(in_specs=(jax.P(), jax.P("data")), out_specs=jax.P(), check_vma=False)
+            return jax.jit(jax.shard_map(local, mesh=mesh, **specs))(w, rows)
+
+        close = lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-10)
+        close(added(lambda w, a: nb.hvp(f)(w, w, a)), want @ w)  # first: what is kept of rules is kept from here
+        close(added(nb.hessian(f)), want)
+        close(added(nb.hessian_diagonal(f)), np.diag(want))
+        close(added(nb.laplacian(f)), np.trace(want))
+        close(added(lambda w, a: nb.curvature(f)(w, a).gradient), jax.grad(both)(w))
+        close(nb.hvp(both)(w, w), want @ w)
+    """
+    on_two_devices(program)
+
+
+def test_inside_shard_map_that_keeps_account() -> None:
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    inside = jax.shard_map(
+        lambda w, a: nb.hessian_diagonal(lambda w, a: jnp.sum(jnp.tanh(a @ w)))(w, a),
+        mesh=mesh,
+        in_specs=(jax.P(), jax.P("data")),
+        out_specs=jax.P(),
+    )
+    text = (
+        "hessian_diagonal was called inside jax.shard_map, whose check_vma=True keeps account of which values differ "
+        "between devices; the programs of nablax do not. Pass check_vma=False to jax.shard_map; the answer is then "
+        "that of each device's own part, and jax.lax.psum adds the parts."
+    )
+    with pytest.raises(nb.ArgumentError, match=f"^{re.escape(text)}(\n-+\n|$)"):  # JAX adds a note
+        jax.jit(inside)(np.arange(4.0), STACK)
+
+
+def on_two_devices(program: str) -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=100

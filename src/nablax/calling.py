@@ -109,6 +109,12 @@ def bind(verb: str, argnums: ArgNums, args: Sequence[Any], kwargs: dict[str, Any
                 "array nor hashable. Pass arrays, numbers, strings, or trees (lists, dicts, tuples) of them."
             ) from error
         fixed.append((leaf, type(leaf)))
+    if any(map(_varies, arrays)):
+        raise ArgumentError(
+            f"{verb} was called inside jax.shard_map, whose check_vma=True keeps account of which values differ "
+            "between devices; the programs of nablax do not. Pass check_vma=False to jax.shard_map; the answer is then that of "
+            "each device's own part, and jax.lax.psum adds the parts."
+        )
     ordered = [args[k] for k in places]
     if not asked:
         raise ArgumentError(
@@ -186,6 +192,15 @@ def _places(verb: str, argnums: int | tuple[int, ...], count: int) -> list[int]:
     if len(set(found)) < len(found):
         raise ArgumentError(f"{verb} was asked for argnums={argnums!r}, which names an argument twice. Name it once.")
     return found
+
+
+def _varies(array: Any) -> bool:
+    """Whether a value is known to differ between the devices of a `jax.shard_map`."""
+    if not isinstance(array, jax.core.Tracer) or not jax.sharding.get_abstract_mesh().manual_axes:
+        return False
+    known: Any = jax.typeof(array)
+    # one attribute until JAX 0.11, a record of several since
+    return bool(known.vma if hasattr(known, "vma") else known.manual_axis_type.varying)
 
 
 def _is_data(leaf: Any) -> bool:

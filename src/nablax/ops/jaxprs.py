@@ -255,6 +255,23 @@ def trace(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
     return _program(closed.jaxpr, closed.consts)
 
 
+def trace_alone(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
+    """Trace a function that has nothing to do with the mesh of devices that the caller stands in.
+
+    A rule of an operation is asked of JAX once and kept; traced inside `jax.shard_map` it would hold the placement of
+    the arrays of that one call.
+
+    Args:
+        function: as for `trace`.
+        arguments: as for `trace`.
+
+    Returns:
+        The program.
+    """
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+        return trace(function, arguments)
+
+
 def _program(jaxpr: Any, constants: Sequence[Any]) -> Program:
     known: dict[Any, Variable] = {}
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from nablax.ops.elementwise import ROWS
 from nablax.ops.instruction import Argument, Instruction, Number, Operation, is_real, number
-from nablax.ops.jaxprs import Equation, Literal, Program, Value, trace
+from nablax.ops.jaxprs import Equation, Literal, Program, Value, trace_alone
 from nablax.ops.straight_line import Builder, Refusal, ScalarFunction
 
 
@@ -158,7 +158,7 @@ def _with_own_rule(equation: Equation, shape: tuple[int, ...], depth: int) -> Op
             continue
         tangent = partial(_tangent, lambda *arguments: equation.apply(*arguments)[0], position)
         reading = _Reading(shape, True, equation.called, equation.text, depth)
-        found = _read(trace(tangent, [*given, argument]), reading)
+        found = _read(trace_alone(tangent, [*given, argument]), reading)
         if found is None:
             return None
         tangents.append(found[0])
@@ -215,7 +215,7 @@ def _primitive_tangent(operation: Operation, dtypes: tuple[str, ...], position: 
     """The tangent of a primitive, asked of JAX once; see `Operation.tangent`."""
     scalars = [jax.ShapeDtypeStruct((), jnp.dtype(dtype)) for dtype in (*dtypes, dtypes[position])]
     try:
-        program = trace(partial(_tangent, operation.apply, position), scalars)
+        program = trace_alone(partial(_tangent, operation.apply, position), scalars)
     except (ValueError, TypeError, NotImplementedError) as error:
         return Refusal(operation, str(error).strip().splitlines()[0])
     found = read(program, (), derivative=True)
@@ -276,7 +276,7 @@ def from_jax(function: Callable[..., Any], *dtypes: Any) -> ScalarFunction:
         2.0
     """
     scalars = [jax.ShapeDtypeStruct((), jnp.dtype(dtype)) for dtype in dtypes]
-    found = read(trace(lambda *arguments: [function(*arguments)], scalars), ())
+    found = read(trace_alone(lambda *arguments: [function(*arguments)], scalars), ())
     if found is None:
         raise ValueError("not an elementwise function")
     return found[0]

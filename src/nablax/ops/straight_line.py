@@ -18,7 +18,7 @@ import numpy as np
 from nablax.errors import DifferentiationError
 from nablax.ops.couplings import Pairs, Positions, coupled_inputs, moving_values
 from nablax.ops.instruction import Argument, Instruction, Number, Operation, is_number, is_real, number, simplified
-from nablax.ops.jaxprs import trace
+from nablax.ops.jaxprs import trace_alone
 
 
 @dataclass(frozen=True)
@@ -523,7 +523,7 @@ def _binary(name: str, dtype: str) -> Operation:
     """Sum or product, with the tangents that they have by definition."""
     scalar = jax.ShapeDtypeStruct((), jnp.dtype(dtype))
     function = jax.lax.mul if name == "mul" else jax.lax.add
-    [equation] = trace(lambda a, b: [function(a, b)], [scalar, scalar]).equations
+    [equation] = trace_alone(lambda a, b: [function(a, b)], [scalar, scalar]).equations
     apply = partial(equation.primitive.bind, **equation.params)
 
     def tangent(operation: Operation, dtypes: tuple[str, ...], position: int) -> ScalarFunction:
@@ -538,7 +538,7 @@ def _conversion(dtype: str, wanted: str) -> Operation:
     """A change of dtype: linear, so that its tangent is that of its argument, converted."""
     scalar = jax.ShapeDtypeStruct((), jnp.dtype(dtype))
     new = jnp.dtype(wanted)
-    [equation] = trace(lambda a: [jax.lax.convert_element_type(a, new)], [scalar]).equations
+    [equation] = trace_alone(lambda a: [jax.lax.convert_element_type(a, new)], [scalar]).equations
     apply = partial(equation.primitive.bind, **equation.params)
 
     def tangent(operation: Operation, dtypes: tuple[str, ...], position: int) -> ScalarFunction:
