@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
-from nablax.graph import contraction_rows, index_map_rows, matrix_rows, windows
+from nablax.graph import contraction_rows, index_map_rows, matrix_rows, selection_rows, windows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.recognise import NUMERIC, recognise
@@ -32,6 +32,7 @@ FOLDED_FLOATS = 16_384
 TABLES: Mapping[str, Mapping[str, Row]] = {
     "contraction": contraction_rows.ROWS,
     "index map": index_map_rows.ROWS,
+    "selection": selection_rows.ROWS,
     "windows": windows.ROWS,
     "matrix function": matrix_rows.ROWS,
 }

@@ -118,6 +118,15 @@ class IndexMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """One at the position that the input names along a new last axis, zero elsewhere; positions lie inside the axis.
+
+    A product with it that is summed over the new axis reads what the positions name, one that is not writes there.
+    It is never computed on the way.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class MatrixFunction:
     """A function of arrays whose differential is a network in its value and its arguments.
 
@@ -210,4 +219,4 @@ class Opaque:
     seconds: float = field(compare=False, default=0.0)
 
 
-Kind = Leaf | Placeholder | Constant | Elementwise | Contraction | IndexMap | MatrixFunction | Opaque
+Kind = Leaf | Placeholder | Constant | Elementwise | Contraction | IndexMap | Selection | MatrixFunction | Opaque

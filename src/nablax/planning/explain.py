@@ -18,6 +18,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.planning.choose import Candidate, Choice, fixed_nodes
 from nablax.planning.strategies import STRATEGIES
@@ -189,6 +190,8 @@ def _what(node: Node, rates: Rates) -> str:
             spelled = ",".join("".join(LETTERS[k % 26] for k in labels) for labels in kind.inputs)
             output = "".join(LETTERS[k % 26] for k in kind.output)
             return f"contract {spelled}->{output} ({_number(node_cost(node, True, rates)[0])} flops)"
+        case Selection():
+            return "select positions"
         case IndexMap():
             return "move elements along static indices"
         case MatrixFunction():
