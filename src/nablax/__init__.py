@@ -20,6 +20,7 @@ from nablax.errors import (
     ArgumentError,
     DerivationError,
     DifferentiationError,
+    DomainError,
     EquilibriumError,
     FormulaError,
     MemoryBoundError,
@@ -34,6 +35,7 @@ from nablax.errors import (
 from nablax.neural import R, implicit
 from nablax.optimise import minimise
 from nablax.planning.explain import Plan
+from nablax.teach import GraphView, graph
 
 __version__ = "0.1.0"
 
@@ -44,8 +46,10 @@ __all__ = [
     "DerivationError",
     "DiagonalEstimate",
     "DifferentiationError",
+    "DomainError",
     "EquilibriumError",
     "FormulaError",
+    "GraphView",
     "MemoryBoundError",
     "NablaxError",
     "OutputError",
@@ -58,6 +62,7 @@ __all__ = [
     "VerificationError",
     "curvature",
     "derive",
+    "graph",
     "hessian",
     "hessian_diagonal",
     "hessian_diagonal_estimate",

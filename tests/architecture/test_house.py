@@ -30,13 +30,15 @@ ALLOWED = {
     "graph": {"contraction", "ops"},
     "sweeps": {"contraction", "ops", "graph"},
     "endings": {"contraction", "ops", "graph", "sweeps"},
-    "planning": {"contraction", "ops", "graph", "sweeps", "endings"},
+    # how tables, drawings and layered graphs are written; knows nothing of derivatives
+    "pictures": set(),
+    "planning": {"contraction", "ops", "graph", "sweeps", "endings", "pictures"},
     "calling": set(),
     "answering": {"graph", "planning", "calling"},
     "derivatives": {"graph", "planning", "calling", "answering"},
-    "structure": {"contraction", "ops", "graph", "sweeps", "endings", "planning"},
+    "structure": {"contraction", "ops", "graph", "sweeps", "endings", "planning", "pictures"},
     "program": {"graph", "planning", "calling", "answering", "structure"},
-    "at_point": {"planning", "calling", "answering", "structure", "program"},
+    "at_point": {"planning", "calling", "answering", "structure", "program", "pictures"},
     # above the verbs, of which it uses the public ones only
     "optimise": {"derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},
@@ -44,7 +46,11 @@ ALLOWED = {
     "formula": set(),
     "printing": set(),
     "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "formula", "printing"},
-}
+    # readers of graphs, sweeps and plans, for people who look at them
+    "teach": {
+        "contraction", "ops", "graph", "sweeps", "endings", "planning", "calling", "formula", "printing", "pictures"
+    },
+}  # fmt: skip
 PUBLIC = set(ALLOWED)
 ALLOWED["app"] = {*PUBLIC, ""}
 ALLOWED[""] = PUBLIC  # nablax/__init__.py
