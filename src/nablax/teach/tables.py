@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -35,12 +36,10 @@ def forward_table(numbers: Numbers, wrt: str, direction: Any = None) -> Table:
     """
     reading = numbers.reading
     leaf = reading.leaf(wrt, "forward_table")
-    along = _direction(leaf, wrt, direction)
-    moved, chain = numbers.moved({leaf: along}), Chain(numbers)
+    moved, chain = tangents_along(numbers, wrt, direction, "forward_table"), Chain(numbers)
     rows = []
     for node in shown(reading):
         tangent = chain.tangent(node)
-        start = cells.value(along) if node is leaf else Cell("0")
         rows.append(
             (
                 cells.formula(reading.symbols[node]),
@@ -49,7 +48,7 @@ def forward_table(numbers: Numbers, wrt: str, direction: Any = None) -> Table:
                 cells.equation(chain.dotted[node], tangent)
                 if node not in reading.leaves
                 else cells.formula(chain.dotted[node]),
-                cells.value(moved[node]) if node not in reading.leaves else start,
+                cells.value(moved[node]),
             )
         )
     output = cells.formula(reading.symbols[reading.output]).text
@@ -63,17 +62,27 @@ def forward_table(numbers: Numbers, wrt: str, direction: Any = None) -> Table:
     )
 
 
-def _direction(leaf: Node, wrt: str, direction: Any) -> Any:
+def tangents_along(numbers: Numbers, wrt: str, direction: Any, verb: str) -> Mapping[Node, Any]:
+    """The tangent of every node as one argument moves.
+
+    Raises:
+        ArgumentError: no such argument, no direction for one with axes, or one of another shape.
+    """
+    leaf = numbers.reading.leaf(wrt, verb)
+    return numbers.moved({leaf: _direction(leaf, wrt, direction, verb)})
+
+
+def _direction(leaf: Node, wrt: str, direction: Any, verb: str) -> Any:
     if direction is None:
         if leaf.shape != ():
             raise ArgumentError(
-                f"forward_table was asked along {wrt!r}, which has shape {list(leaf.shape)}: a tangent needs one "
+                f"{verb} was asked along {wrt!r}, which has shape {list(leaf.shape)}: a tangent needs one "
                 "direction. Give direction=, an array of that shape."
             )
         return np.ones((), leaf.dtype)
     if jnp.shape(direction) != leaf.shape:
         raise ArgumentError(
-            f"forward_table got a direction of shape {list(jnp.shape(direction))}; {wrt!r} has shape "
+            f"{verb} got a direction of shape {list(jnp.shape(direction))}; {wrt!r} has shape "
             f"{list(leaf.shape)}. Give the direction that shape."
         )
     return np.asarray(direction, leaf.dtype)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nablax.errors import ArgumentError
+from nablax.pictures.svg import Picture
 from nablax.pictures.table import Cell, Table
 from nablax.teach import cells
 from nablax.teach.counts import operation_counts
 from nablax.teach.domains import check_slopes, check_values, corners
 from nablax.teach.numbers import Numbers
+from nablax.teach.pictured import picture
 from nablax.teach.reading import Reading, line_of, of_formula, of_function
 from nablax.teach.second import second_order_table
-from nablax.teach.tables import forward_table, reverse_table, shown, written
+from nablax.teach.tables import forward_table, reverse_table, shown, tangents_along, written
 
 
 class GraphView:
@@ -200,6 +202,58 @@ class GraphView:
         )
         return Table(reading.title, columns, rows, (), frozenset({2}))
 
+    def draw(
+        self, beside: str | None = None, wrt: str | None = None, direction: Any = None, fold: str = "auto"
+    ) -> Picture:
+        """The graph as a picture in layers, arguments above, the result below.
+
+        Nodes show what they do and their value, edges the local derivative. Nodes that are not linear open a core of
+        the Hessian and are orange; edges that carry a leg of a core are blue.
+
+        Args:
+            beside: "adjoints" or "tangents", to show them below the values.
+            wrt: for tangents the variable that moves.
+            direction: for tangents of a variable with axes.
+            fold: "auto" folds a graph of more than 24 nodes by source line, then by function; or "none", "line",
+                "function".
+
+        Returns:
+            A `Picture`: shows itself in notebooks, `svg` is its text, `save` writes a file.
+
+        Raises:
+            ArgumentError: something else was asked for.
+            OutputError: adjoints were asked for, and the result is not one number.
+        """
+        if beside not in (None, "adjoints", "tangents"):
+            raise ArgumentError(f"draw got beside={beside!r}; give 'adjoints', 'tangents' or None.")
+        moved = None
+        if beside == "tangents":
+            moved = tangents_along(self._numbers, self._only(wrt, "draw"), direction, "draw")
+        if beside == "adjoints":
+            self._numbers.need_one_number("draw with adjoints")
+        return picture(self._numbers, beside, moved, fold)
+
+    @property
+    def svg(self) -> str:
+        """The picture's text."""
+        return self.draw().svg
+
+    def _repr_html_(self) -> str:
+        return self.draw().inline()
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def _repr_latex_(self) -> str:
+        """What each node does, as aligned equations."""
+        reading = self._reading
+        lines = [
+            f"{cells.formula(reading.symbols[node]).latex} &= {cells.formula(reading.operations[node]).latex}"
+            for node in shown(reading)
+            if node not in reading.leaves
+        ]
+        return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
+
     def __str__(self) -> str:
         return str(self.table())
 
@@ -230,10 +284,10 @@ def graph(f: Callable[..., Any] | str | Sequence[object], /, **values: Any) -> A
     Example:
         >>> print(graph("w2*log(w1) + sqrt(w2*log(w1))", w1=2.0, w2=3.0))
         w2*log(w1) + sqrt(w2*log(w1))
-            node  formula      value
-            ────  ────────  ────────
-            w₂    argument         3
-            w₁    argument         2
+        node  formula      value
+        ────  ────────  ────────
+        w₂    argument         3
+        w₁    argument         2
         v₁    log(w₁)   0.693147
         v₂    w₂v₁       2.07944
         v₃    √v₂        1.44203
