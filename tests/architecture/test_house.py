@@ -36,9 +36,9 @@ ALLOWED = {
     "calling": set(),
     "answering": {"graph", "planning", "calling"},
     "derivatives": {"graph", "planning", "calling", "answering"},
-    "structure": {"contraction", "ops", "graph", "sweeps", "endings", "planning", "pictures"},
+    "structure": {"contraction", "ops", "graph", "sweeps", "endings", "planning"},
     "program": {"graph", "planning", "calling", "answering", "structure"},
-    "at_point": {"planning", "calling", "answering", "structure", "program", "pictures"},
+    "at_point": {"endings", "planning", "calling", "answering", "structure", "program", "pictures"},
     # above the verbs, of which it uses the public ones only
     "optimise": {"derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},

@@ -79,6 +79,14 @@ class Derivation:
         lines += [f"shapes: {listed}; {self.convention}", *(f"note: {note}" for note in self.notes)]
         return "\n".join([*lines, str(self.verification)])
 
+    def _repr_latex_(self) -> str:
+        label = rf"\partial f / \partial {self.wrt}" if self.shapes["f"] else r"\nabla f" if self.shapes["∇f"] else "f'"
+        lines = [f"f &= {self.function.latex()}", f"{label} &= {self.gradient.latex()}"]
+        if self.hessian is not None:
+            second = rf"\partial^2 f / \partial {self.wrt}^2" if self.shapes["f"] else r"\nabla^2 f"
+            lines.append(f"{second if self.shapes['∇f'] else 'f' + chr(39) * 2} &= {self.hessian.latex()}")
+        return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes.
 

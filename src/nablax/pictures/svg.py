@@ -78,6 +78,15 @@ class Picture:
         return f"Picture({self.width:.0f}×{self.height:.0f}: {self.described})"
 
 
+def stacked(pictures: Sequence[Picture], described: str) -> Picture:
+    """Pictures below each other."""
+    body, top = [], 0.0
+    for one in pictures:
+        body.append(f'<g transform="translate(0 {top:.1f})">{one.body}</g>')
+        top += one.height
+    return Picture(max(one.width for one in pictures), top, "".join(body), described)
+
+
 def columns(text: str) -> int:
     """Letters of a text that take room."""
     return sum(not unicodedata.combining(letter) for letter in text)

@@ -20,7 +20,9 @@ from nablax.ops.kinds import (
     Placeholder,
     Selection,
 )
+from nablax.pictures.svg import Picture
 from nablax.planning.choose import Candidate, Choice, fixed_nodes
+from nablax.planning.picture import drawn, markup
 from nablax.planning.strategies import STRATEGIES
 
 # Estimates closer than this are called a tie.
@@ -68,11 +70,7 @@ class Plan:
         leaves = ", ".join(f"{leaf.dtype.name}{list(leaf.shape)}" for leaf in problem.asked[:6])
         more = f", … {len(problem.asked) - 6} more" if len(problem.asked) > 6 else ""
         results = ", ".join(f"{node.dtype.name}{list(node.shape)}" for node in problem.outputs[:3])
-        rows: list[tuple[str, ...]] = [
-            ("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "preparation", "")
-        ]
-        for candidate in self.choice.candidates:
-            rows.append(_row(candidate, candidate is chosen))
+        rows = self._rows
         lines = [
             f"question    {self.choice.question.name} of a function with result {results}",
             f"unknowns    {problem.size:,} in {leaves}{more}",
@@ -88,6 +86,34 @@ class Plan:
         return "\n".join(line.rstrip() for line in lines)
 
     __repr__ = __str__
+
+    @property
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The table of candidates, headings first."""
+        rows: list[tuple[str, ...]] = [
+            ("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "preparation", "")
+        ]
+        return rows + [_row(candidate, candidate is self.choice.chosen) for candidate in self.choice.candidates]
+
+    def draw(self) -> Picture:
+        """The plan as a picture: bars of the candidates' estimates, the steps of the chosen one in layers.
+
+        Returns:
+            A picture: shows itself in notebooks, `svg` is its text, `save` writes a file.
+        """
+        rates = self.choice.problem.rates
+        return drawn(self.choice, lambda node: _what(node, rates), _seconds)
+
+    def _repr_html_(self) -> str:
+        chosen = 1 + [c is self.choice.chosen for c in self.choice.candidates].index(True)
+        heading = (
+            f"{self.choice.question.name}: {self.strategy}, {_meaning(self.choice.chosen)}",
+            f"because {_reason(self.choice)}",
+        )
+        return markup(heading, self._rows, chosen, self.steps)
+
+    def _repr_svg_(self) -> str:
+        return self.draw().svg
 
 
 def _bound(memory_bytes: float | None) -> list[str]:

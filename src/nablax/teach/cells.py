@@ -11,7 +11,7 @@ from nablax.printing import latex, mathml, unicode
 from nablax.printing.expression import Expression
 from nablax.printing.layout import Layout, Row, Style, Word, row
 from nablax.printing.typeset import typeset
-from nablax.teach.notation import latex_marks, value_text
+from nablax.teach.notation import latex_marks, mathml_marks, value_text
 
 
 def formula(expression: Expression) -> Cell:
@@ -28,7 +28,7 @@ def laid_out(layout: Layout) -> Cell:
     """A layout in all notations."""
     return Cell(
         unicode.text(layout),
-        f'<math xmlns="http://www.w3.org/1998/Math/MathML">{mathml.text(layout)}</math>',
+        f'<math xmlns="http://www.w3.org/1998/Math/MathML">{mathml_marks(mathml.text(layout))}</math>',
         latex_marks(latex.text(layout)),
     )
 

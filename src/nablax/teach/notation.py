@@ -5,6 +5,7 @@ Scalar functions are read instruction by instruction, products by their labels; 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -406,13 +407,33 @@ def latex_marks(text: str) -> str:
     return "".join(marked)
 
 
+def mathml_marks(text: str) -> str:
+    """MathML with marks as accents over one letter."""
+
+    def accent(found: re.Match[str]) -> str:
+        letter, mark, rest = found.groups()
+        sign = "¯" if mark == BAR else "˙"
+        over = f'<mover accent="true"><mi>{letter}</mi><mo>{sign}</mo></mover>'
+        return f"<mrow>{over}<mi>{rest}</mi></mrow>" if rest else over
+
+    return re.sub(f"<mi>(.)([{BAR}{DOT}])([^<]*)</mi>", accent, unicodedata.normalize("NFD", text))
+
+
 def value_text(value: Any, digits: int = 6) -> str:
     """A value for a cell: a number, a short list, or the shape."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         return "×".join(map(str, array.shape)) or array.dtype.name
     if array.ndim == 0:
-        return f"{float(array) + 0.0:.{digits}g}".replace("-", "−") if array.dtype.kind == "f" else str(array)
+        return _digits(array.item(), digits)
     if array.size <= 4:
-        return " ".join(np.array2string(array, precision=4, separator=", ").split()).replace("-", "−")
+        return _listed(array.tolist())
     return "×".join(map(str, array.shape))
+
+
+def _digits(value: Any, digits: int) -> str:
+    return f"{value + 0.0:.{digits}g}".replace("-", "−") if isinstance(value, float) else str(value)
+
+
+def _listed(values: Any) -> str:
+    return f"[{', '.join(map(_listed, values))}]" if isinstance(values, list) else _digits(values, 4)

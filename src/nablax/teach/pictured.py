@@ -8,10 +8,10 @@ from typing import Any
 
 from nablax.errors import ArgumentError
 from nablax.graph.graph import Node
+from nablax.pictures.boxes import Drawn, Joined, draw
 from nablax.pictures.svg import Picture, columns
 from nablax.teach import cells
 from nablax.teach.chain import Chain
-from nablax.teach.drawing import Drawn, Joined, draw
 from nablax.teach.notation import value_text
 from nablax.teach.numbers import Numbers
 from nablax.teach.reading import Reading, line_of
@@ -23,6 +23,7 @@ MOST_BOXES = 24
 MOST_ARGUMENTS = 3
 MOST_LETTERS = 30
 MOST_ON_EDGE = 17
+MEANING = ("not linear: opens a core", "carries a leg of a core")
 FOLDS = ("auto", "none", "line", "function")
 
 
@@ -76,7 +77,7 @@ def picture(numbers: Numbers, beside: str | None, moved: Mapping[Node, Any] | No
             before = edges.get((owner[source], own), Joined())
             edges[owner[source], own] = Joined(label, leg or before.leg)
     described = f"computational graph of {reading.title} with {len(boxes)} boxes"
-    return draw(boxes, edges, reading.title, described)
+    return draw(boxes, edges, reading.title, described, MEANING)
 
 
 def _slope(numbers: Numbers, chain: Chain, node: Node, source: Node) -> tuple[str, ...]:

@@ -33,6 +33,11 @@ class GraphView:
     def _reading(self) -> Reading:
         return self._numbers.reading
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the arguments that derivatives are shown for."""
+        return tuple(self._reading.names[leaf] for leaf in self._reading.inputs)
+
     # -- the executor of textbooks -------------------------------------------------------------------
 
     def forward(self, **values: Any) -> Any:
@@ -179,7 +184,7 @@ class GraphView:
     def _only(self, wrt: str | None, verb: str) -> str:
         if wrt is not None:
             return wrt
-        names = [self._reading.names[leaf] for leaf in self._reading.inputs]
+        names = self.variables
         if len(names) > 1:
             raise ArgumentError(f"{verb} needs the variable that moves: wrt= one of {', '.join(names)}.")
         return names[0]

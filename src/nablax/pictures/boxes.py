@@ -1,4 +1,4 @@
-"""The graph as a picture: nodes with formula and value, edges with local derivatives, cores and legs in colour."""
+"""A graph of boxes as a picture in layers: texts in the boxes, labels beside the edges, two colours with a meaning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Drawn:
 
     Args:
         lines: texts, the first the largest.
-        opens: whether it opens a core: it is not linear.
+        opens: whether it is marked: orange.
         given: whether it is an argument.
         result: whether it is the result.
     """
@@ -46,8 +46,8 @@ class Joined:
     """An edge of the picture.
 
     Args:
-        label: its local derivative, in at most two lines.
-        leg: whether a leg of a core passes along it.
+        label: in at most two lines.
+        leg: whether it is marked: blue.
     """
 
     label: tuple[str, ...] = ()
@@ -58,7 +58,13 @@ Key = int
 Place = tuple[float, float, float, float]
 
 
-def draw(boxes: Mapping[Key, Drawn], edges: Mapping[tuple[Key, Key], Joined], title: str, described: str) -> Picture:
+def draw(
+    boxes: Mapping[Key, Drawn],
+    edges: Mapping[tuple[Key, Key], Joined],
+    title: str,
+    described: str,
+    meaning: tuple[str, str],
+) -> Picture:
     """The picture of boxes in layers.
 
     Args:
@@ -66,6 +72,7 @@ def draw(boxes: Mapping[Key, Drawn], edges: Mapping[tuple[Key, Key], Joined], ti
         edges: by pair of keys, from what is read to what reads.
         title: above.
         described: what the picture shows, in words.
+        meaning: of marked boxes and of marked edges.
 
     Returns:
         The picture.
@@ -73,7 +80,7 @@ def draw(boxes: Mapping[Key, Drawn], edges: Mapping[tuple[Key, Key], Joined], ti
     placed = layered({key: one.size for key, one in boxes.items()}, list(edges), BETWEEN)
     heading = _wrapped(title, max(placed.width, 320.0), SIZE)
     top = MARGIN + (len(heading) * LINE + 8 if heading else 0)
-    legend = _legend(any(b.opens for b in boxes.values()), any(e.leg for e in edges.values()))
+    legend = _legend(any(b.opens for b in boxes.values()), any(e.leg for e in edges.values()), meaning)
     wide = max(
         placed.width,
         *(length(line, SIZE) for line in heading),
@@ -110,19 +117,17 @@ def _wrapped(text: str, wide: float, size: float) -> list[str]:
     return lines
 
 
-def _legend(opens: bool, leg: bool) -> list[tuple[Callable[[Point], str], str]]:
+def _legend(opens: bool, leg: bool, meaning: tuple[str, str]) -> list[tuple[Callable[[Point], str], str]]:
     listed: list[tuple[Callable[[Point], str], str]] = []
     if opens:
-        listed.append(
-            (lambda at: box(at, (12, 12), stroke=ORANGE, fill=ORANGE, more=_tint()), "not linear: opens a core")
-        )
+        listed.append((lambda at: box(at, (12, 12), stroke=ORANGE, fill=ORANGE, more=_tint()), meaning[0]))
     if leg:
 
         def line(at: Point) -> str:
             x, y = at
             return f'<path d="M{x - 7:.1f} {y:.1f} h14" stroke="{BLUE}" stroke-width="2.2"/>'
 
-        listed.append((line, "carries a leg of a core"))
+        listed.append((line, meaning[1]))
     return listed
 
 
