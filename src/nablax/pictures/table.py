@@ -100,7 +100,7 @@ class Table:
     def html(self) -> str:
         """The table in HTML: a scrolling box, so that it never widens a narrow page; dropped terms are red."""
         rule = "border-bottom:1px solid currentColor"
-        pad = "padding:.25em .7em;white-space:nowrap"
+        pad = "padding:.25em .7em;white-space:nowrap;min-width:0"
 
         def side(column: int) -> str:
             return f"text-align:{'right' if column in self.numeric else 'left'}"

@@ -13,6 +13,7 @@ from nablax.pictures.table import Cell, Table
 from nablax.planning.choose import choose
 from nablax.planning.question import HESSIAN, Problem, pose
 from nablax.planning.rates import current_rates
+from nablax.printing.unicode import SUPERSCRIPTS
 from nablax.sweeps.forward import tangents
 from nablax.sweeps.second_order import reverse
 from nablax.teach.numbers import Numbers
@@ -60,7 +61,7 @@ def operation_counts(numbers: Numbers, order: Any = 3) -> Table:
         ("gradient by forward mode", f"n = {n} tangents, O(m n)", m + n * (forward - m)),
         ("gradient by reverse mode", "O(m)", backward),
         ("Hessian by rows ∇(eᵢᵀ∇f)", f"n = {n} rows, O(m n)", rows_cost),
-        (f"order {order} by repetition", f"O(m n^{order - 1})", rows_cost * float(n) ** (order - 2)),
+        (f"order {order} by repetition", f"O(m n{_raised(order - 1)})", rows_cost * float(n) ** (order - 2)),
         (f"Hessian by the plan: {plan.strategy}", "the nodes that will run", plan.cost.flops),
     ]
     return Table(
@@ -70,6 +71,10 @@ def operation_counts(numbers: Numbers, order: Any = 3) -> Table:
         ("Counted from shapes: an elementwise step is one operation per element, a product two per term of its sum.",),
         frozenset({2}),
     )
+
+
+def _raised(power: int) -> str:
+    return "" if power == 1 else "".join(SUPERSCRIPTS[digit] for digit in str(power))
 
 
 def _posed(numbers: Numbers) -> Problem:

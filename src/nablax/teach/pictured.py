@@ -182,12 +182,12 @@ def _runs(reading: Reading, nodes: Sequence[Node], by_function: bool) -> list[Gr
 
 
 def _named(line: str, by_function: bool) -> str:
-    """A source line, or its function, without the folder."""
-    place, _, function = line.rpartition("/")[2].partition(" (")
-    function = function.rstrip(")").rpartition("<locals>.")[2]
+    """The function of a source line, with file and line behind; without the folder."""
     if not line:
         return "inside a library"
+    place, _, function = line.rpartition(" (")
+    function = function.rstrip(")").rpartition("<locals>.")[2]
     if by_function:
         return function
-    file, _, rest = place.partition(":")
-    return f"{file}:{rest.partition(':')[0]} {function}"
+    file, number, _ = place.rsplit(":", 2)
+    return f"{function}, {'line ' if file.startswith('<') else file.rpartition('/')[2] + ':'}{number}"

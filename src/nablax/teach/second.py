@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def _of_numbers(numbers: Numbers) -> Table:
                 Cell(f"{_name(numbers, row)}, {_name(numbers, column)}"),
                 cells.formula(entry(numbers, opened, form)),
                 cells.value(weights[place]),
-                Cell(_legs(numbers, opened, form)),
+                _lines(_legs(numbers, opened, form)),
                 *(cells.value(value) for value in added[place]),
                 _lost(numbers, [pairs[k][0] for k in diagonal], lost),
             )
@@ -127,7 +128,12 @@ def _leg_terms(opened: Opened, slot: int) -> Mapping[Node, Sequence[NodeTerm]]:
     return opened.ended.legs[slot]
 
 
-def _legs(numbers: Numbers, opened: Opened, form: Form) -> str:
+def _lines(parts: Sequence[str]) -> Cell:
+    """Parts in one cell: on lines of their own where there are lines."""
+    return Cell(", ".join(parts), "<br>".join(map(escape, parts)))
+
+
+def _legs(numbers: Numbers, opened: Opened, form: Form) -> list[str]:
     """The legs of the slots of an entry, in numbers; those of an argument itself are left out."""
     parts = []
     for slot in dict.fromkeys(form.slots):
@@ -140,7 +146,7 @@ def _legs(numbers: Numbers, opened: Opened, form: Form) -> str:
             f"∂{_name(numbers, source)}/∂{_name(numbers, leaf)} = {cells.value(value).text}"
             for leaf, value in sorted(zip(legs, values, strict=True), key=lambda pair: pair[0].number)
         ]
-    return ", ".join(parts)
+    return parts
 
 
 def _path_squares(numbers: Numbers) -> Mapping[Node, Mapping[Node, float]]:
@@ -183,7 +189,7 @@ def _of_arrays(numbers: Numbers) -> Table:
                     Cell(f"{_called(numbers, row)}, {_called(numbers, column)}"),
                     cells.formula(entry(numbers, opened, form)),
                     Cell(_form_shape(row, column, form)),
-                    Cell(_leg_shapes(numbers, opened, form)),
+                    _lines(_leg_shapes(numbers, opened, form)),
                 )
             )
     _, exact = numbers.recipe
@@ -211,7 +217,7 @@ def _form_shape(row: Node, column: Node, form: Form) -> str:
     return f"({shape}) to ({other})" if row.shape or column.shape else "scalar"
 
 
-def _leg_shapes(numbers: Numbers, opened: Opened, form: Form) -> str:
+def _leg_shapes(numbers: Numbers, opened: Opened, form: Form) -> list[str]:
     parts = []
     for slot in dict.fromkeys(form.slots):
         source = opened.inputs[slot]
@@ -219,4 +225,4 @@ def _leg_shapes(numbers: Numbers, opened: Opened, form: Form) -> str:
             if leaf is not source:
                 sizes = f"{source.size}×{leaf.size}"
                 parts.append(f"∂{_called(numbers, source)}/∂{_called(numbers, leaf)} {sizes}")
-    return ", ".join(parts)
+    return parts
