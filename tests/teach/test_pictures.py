@@ -144,3 +144,39 @@ def test_notebooks_and_files(tmp_path: Path) -> None:
     )
     view.draw().save(tmp_path / "g.svg")
     assert ElementTree.parse(tmp_path / "g.svg").getroot().tag == f"{SVG}svg"
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_colours_are_those_of_the_elimination(name: str) -> None:
+    numbers = VIEWS[name]()._numbers
+    _, steps = numbers.elimination
+    assert {step.node for step in steps if step.opened} == numbers.opening
+    moving = {step.node for step in steps}
+    assert {step.node for step in steps if step.cores[0]} == numbers.carrying & moving
+
+
+ODD: dict[str, Any] = {
+    "a branch": (lambda x: jax.lax.cond(x[0] > 0, jnp.sum, lambda x: jnp.sum(x**2), x), (jnp.array([-1.0, 2.0]),)),
+    "a mask": (lambda x: jnp.sum(jnp.where(x > 0, x**2, 0.0)), (jnp.array([-1.0, 2.0]),)),
+    "a cut": (lambda x: jnp.sum(jax.lax.stop_gradient(x) * x), (jnp.array([-1.0, 2.0]),)),
+    "a random key": (lambda x, key: jnp.sum(x * jax.random.normal(key, (2,))), (jnp.ones(2), jax.random.key(0))),
+    "a known array": (lambda x: jnp.sum(jnp.convolve(x, jnp.array([1.0, 2.0])) ** 2), (jnp.array([1.0, 2.0, 3.0]),)),
+    "nothing": (lambda x: jnp.sum(x) * 0.0 + 3.0, (jnp.ones(2),)),
+    "no elements": (lambda x: jnp.sum(x**2), (jnp.ones(0),)),
+    "a factorisation": (lambda S: jnp.sum(jnp.linalg.cholesky(S)), (jnp.array([[2.0, 0.5], [0.5, 1.0]]),)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_jax_can_differentiate_can_be_looked_at(name: str) -> None:
+    function, arguments = ODD[name]
+    view = nb.graph(function)(*arguments)
+    assert str(view)
+    assert view.draw("adjoints").svg.startswith("<svg")
+    assert view._repr_latex_().startswith("$$")
+    assert view.reverse_table().html()
+    assert view.second_order_table().markdown()
+    view.forward()
+    found = view.backward()
+    wanted = jax.grad(function)(*arguments)
+    assert jnp.allclose(found[view.variables[0]], wanted)

@@ -188,7 +188,12 @@ def _labels(
 
 
 def _free(points: Sequence[Point], wide: float, high: float, taken: Sequence[Place], lines: Sequence[Point]) -> Place:
-    """A place beside a line with the least in its way."""
+    """A place beside a line with the least in its way; the first near its middle where nothing is."""
+    left, right = min(x for x, _ in points) - wide - 30, max(x for x, _ in points) + wide + 30
+    upper, lower = points[0][1] - high, points[-1][1] + high
+    around = (left, upper, right, lower)
+    boxes = [place for place in taken if _overlap(place, around)]
+    near = [*points, *(point for point in lines if _inside(point, around))]
     best, least = (0.0, 0.0, wide, high), float("inf")
     middle = len(points) // 2
     for k in sorted(range(2, len(points) - 2), key=lambda k: abs(k - middle)):
@@ -196,9 +201,9 @@ def _free(points: Sequence[Point], wide: float, high: float, taken: Sequence[Pla
         sides = (x + 6, x - 6 - wide, x + 15, x - 15 - wide, x + 26, x - 26 - wide)
         for a, b in itertools.product(sides, (y, y - 8, y + 8)):
             place = (a, b - high / 2, a + wide, b + high / 2)
-            cost = 40.0 * sum(_overlap(place, other) for other in taken) + 3.0 * sum(_inside(p, place) for p in lines)
-            cost += 3.0 * sum(_inside(p, place) for p in points) + abs(k - middle) / len(points)
-            cost += abs(a + wide / 2 - x) / 100
+            cost = 40.0 * sum(_overlap(place, other) for other in boxes) + 3.0 * sum(_inside(p, place) for p in near)
+            if not cost:
+                return place
             if cost < least:
                 best, least = place, cost
     return best

@@ -11,12 +11,15 @@ from nablax.graph.cost import cost_of
 from nablax.graph.graph import Node
 from nablax.pictures.table import Cell, Table
 from nablax.planning.choose import choose
-from nablax.planning.question import HESSIAN, Problem, pose
+from nablax.planning.question import DIAGONAL, HESSIAN, Problem, pose
 from nablax.planning.rates import current_rates
 from nablax.printing.unicode import SUPERSCRIPTS
 from nablax.sweeps.forward import tangents
 from nablax.sweeps.second_order import reverse
 from nablax.teach.numbers import Numbers
+
+# A Hessian has a block for each pair of arguments: of more than these the diagonal is planned in its place.
+MOST_PLANNED = 12
 
 
 def operation_counts(numbers: Numbers, order: Any = 3) -> Table:
@@ -54,7 +57,9 @@ def operation_counts(numbers: Numbers, order: Any = 3) -> Table:
     output = reading.output
     m, forward, backward = flops([output]), flops([output, *tangent]), flops([output, *gradient])
     rows_cost = backward + n * (flops([*gradient, *row]) - flops(gradient))
-    plan = choose(_posed(numbers), HESSIAN, "auto", None).chosen
+    few = len(reading.inputs) <= MOST_PLANNED
+    plan = choose(_posed(numbers), HESSIAN if few else DIAGONAL, "auto", None).chosen
+    planned = "Hessian" if few else "diagonal of the Hessian"
     listed = [
         ("value", "m", m),
         ("forward mode, one tangent", "O(m)", forward),
@@ -62,7 +67,7 @@ def operation_counts(numbers: Numbers, order: Any = 3) -> Table:
         ("gradient by reverse mode", "O(m)", backward),
         ("Hessian by rows ∇(eᵢᵀ∇f)", f"n = {n} rows, O(m n)", rows_cost),
         (f"order {order} by repetition", f"O(m n{_raised(order - 1)})", rows_cost * float(n) ** (order - 2)),
-        (f"Hessian by the plan: {plan.strategy}", "the nodes that will run", plan.cost.flops),
+        (f"{planned} by the plan: {plan.strategy}", "the nodes that will run", plan.cost.flops),
     ]
     return Table(
         f"Operations: {reading.title}",

@@ -75,34 +75,39 @@ def operation(node: Node, names: Names) -> Expression:
         The expression, in the symbols of the inputs.
     """
     kind = node.kind
+    inputs = [_named(x, names) for x in node.inputs]
     match kind:
         case Leaf() | Placeholder():
-            return names[node]
+            return names.get(node, symbol("x", node.shape))
         case Constant():
-            value = np.asarray(kind.value)
-            return numeral(float(value)) if value.ndim == 0 and value.dtype.kind in "fiub" else names[node]
+            value = kind.value
+            plain = isinstance(value, np.ndarray | np.generic) and value.ndim == 0 and value.dtype.kind in "fiub"
+            return numeral(float(value)) if plain else names.get(node, symbol("C", node.shape))
         case Elementwise():
-            return scalar_function(kind.function, [names[x] for x in node.inputs])
+            return scalar_function(kind.function, inputs)
         case Contraction():
-            factors = [names[x] for x in node.inputs]
-            return contraction(kind, factors)
+            return contraction(kind, inputs)
         case IndexMap():
-            return _moved(kind, node, names)
+            return _moved(node, inputs)
         case MatrixFunction(name="inv"):
-            return Inverse(names[node.inputs[0]])
+            return Inverse(inputs[0])
         case MatrixFunction() | Opaque():
             name = WRITTEN.get(kind.name, kind.name)
-            return Call(name, tuple(names[x] for x in node.inputs), tuple(map(str, node.shape)))
+            return Call(name, tuple(inputs), tuple(map(str, node.shape)))
         case _:
             assert_never(kind)
 
 
-def _moved(kind: IndexMap, node: Node, names: Names) -> Expression:
+def _named(node: Node, names: Names) -> Expression:
+    """The symbol of a node; of one that a derivative made, what it does."""
+    return names[node] if node in names else operation(node, names)
+
+
+def _moved(node: Node, sources: Sequence[Expression]) -> Expression:
     """Elements moved: named by what becomes of their number."""
-    sources = tuple(names[x] for x in node.inputs)
     count = sum(x.size for x in node.inputs)
     name = "join" if len(sources) > 1 else "part" if node.size < count else "pad" if node.size > count else "reshape"
-    return Call(name, sources, tuple(map(str, node.shape)))
+    return Call(name, tuple(sources), tuple(map(str, node.shape)))
 
 
 # -- arithmetic of expressions -----------------------------------------------------------------------------
@@ -370,7 +375,7 @@ def _term(term: NodeTerm, names: Names) -> Expression:
     parts: list[Expression] = [numeral(term.coefficient)]
     for factor in term.factors:
         node = factor.operand
-        parts.append(names[node] if node in names else operation(node, names))
+        parts.append(_named(node, names))
     return times(*parts)
 
 

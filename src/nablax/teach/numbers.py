@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, assert_never
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
@@ -17,13 +19,22 @@ from nablax.contraction.term import identity
 from nablax.errors import OutputError
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Node, NodeTerm
-from nablax.ops.kinds import Leaf, Opaque
+from nablax.ops.kinds import (
+    Constant,
+    Contraction,
+    Elementwise,
+    IndexMap,
+    Leaf,
+    MatrixFunction,
+    Opaque,
+    Placeholder,
+)
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.eliminate import Elimination, eliminate
 from nablax.sweeps.forward import tangents
 from nablax.sweeps.frontier import Core, Form, Frontier
-from nablax.sweeps.local import LocalJacobian, differential
+from nablax.sweeps.local import LocalJacobian, differential, second_differential
 from nablax.sweeps.second_order import active, adjoints, mask_of, reverse
 from nablax.sweeps.steps import Step
 from nablax.teach.reading import Reading
@@ -58,7 +69,7 @@ class Numbers:
 
     def evaluated(self, nodes: Sequence[Node]) -> list[Any]:
         """Values of nodes as NumPy arrays."""
-        return [np.asarray(value) for value in evaluate(nodes, self.reading.arrays)]
+        return [_plain(value) for value in evaluate(nodes, self.reading.arrays)]
 
     @cached_property
     def values(self) -> Mapping[Node, Any]:
@@ -127,6 +138,38 @@ class Numbers:
                 f"{output.dtype.name}{list(output.shape)}. Sum or index the result, or use forward_table."
             )
 
+    @cached_property
+    def opening(self) -> frozenset[Node]:
+        """Nodes that open a core: two of their inputs that move, or one with itself, meet in a second derivative."""
+        return frozenset(node for node, jacobian in self.slopes.items() if self._opens(node, jacobian))
+
+    def _opens(self, node: Node, jacobian: LocalJacobian | None) -> bool:
+        kind = node.kind
+        active = [bool(x.depends & self.mask) for x in node.inputs]
+        match kind:
+            case Elementwise():
+                return any(active[p] and active[q] for p, q in kind.function.couplings())
+            case Contraction():
+                return sum(active) > 1
+            case MatrixFunction():
+                whole: NodeTerm = identity(fresh(node.shape))
+                return bool(second_differential(self.reading.engine, node, jacobian or {}, whole, self.mask))
+            case Opaque():
+                return True
+            case IndexMap() | Leaf() | Constant() | Placeholder():
+                return False
+            case _:
+                assert_never(kind)
+
+    @cached_property
+    def carrying(self) -> frozenset[Node]:
+        """Nodes on which legs of cores stand, on their way to the arguments."""
+        found: set[Node] = set()
+        for node in reversed(list(self.slopes)):
+            if node in found or node in self.opening:
+                found.update(x for x in node.inputs if x.depends & self.mask)
+        return frozenset(found)
+
     # -- second order --------------------------------------------------------------------------------
 
     @cached_property
@@ -165,3 +208,10 @@ class Numbers:
         """The diagonal by the textbooks' recipe for each argument, and whether nothing was dropped."""
         found, exact = diagonal_recipe(self.reading.engine, self.reading.output, self.reading.inputs)
         return dict(zip(self.reading.inputs, self.evaluated(found), strict=True)), exact
+
+
+def _plain(value: Any) -> Any:
+    """A value as a NumPy array; a random key as its data."""
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    return np.asarray(value)

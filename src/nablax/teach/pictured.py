@@ -59,19 +59,19 @@ def picture(numbers: Numbers, beside: str | None, moved: Mapping[Node, Any] | No
         raise ArgumentError(f"draw got fold={fold!r}; give one of {', '.join(map(repr, FOLDS))}.")
     reading = numbers.reading
     groups = folded(reading, fold)
-    steps = numbers.elimination[1] if reading.output.depends & numbers.mask else ()
-    opens = {step.node for step in steps if step.opened}
-    legs = {step.node for step in steps if step.cores[0]}
     owner = {node: k for k, group in enumerate(groups) for node in group.nodes}
-    boxes = {k: _box(numbers, group, bool(opens & {*group.nodes}), beside, moved) for k, group in enumerate(groups)}
+    boxes = {
+        k: _box(numbers, group, not numbers.opening.isdisjoint(group.nodes), beside, moved)
+        for k, group in enumerate(groups)
+    }
     edges: dict[tuple[int, int], Joined] = {}
     chain = Chain(numbers)
     for node, own in owner.items():
         for source in dict.fromkeys(node.inputs):
             if source not in owner or owner[source] == own:
                 continue
-            moving = bool(source.depends & numbers.mask)
-            leg = moving and node in legs
+            moving = node in numbers.slopes and bool(source.depends & numbers.mask)
+            leg = moving and node in numbers.carrying
             single = len(groups[own].nodes) == 1 and len(groups[owner[source]].nodes) == 1
             label = _slope(numbers, chain, node, source) if single and moving else ()
             before = edges.get((owner[source], own), Joined())
