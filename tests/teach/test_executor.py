@@ -116,6 +116,9 @@ def test_unknown_and_missing_variables() -> None:
     )
     assert said(nb.FormulaError, lambda: nb.graph("2 + 3")) == "a formula without variables has no derivatives"
     assert said(nb.FormulaError, lambda: nb.graph("x", x="a")) == ("the value of x is a str, not a number or an array")
+    assert said(nb.FormulaError, lambda: nb.graph("x", x=[[1.0], [1.0, 2.0]])) == (
+        "the value of x is a list, not a number or an array"
+    )
     view = nb.graph(formula, w1=2.0, w2=1.0)
     assert said(nb.ArgumentError, lambda: view.forward_table("w3")) == (
         "forward_table was asked for 'w3'; the graph of w2*log(w1) has the variables w2, w1."

@@ -184,9 +184,12 @@ def of_formula(formula: str | Sequence[object], values: Mapping[str, Any]) -> Re
 
 def _array(name: str, value: Any) -> Any:
     try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise FormulaError(f"the value of {name} is a {type(value).__name__}, not a number or an array") from error
+        known = isinstance(value, jax.Array) or np.asarray(value).dtype.kind in "fiubc"
+    except ValueError:  # rows of different lengths
+        known = False
+    if not known:
+        raise FormulaError(f"the value of {name} is a {type(value).__name__}, not a number or an array")
+    array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.ndim > 2:
         raise FormulaError(f"the value of {name} is {array.dtype.name}{list(array.shape)}, not a real number or matrix")
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
