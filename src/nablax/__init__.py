@@ -34,6 +34,14 @@ from nablax.errors import (
 )
 from nablax.neural import R, implicit
 from nablax.optimise import minimise
+from nablax.orders.directional import directional
+from nablax.orders.tensors import (
+    derivative,
+    derivative_along,
+    derivative_block,
+    derivative_diagonal,
+    derivative_sparse,
+)
 from nablax.planning.explain import Plan
 from nablax.teach import GraphView, graph
 
@@ -61,8 +69,14 @@ __all__ = [
     "UnprintableError",
     "VerificationError",
     "curvature",
+    "derivative",
+    "derivative_along",
+    "derivative_block",
+    "derivative_diagonal",
+    "derivative_sparse",
     "derive",
     "graph",
+    "directional",
     "hessian",
     "hessian_diagonal",
     "hessian_diagonal_estimate",

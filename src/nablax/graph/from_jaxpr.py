@@ -156,6 +156,7 @@ class _Reader:
             batch_axes=equation.batch_axes if isinstance(equation, Equation) and floats == (0,) and not others else (),
             loop=equation.loop if isinstance(equation, Equation) else None,
             packed=_packed(equation, floats),
+            branches=equation.branches if isinstance(equation, Equation) else None,
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from nablax.contraction.index import Index, Label
-from nablax.ops.jaxprs import Loop
+from nablax.ops.jaxprs import Loop, Program
 from nablax.ops.scalar_function import ScalarFunction
 
 
@@ -175,7 +175,8 @@ class Call:
         batch_axes: axes of the (only) result along which it acts on each element alone, each with the axis of every
             input that goes with it, None for an input that all share.
         loop: the loop that it is, if it is one.
-        packed: outputs of the loop that its first result holds.
+        packed: outputs of the equation that its first result holds.
+        branches: the cases of the branch that it is, if it is one.
         memory: derivatives of the call, once found.
     """
 
@@ -191,6 +192,7 @@ class Call:
     batch_axes: tuple[tuple[int, tuple[int | None, ...]], ...] = ()
     loop: Loop | None = field(default=None, repr=False)
     packed: tuple[Packed, ...] = ()
+    branches: tuple[Program, ...] | None = field(default=None, repr=False)
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

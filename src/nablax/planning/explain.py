@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from nablax.contraction.rates import Rates
-from nablax.graph.cost import is_fusible, node_cost
+from nablax.graph.cost import cost_of, is_fusible, node_cost
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import (
     Constant,
@@ -23,6 +24,7 @@ from nablax.ops.kinds import (
 from nablax.pictures.svg import Picture
 from nablax.planning.choose import Candidate, Choice, fixed_nodes
 from nablax.planning.picture import drawn, markup
+from nablax.planning.question import Ending
 from nablax.planning.strategies import STRATEGIES
 
 # Estimates closer than this are called a tie.
@@ -59,7 +61,7 @@ class Plan:
         lines = _steps(list(answer.nodes.values()), (), rates)
         for loop in answer.loops:
             products = list(loop.products.values())
-            fixed = fixed_nodes(products, {loop.direction})
+            fixed = fixed_nodes(products, loop.moving)
             lines += _steps(fixed, (), rates)
             lines.append(f"for each of {loop.size} directions, {self.choice.chosen.chunk} at once:")
             lines += [f"    {line}" for line in _steps(products, fixed, rates)]
@@ -78,6 +80,7 @@ class Plan:
             "",
             *_table(rows),
             "",
+            *_counts(self.choice),
             f"chosen      {chosen.strategy}: {_meaning(chosen)}",
             f"because     {_reason(self.choice)}",
             "steps",
@@ -114,6 +117,31 @@ class Plan:
 
     def _repr_svg_(self) -> str:
         return self.draw().svg
+
+
+def _counts(choice: Choice) -> list[str]:
+    """What repetition counts, O(m n^(k-1)), against what symmetry and structure leave."""
+    order, answer, size = choice.question.order, choice.chosen.answer, choice.problem.size
+    if choice.question.ending is Ending.PRODUCT or answer is None:
+        return []
+    by_rows = choice.chosen.strategy == "rows"
+    if order < 3 and not by_rows:
+        return []
+    operations = cost_of(choice.problem.outputs, choice.problem.rates).flops
+    what = "rows of the Hessian" if by_rows else "repetition"
+    power = "n" if order == 2 else f"n^{order - 1}"
+    lines = [
+        f"counts      f takes m = {_number(operations)} operations; {what} O(m {power}): "
+        f"m · {size:,}{'' if order == 2 else f'^{order - 1}'} = {_number(operations * float(size) ** (order - 1))}"
+    ]
+    if not by_rows:
+        distinct = math.comb(size + order - 1, order)
+        factors = " ".join(["n", *(f"(n+{k})" for k in range(1, order))])
+        entries = f"entries     n^{order} = {size**order:,}; symmetry leaves {factors}/{order}! = {distinct:,}"
+        if answer.entries is not None and answer.entries < size**order:
+            entries += f"; structure leaves {answer.entries:,} before symmetry"
+        lines.append(entries)
+    return [*lines, ""]
 
 
 def _bound(memory_bytes: float | None) -> list[str]:
