@@ -35,6 +35,7 @@ from nablax.errors import (
 from nablax.neural import R, implicit
 from nablax.optimise import minimise
 from nablax.orders.directional import directional
+from nablax.orders.finite_differences import VCurve, finite_difference, step_errors
 from nablax.orders.tensors import (
     derivative,
     derivative_along,
@@ -67,6 +68,7 @@ __all__ = [
     "TargetError",
     "TracingError",
     "UnprintableError",
+    "VCurve",
     "VerificationError",
     "curvature",
     "derivative",
@@ -77,6 +79,7 @@ __all__ = [
     "derive",
     "graph",
     "directional",
+    "finite_difference",
     "hessian",
     "hessian_diagonal",
     "hessian_diagonal_estimate",
@@ -90,4 +93,5 @@ __all__ = [
     "neural",
     "plan",
     "quadratic_form",
+    "step_errors",
 ]

@@ -322,5 +322,6 @@ def check_vector(verb: str, signature: Signature, arrays: Sequence[Any], v: Any)
             raise ArgumentError(
                 f"{verb} got a vector v whose leaf {k} is {dtype.name}; a direction is real. Pass a float array."
             )
-        checked.append(jnp.asarray(leaf, jnp.result_type(arrays[place])))
+        target = jnp.result_type(arrays[place])
+        checked.append(leaf if isinstance(leaf, jax.Array) and leaf.dtype == target else jnp.asarray(leaf, target))
     return checked

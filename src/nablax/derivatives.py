@@ -42,7 +42,8 @@ def hessian(
     Args:
         f: function of arrays (or trees of arrays) with any float result.
         argnums: position, or positions, of the differentiated arguments.
-        strategy: "auto", "legs-backward", "legs-forward" or "columns".
+        strategy: "auto", "legs-backward", "legs-forward" or "columns"; "rows" is the textbook's way, one gradient of
+            the gradient for each row, for comparison.
         memory_bytes: bound on temporaries and results of the compiled program: a number of bytes, or a text such as
             "2 GB". XLA's own figures for the program are held to it; what an outer `vmap` multiplies is not counted.
         calls: how often the answer is expected to be asked; tracing and compiling are weighed against it.

@@ -12,6 +12,8 @@ import pytest
 
 import nablax as nb
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(7)
 B = jnp.asarray(RNG.normal(size=(4, 4)))
 S = B @ B.T + 4 * jnp.eye(4)

@@ -185,8 +185,8 @@ def _by_derivative(line: _Line, step: Instruction, arguments: Sequence[Curve], o
             left = u[i]
             right = None if left is None else slope[j - i]
             if left is not None and right is not None:
-                parts.append(scaled(_times(left, right), i / j))
-    return added(parts)
+                parts.append(_times(scaled(left, float(i)), right))
+    return scaled(added(parts), 1.0 / j)
 
 
 def _linear(line: _Line, step: Instruction, arguments: Sequence[Curve], own: Curve, j: int) -> Any | None:
@@ -209,10 +209,14 @@ def _square(line: _Line, step: Instruction, arguments: Sequence[Curve], own: Cur
     parts: list[Any | None] = []
     for i in range((j + 1) // 2):
         left, right = a[i], a[j - i]
-        parts.append(None if left is None or right is None else scaled(_times(left, right), 2.0))
-    if j % 2 == 0 and (middle := a[j // 2]) is not None:
-        parts.append(_times(middle, middle))
-    return added(parts)
+        parts.append(None if left is None or right is None else _times(left, right))
+    pairs = scaled(added(parts), 2.0)
+    middle = a[j // 2] if j % 2 == 0 else None
+    return added([pairs, None if middle is None else _times(middle, middle)])
+
+
+def _one_minus_square(line: _Line, step: Instruction, arguments: Sequence[Curve], own: Curve, j: int) -> Any | None:
+    return scaled(_square(line, step, arguments, own, j), -1.0)
 
 
 def _quotient(line: _Line, step: Instruction, arguments: Sequence[Curve], own: Curve, j: int) -> Any | None:
@@ -268,6 +272,7 @@ _ARITHMETIC: dict[str, _Rule] = {
     "convert_element_type": _same,
     "mul": _product,
     "square": _square,
+    "one_minus_square": _one_minus_square,
     "div": _quotient,
     "integer_pow": _power,
     "select_n": _chosen,
