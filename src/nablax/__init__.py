@@ -3,6 +3,7 @@
 import nablax.neural as neural
 from nablax.answering import DiagonalEstimate
 from nablax.at_point import Curvature, curvature
+from nablax.definitions.define import define
 from nablax.derivation import Derivation, derive
 from nablax.derivatives import (
     hessian,
@@ -18,6 +19,7 @@ from nablax.derivatives import (
 )
 from nablax.errors import (
     ArgumentError,
+    DefinitionError,
     DerivationError,
     DifferentiationError,
     DomainError,
@@ -51,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "Curvature",
+    "DefinitionError",
     "Derivation",
     "DerivationError",
     "DiagonalEstimate",
@@ -71,6 +74,7 @@ __all__ = [
     "VCurve",
     "VerificationError",
     "curvature",
+    "define",
     "derivative",
     "derivative_along",
     "derivative_block",

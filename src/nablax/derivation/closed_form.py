@@ -14,7 +14,7 @@ from nablax.errors import DerivationError
 from nablax.printing.expression import Expression, LinearMap
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml
-from nablax.printing.python import Library, identifier, python
+from nablax.printing.python import DEFINED, Library, identifier, python
 from nablax.printing.unicode import unicode
 
 
@@ -86,7 +86,7 @@ class ClosedForm:
             self.arguments,
             called="_value",
         )
-        space: dict[str, Any] = {}
+        space: dict[str, Any] = dict(DEFINED)
         # the source is printed by us from a closed set of kinds; names are identifiers of the grammar
         exec(compile(source, "<closed form>", "exec"), space)
         arrays = {identifier(name): np.asarray(value, np.float64) for name, value in values.items()}
@@ -95,7 +95,7 @@ class ClosedForm:
     def applied(self, direction: Any, **values: Any) -> npt.NDArray[np.float64]:
         """The printed linear map on a direction, by the generated NumPy code: what is shown, not its tensor."""
         assert isinstance(self.expression, LinearMap)
-        space: dict[str, Any] = {}
+        space: dict[str, Any] = dict(DEFINED)
         exec(compile(self.python(), "<closed form>", "exec"), space)
         arrays = {identifier(name): np.asarray(value, np.float64) for name, value in values.items()}
         arrays[identifier(self.expression.argument.name)] = np.asarray(direction, np.float64)

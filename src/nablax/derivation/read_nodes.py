@@ -40,6 +40,11 @@ COMPARISONS = {"gt": ">", "lt": "<", "ge": "≥", "le": "≤", "eq": "=", "ne": 
 UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
 
 
+def enter(name: str) -> None:
+    """A user's function, printed by its notation."""
+    NAMED[name] = name
+
+
 class Reader:
     """Reads nodes.
 

@@ -78,6 +78,11 @@ PAIRS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+def enter(name: str, function: Callable[..., Array], arguments: int) -> None:
+    """The value of a user's function of one or two arguments."""
+    (ELEMENTWISE if arguments == 1 else PAIRS)[name] = function
+
+
 def to_function(formula: Formula, sizes: Mapping[str, int] | None = None) -> Callable[..., Array]:
     """The formula as a JAX function.
 

@@ -16,7 +16,7 @@ from nablax.contraction.index import fresh
 from nablax.graph import contraction_rows, index_map_rows, matrix_rows, selection_rows, windows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
-from nablax.graph.recognise import NUMERIC, recognise
+from nablax.graph.recognise import NUMERIC, defined, recognise
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
@@ -86,6 +86,9 @@ class _Reader:
                 found = table[equation.name](self.graph, equation, inputs, self.known)
                 if found is not None:
                     return found
+        own = defined(self.graph, equation, inputs)
+        if own is not None:
+            return [own]
         if len(equation.outputs) == 1:
             element = self.elementwise(equation, inputs)
             if element is not None:

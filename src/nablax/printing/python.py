@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import keyword
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from nablax.printing.expression import (
     Array,
@@ -62,6 +62,15 @@ HELPERS = {
     "logsumexp": ("def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"),
 }
 RESERVED = frozenset({"np", "jnp", "jax", *HELPERS})
+
+
+# Functions that the user defined: the source calls them by name.
+DEFINED: dict[str, Callable[..., Any]] = {}
+
+
+def enter(name: str, function: Callable[..., Any]) -> None:
+    """A user's function, which printed source calls by its name."""
+    DEFINED[name] = function
 
 
 def identifier(name: str) -> str:
@@ -373,6 +382,8 @@ class _Source:
             return f"{left} ** {right}"
         if name in ("max", "min"):
             return f"{np}.{name}imum({', '.join(sources)})"
+        if name in DEFINED:
+            return f"{name}({', '.join(sources)})"
         return f"{np}.{NAMES.get(name, name)}({', '.join(sources)})"
 
     def _call(self, name: str, arguments: Sequence[Expression]) -> str:
