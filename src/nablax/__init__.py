@@ -3,6 +3,7 @@
 import nablax.neural as neural
 from nablax.answering import DiagonalEstimate
 from nablax.at_point import Curvature, curvature
+from nablax.checkpoints.checkpoint import CheckpointPlan, checkpoint
 from nablax.definitions.define import define
 from nablax.derivation import Derivation, derive
 from nablax.derivatives import (
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "CheckpointPlan",
     "Curvature",
     "DefinitionError",
     "Derivation",
@@ -73,6 +75,7 @@ __all__ = [
     "UnprintableError",
     "VCurve",
     "VerificationError",
+    "checkpoint",
     "curvature",
     "define",
     "derivative",

@@ -43,6 +43,7 @@ ALLOWED = {
     # above the verbs, of which it uses the public ones only
     "optimise": {"derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},
+    "checkpoints": {"contraction", "ops", "planning", "calling", "answering"},
     "definitions": {"ops", "graph", "formula", "printing", "derivation"},
     # beside the engine, which knows nothing of them: text in, text out, and closed forms between the two
     "formula": set(),
