@@ -196,6 +196,23 @@ def test_under_transformations() -> None:
     assert nb.derivative(f, 3)(x.astype(jnp.float32)).dtype == jnp.float32 or A.dtype == jnp.float64
 
 
+def test_blocks_of_a_symmetric_tensor() -> None:
+    # wide enough that only the blocks of rising tiles are computed; of unequal tiles
+    a, x = jnp.asarray(RNG.normal(size=(60, 50))), jnp.asarray(RNG.normal(size=50))
+    f = lambda x, a: jax.nn.logsumexp(a @ x)
+    third = nb.derivative(f, 3)(x, a)
+    p = jax.nn.softmax(a @ x)
+    centred = a - p @ a
+    np.testing.assert_allclose(
+        third, jnp.einsum("i,ij,ik,il->jkl", p, centred, centred, centred), rtol=1e-9, atol=1e-12
+    )
+    plan = nb.plan(f, "derivative", order=3)(x, a)
+    assert plan.candidates[0].cost.flops < 0.5 * 2 * 60 * 50**3
+    wide = jnp.asarray(RNG.normal(size=(4, 49)))
+    g = lambda w: jnp.sum(jnp.tanh(jnp.sum(w, 0) * x[:49] @ a[:49, :49]) ** 2)  # a leaf of two axes stays whole
+    assert nb.plan(g, "derivative", order=3)(wide[:1]).strategy in ("legs-backward", "legs-forward")
+
+
 def test_rows_of_the_textbook() -> None:
     f, x = FUNCTIONS["layers"], jnp.asarray(RNG.normal(size=4))
     np.testing.assert_allclose(nb.hessian(f, strategy="rows")(x), jax.hessian(f)(x), rtol=1e-9, atol=1e-9)

@@ -17,8 +17,10 @@ from nablax.contraction.term import Factor, Term, elements, within
 from nablax.endings.coordinates import Coordinates, gathered_at
 from nablax.endings.dense import summed
 from nablax.endings.positions import Space, on_grid, ravelled
+from nablax.endings.symmetric import by_tiles
 from nablax.graph.contraction_rows import relabelled
 from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.sums import cheaper
 from nablax.sweeps.order_k import Orbit, Places, Tensor, Turn
 
 
@@ -53,6 +55,19 @@ def dense_tensor(
     Returns:
         One node, axes (open, slot, slot, …).
     """
+    before = graph.count
+    whole = _as_orbits(graph, orbits, opened, slots, rates)
+    terms = [term for orbit in orbits for term in orbit.terms()]
+    if not any(term.summed_labels for term in terms):
+        return whole
+    dtype = slots[0].dtype
+    tiled = by_tiles(graph, terms, opened, slots, lambda own, shape: summed(graph, own, shape, dtype, rates))
+    return whole if tiled is None else cheaper(tiled, whole, before, rates)
+
+
+def _as_orbits(
+    graph: Graph, orbits: Sequence[Orbit], opened: Sequence[int], slots: Sequence[Node], rates: Rates
+) -> Node:
     dtype = slots[0].dtype
     shape = (*opened, *(n for leaf in slots for n in leaf.shape))
     plain: list[NodeTerm] = []

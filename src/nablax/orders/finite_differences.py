@@ -209,7 +209,7 @@ def step_errors(
         >>> import jax.numpy as jnp
         >>> curve = step_errors(lambda x: jnp.sum(jnp.sin(x)))(jnp.ones(3))
         >>> sorted(curve.errors)
-        ['central', 'forward']
+        ['central', 'complex-step', 'forward']
 
     Source:
         Nocedal and Wright 2006, figure 8.1's argument; Pearlmutter 1994 for the exact `H v`.
@@ -318,7 +318,8 @@ def _drawn(curve: VCurve) -> str:
         points = [(across(x), up(np.log10(max(e, 1e-17)))) for x, e in zip(logs, errors, strict=True) if np.isfinite(e)]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(f'<path d="{path}" fill="none" stroke="{_COLOURS[k]}" stroke-width="2"/>')
-        parts.append(f'<text x="{left + 12}" y="{high - bottom - 10 - 18 * k}" fill="{_COLOURS[k]}">{method}</text>')
+        place = f'x="{wide - right - 8}" y="{high - bottom - 10 - 18 * k}" text-anchor="end"'
+        parts.append(f'<text {place} fill="{_COLOURS[k]}">{method}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" style="max-width: 35rem; width: 100%" '
         f'role="img" aria-label="error of {curve.quantity} by differences over the step" font-family="sans-serif" '

@@ -175,7 +175,7 @@ def derivative_block(
     Example:
         >>> import jax.numpy as jnp
         >>> derivative_block(lambda x, y: x**3 * y**2, (0, 0, 1))(2.0, 5.0)
-        Array(120., dtype=float32, weak_type=True)
+        Array(120., dtype=float32)
     """
     listed = positions("derivative_block", argnums)
     if isinstance(listed, int) or not listed:
