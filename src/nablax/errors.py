@@ -92,6 +92,8 @@ class EquilibriumError(NablaxError, ArithmeticError):
 
 class DomainError(NablaxError, ArithmeticError):
     """A node of a graph on numbers has no value or no derivative at the point; the text names it and its values."""
+
+
 class DefinitionError(NablaxError, ValueError):
     """A function that cannot be defined: its rule is wrong, its name is taken, or what is given does not fit."""
 

@@ -105,8 +105,8 @@ def checkpoint(f: Function, memory_bytes: float | str) -> Function:
 
     Returns:
         A function of the same arguments with the same value. Its `plan(*args)` shows what is kept before and after; it
-        composes with `grad`, `vmap`, `jit`, `scan`, and with every verb of nablax. (On CPU, XLA before JAX 0.12 computes
-        at once what `jax.checkpoint` wants computed late, so that nothing is saved there.)
+        composes with `grad`, `vmap`, `jit`, `scan`, and with every verb of nablax. (On CPU, XLA before JAX 0.12
+        computes at once what `jax.checkpoint` wants computed late, so that nothing is saved there.)
 
     Raises:
         ArgumentError: no bound; MemoryBoundError, when called: no schedule keeps so little, with what would suffice.

@@ -4,7 +4,8 @@ Which elements are meant is data, and carries no derivative; the map is linear i
 selection, so that the labels of a batch pass through it, and legs into a table stay rows of the table (an embedding
 whose tokens repeat).
 
-What happens to a window that does not lie inside the array is told in `nablax.graph.index_map_rows`.
+What happens to a window that does not lie inside the array is told where windows at known places are read, in
+`index_map_rows`.
 """
 
 from __future__ import annotations

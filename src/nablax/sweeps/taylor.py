@@ -44,6 +44,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.ops.series import Curve, convolved, moving, scaled, series, still
 from nablax.sweeps.local import differential
@@ -144,6 +145,8 @@ class Walk:
                 return self._matrix_function(node)
             case Opaque():
                 return self._opaque(node, kind)
+            case Selection():
+                raise TypeError("positions do not move")
             case Leaf() | Constant() | Placeholder():
                 return still(self.leaves[_position(node)])
             case _:

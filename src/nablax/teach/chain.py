@@ -16,6 +16,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.printing.expression import Call, Expression, Number, Symbol
 from nablax.teach.notation import BAR, DOT, adorned, contraction, partial, symbol, times, total
@@ -75,7 +76,7 @@ class Chain:
                 )
             case IndexMap() | MatrixFunction() | Opaque():
                 return Call("D", (self._unwritten(node, source), dotted), tuple(map(str, node.shape)))
-            case Leaf() | Constant() | Placeholder():
+            case Leaf() | Constant() | Placeholder() | Selection():
                 return Number(Fraction(0))
             case _:
                 assert_never(kind)
@@ -109,7 +110,7 @@ class Chain:
                 return total(parts)
             case IndexMap() | MatrixFunction() | Opaque():
                 return Call("Dᵀ", (self._unwritten(node, source), bar), tuple(map(str, source.shape)))
-            case Leaf() | Constant() | Placeholder():
+            case Leaf() | Constant() | Placeholder() | Selection():
                 return Number(Fraction(0))
             case _:
                 assert_never(kind)

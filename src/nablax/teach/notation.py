@@ -25,6 +25,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.ops.straight_line import ScalarFunction
 from nablax.printing.expression import (
@@ -89,6 +90,8 @@ def operation(node: Node, names: Names) -> Expression:
             return contraction(kind, inputs)
         case IndexMap():
             return _moved(node, inputs)
+        case Selection():
+            return Call("select", tuple(inputs), tuple(map(str, node.shape)))
         case MatrixFunction(name="inv"):
             return Inverse(inputs[0])
         case MatrixFunction() | Opaque():

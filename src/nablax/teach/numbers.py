@@ -28,6 +28,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.diagonal_only import diagonal_recipe
@@ -156,7 +157,7 @@ class Numbers:
                 return bool(second_differential(self.reading.engine, node, jacobian or {}, whole, self.mask))
             case Opaque():
                 return True
-            case IndexMap() | Leaf() | Constant() | Placeholder():
+            case IndexMap() | Leaf() | Constant() | Placeholder() | Selection():
                 return False
             case _:
                 assert_never(kind)
