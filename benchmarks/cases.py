@@ -144,6 +144,29 @@ def _convolutional(batch: int) -> Case:
     )
 
 
+def _embedding_loss(parameters: dict[str, jax.Array], tokens: jax.Array, classes: jax.Array) -> jax.Array:
+    hidden = jnp.tanh(parameters["table"][tokens] @ parameters["hidden"])
+    logits = jax.nn.log_softmax(hidden.mean(1) @ parameters["head"])
+    return -jnp.mean(jnp.take_along_axis(logits, classes[:, None], 1))
+
+
+def _embedding(words: int) -> Case:
+    def data() -> tuple[Any, ...]:
+        table, hidden, head = _normals((words, 32), (32, 32), (32, 10))
+        tokens = jax.random.randint(jax.random.key(3), (8, 16), 0, words)
+        return {"table": table, "hidden": hidden / 6, "head": head / 6}, tokens, jnp.arange(8)
+
+    return Case(
+        f"diagonal, embedding of {words:,} words, 8×16 tokens",
+        "diagonal",
+        _embedding_loss,
+        data,
+        peers=("lax.map of eᵀHe",),
+        at_least={"JAX loop": 40},
+        sample=256,
+    )
+
+
 def _diagonal(
     name: str,
     function: Callable[..., Any],
@@ -308,6 +331,7 @@ CASES: tuple[Case, ...] = (
         remark=_LEAF_BY_LEAF,
     ),
     *(_convolutional(batch) for batch in (32, 128, 512)),
+    *(_embedding(words) for words in (1_000, 4_000, 16_000)),
     *(
         Case(
             f"Laplacian, two convolutions of {channels} channels on 8×8, batch 16",

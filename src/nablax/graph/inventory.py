@@ -90,9 +90,9 @@ def entry(name: str) -> Entry | None:
         >>> entry("tanh").reading.name, entry("cond").reason
         ('ELEMENTWISE', 'the branch is chosen at run time')
     """
-    for room, table in TABLES.items():
-        if name in table:
-            return Entry(name, Reading.STRUCTURED, room)
+    rooms = [room for room, table in TABLES.items() if name in table]
+    if rooms:
+        return Entry(name, Reading.STRUCTURED, " or ".join(rooms))
     if name in ELEMENTWISE:
         flat = ELEMENTWISE[name]
         if flat.flat or not flat.domain:
