@@ -75,7 +75,9 @@ def sizes(node: Typed) -> tuple[str, ...]:
 
 def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
     """One typed expression."""
-    if node.value is not None:
+    if node.operation is Operation.CONSTANT:
+        return SizeOf(node.label)
+    if node.value is not None and all(one.operation is not Operation.CONSTANT for one in node.walk()):
         return Number(_number(node.value))
     parts = [read(operand, variables) for operand in node.operands]
     match node.operation:

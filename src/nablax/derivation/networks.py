@@ -89,6 +89,12 @@ def product(chain: Chain) -> Expression:
 def hadamard(parts: Sequence[Expression]) -> Expression:
     """The product of elements, flat."""
     flat = [inner for part in parts for inner in (part.factors if isinstance(part, Hadamard) else (part,))]
+    for part in flat:
+        match part:
+            case Call("tril", (Ones(),), shape) if len(flat) > 1:
+                return Call("tril", (hadamard([other for other in flat if other is not part]),), shape)
+            case _:
+                pass
     return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
 
 
@@ -151,6 +157,8 @@ class Writer:
                 return Unit(int(atom.name), shape[0])
             case AtomKind.GROUP:
                 return arguments[0]
+            case AtomKind.CONSTANT if atom.name == "tril":
+                return Call("tril", (Ones(shape),), shape)
             case AtomKind.CONSTANT:
                 return Array(atom.name, shape)
             case AtomKind.MATRIX if atom.name == "inv":

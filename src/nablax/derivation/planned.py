@@ -93,8 +93,7 @@ def atoms(problem: Problem, sizes: Mapping[str, int]) -> dict[int, Atom]:
     """The atom of each argument."""
     found = {}
     for place, (argument, struct) in enumerate(zip(problem.arguments, problem.structs(sizes), strict=True)):
-        is_size = place >= len(problem.arguments) or (not argument.shape and argument.name in sizes)
-        kind = AtomKind.SIZE if is_size and problem.sizes_in_numbers else AtomKind.LEAF
+        kind = AtomKind.SIZE if argument.name in problem.units else AtomKind.LEAF
         trait = "orthogonal" if argument.kind is Kind.ORTHOGONAL else ""
         found[place] = Atom(kind, argument.name, struct.shape, (), argument.kind in SYMMETRIC, trait)
     return found
@@ -114,7 +113,7 @@ class Polys:
 def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
     """The planned derivative as polys."""
     sizes = problem.symbolic_sizes
-    names = {length: name for name, length in sizes.items()} if problem.sizes_in_numbers else {}
+    names = {} if sizes == problem.numeric_sizes else {length: name for name, length in sizes.items()}
     algebra = Algebra(names, expand=expand)
     leaves = atoms(problem, sizes)
     reader = Reader(algebra, leaves)

@@ -13,13 +13,21 @@ from nablax.derivation.derivation import Derivation
 from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
-from nablax.derivation.problem import SYMMETRIC, Problem
-from nablax.derivation.verify import Check, symmetrised_pairs
+from nablax.derivation.problem import Problem
+from nablax.derivation.verify import Check, in_kind
 from nablax.errors import DerivationError, VerificationError
+from nablax.formula import Kind
 from nablax.printing.expression import Call, Expression, Symbol
 
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
-SYMMETRIC_CONVENTION = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
+_SYMMETRISED = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
+CONVENTIONS = {
+    Kind.SYMMETRIC: _SYMMETRISED,
+    Kind.SPD: _SYMMETRISED,
+    Kind.DIAGONAL: "gradient along the diagonal matrices: the diagonal of the one by all entries; {0} is diagonal",
+    Kind.TRIANGULAR: "gradient along the lower triangular matrices: tril of the one by all entries; {0} is triangular",
+    Kind.ORTHOGONAL: "gradient by all entries, not along the orthogonal matrices; {0} is orthogonal",
+}
 
 
 def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
@@ -38,7 +46,7 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
     """
     arguments = {a.name: a.shape for a in problem.arguments}
     leaf = problem.arguments[problem.wrt]
-    check = Check(problem, order)
+    check = Check(problem)
     function = _written(problem, arguments, check)
     value = check.value_shape
     sizes = {length: name for name, length in problem.numeric_sizes.items()}
@@ -72,9 +80,10 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         steps=(),
         domain=domain(problem.formula) if problem.formula is not None else (),
         shapes={**arguments, **{name: shape for name, shape in shapes.items() if order > 1 or name != "∇²f"}},
-        convention=SYMMETRIC_CONVENTION.format(leaf.name) if leaf.kind in SYMMETRIC else CONVENTION,
+        convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name),
         notes=(*(problem.formula.notes if problem.formula is not None else ()), reason),
         verification=verification,
+        reading=problem.formula.declaration if problem.formula is not None else "",
     )
 
 
@@ -108,6 +117,11 @@ def _engine(problem: Problem, order: int, place: int) -> Callable[..., Any]:
             known[key] = evaluator(problem, order, sizes)
         with jax.enable_x64(True):
             found = np.asarray(known[key](*arrays)[place])
-        return symmetrised_pairs(found, place) if problem.arguments[problem.wrt].kind in SYMMETRIC else found
+        for pair in range(place):  # every pair of axes of the argument
+            last = found.ndim - 2 * pair
+            turned = np.moveaxis(found, (last - 2, last - 1), (-2, -1)) if last >= 2 else found
+            turned = in_kind(problem.arguments[problem.wrt].kind, turned)
+            found = np.moveaxis(turned, (-2, -1), (last - 2, last - 1)) if last >= 2 else found
+        return found
 
     return run

@@ -10,6 +10,7 @@ from nablax.derivation.algebra import Algebra
 from nablax.derivation.forms import cost
 from nablax.derivation.networks import Writer
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
+from nablax.formula import Kind
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -72,6 +73,33 @@ def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
         one = Poly(p.axes, (term,))
         found.append(algebra.product([(one, labels), (along, labels[kept:])], labels[:kept], {}))
     return algebra.add(found)
+
+
+def in_kind(algebra: Algebra, p: Poly, kind: Kind, places: Sequence[tuple[int, int]]) -> Poly:
+    """The part of a derivative that lies among the matrices of a kind.
+
+    Args:
+        algebra: the algebra of the poly.
+        p: a derivative.
+        kind: what its argument was declared to be.
+        places: pairs of axes that belong to the argument.
+
+    Returns:
+        The poly; unchanged for a kind that is no linear space of its own.
+    """
+    if kind in (Kind.SYMMETRIC, Kind.SPD):
+        return symmetrised(algebra, p, places)
+    if kind not in (Kind.DIAGONAL, Kind.TRIANGULAR):
+        return p
+    labels = tuple(range(p.rank))
+    for a, b in places:
+        axes = (p.axes[a], p.axes[b])
+        mask = algebra.delta(axes[0])
+        if kind is Kind.TRIANGULAR:
+            mask = algebra.atom(Atom(AtomKind.CONSTANT, "tril", axes))
+        terms = [algebra.product([(Poly(p.axes, (t,)), labels), (mask, (a, b))], labels, {}) for t in p.terms]
+        p = algebra.add([Poly(p.axes, ()), *terms])
+    return p
 
 
 def symmetrised(algebra: Algebra, p: Poly, places: Sequence[tuple[int, int]]) -> Poly:

@@ -25,7 +25,9 @@ from nablax.formula.syntax import Binary, BinaryOperator, Call, Expression, Name
 
 OPERATORS: dict[str, BinaryOperator] = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", "**": "^"}
 FORMS = "a list is [left, operator, right] or [function, argument], for example [['exp', 'x'], '+', 2]"
-NAME = re.compile(r"[A-Za-z\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*")
+NAME = re.compile(
+    r"[A-Za-z\u0391-\u03a9\u03b1-\u03c9\u03d1\u03d5\u03d6\u03f0\u03f1\u03f5][A-Za-z0-9_\u0391-\u03a9\u03b1-\u03c9\u03d1\u03d5\u03d6\u03f0\u03f1\u03f5]*"
+)
 NUMERAL = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 Item: TypeAlias = Expression | Token
 

@@ -7,6 +7,7 @@ matrix product are multiplied out, so that no intermediate is larger than it has
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -61,11 +62,17 @@ HELPERS = {
     "sigmoid": "def sigmoid(u):\n    return 0.5 * (1 + {np}.tanh(0.5 * u))\n",
     "logsumexp": ("def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"),
 }
-RESERVED = frozenset({"np", "jnp", "jax", *HELPERS})
+RESERVED = frozenset({"np", "jnp", "jax", "scipy", "self", "_value", *HELPERS})
 
 
 def identifier(name: str) -> str:
-    """A variable's name as a Python identifier."""
+    """A variable's name as a Python identifier, different for different names.
+
+    Python takes some letters for others (``ϵ`` for ``ε``): these have the number of the letter behind them.
+    """
+    folded = unicodedata.normalize("NFKC", name)
+    if folded != name:
+        return folded + "_" + "".join(f"{ord(letter):x}" for letter in name if not letter.isascii())
     return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
 
 
@@ -132,6 +139,7 @@ class _Source:
         lines.append(f"return {self.of(body)}")
         text = "\n    ".join(lines)
         parameters = ", ".join(identifier(name) for name in self._arguments)
+        called = f"{called}_" if called in self._arguments else called
         helpers = "".join(HELPERS[name].format(np=self._np) + "\n\n" for name in self._helpers)
         return f"{self._import}\n\n\n{helpers}def {called}({parameters}):\n    {text}\n"
 
@@ -240,6 +248,8 @@ class _Source:
     def _size(self, size: str) -> str:
         if size in self._sizes:
             return self._sizes[size]
+        if size == "pi":
+            return f"{self._np}.pi"
         if size.isdigit():
             return size
         return " * ".join(self._size(part) for part in size.split("·")) if "·" in size else identifier(size)

@@ -95,6 +95,8 @@ def _inside(expression: Expression, least: Level) -> Layout:
 def name(text: str) -> Layout:
     """A variable's name; Greek names as letters, digits behind as an index."""
     stem = text.rstrip("0123456789").rstrip("_")
+    if stem == "e" and stem != text:
+        return Word(text)  # e₀ is a unit vector
     digits = text[len(stem) :].lstrip("_")
     word = Word(GREEK.get(stem, stem))
     if stem.startswith("d") and stem[1:] in GREEK:
@@ -105,7 +107,7 @@ def name(text: str) -> Layout:
 def number(value: Fraction | float) -> Placed:
     """A number; fractions as such."""
     if isinstance(value, float):
-        return Word(f"{value:.6g}", Style.NUMBER), Level.ATOM if value >= 0 else Level.SUM
+        return Word(f"{value:.15g}", Style.NUMBER), Level.ATOM if value >= 0 else Level.SUM
     if value < 0:
         inner, _ = number(-value)
         return row(Word("−", Style.MARK), inner), Level.SUM
