@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
+from nablax.derivation.deadline import within
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula as written_formula
@@ -18,7 +19,7 @@ from nablax.derivation.steps import closing, scalar_product, steps
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
-from nablax.errors import DerivationError, UnprintableError, VerificationError
+from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
 from nablax.formula import Formula, Operation, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
 from nablax.printing.rewrite import replaced, with_decimals
@@ -34,6 +35,7 @@ def derive(
     declare: str | Mapping[str, str] | None = None,
     order: int = 2,
     args: Sequence[Any] | None = None,
+    seconds: float = 2.0,
 ) -> Derivation:
     """Gradient or Jacobian and Hessian of a formula in closed form, with steps, domain and a check.
 
@@ -45,7 +47,10 @@ def derive(
         wrt: the variable, by name or place; may be left out where there is only one.
         declare: what names are, for example ``"A: matrix(m,n), S: symmetric(n)"``.
         order: 1 for the gradient, 2 with the Hessian; up to 6 for a scalar function of a scalar.
-        args: example arguments of a Python function; their shapes are the sizes.
+        args: example arguments of a Python function; equal lengths are one size. Where the closed form holds
+            for other lengths, sizes are letters, else the numbers of the example.
+        seconds: how long it may take, about. What is late is left out: a sum stays as it is instead of being made
+            shorter, the Hessian is not given, and last the gradient is only a name that the engine evaluates.
 
     Returns:
         The derivation; ``print`` shows it.
@@ -64,6 +69,27 @@ def derive(
     """
     if not 1 <= order <= HIGHEST_ORDER:
         raise DerivationError(f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}")
+    for share, low in ((0.5, min(order, 2)), (0.3, 1)):
+        try:
+            with within(share * seconds):
+                found = _derived(formula, wrt, declare, args, order if share == 0.5 else low)
+        except LateError:
+            continue
+        if low < order and share < 0.5:
+            found = replace(found, notes=(*found.notes, f"the Hessian takes longer than {seconds:g} seconds"))
+        return found
+    reason = f"a closed form takes longer than {seconds:g} seconds; nablax.hessian evaluates the derivatives"
+    return without_notation(next(_problems(formula, wrt, declare, args)), min(order, 2), reason)
+
+
+def _derived(
+    formula: str | Sequence[object] | Formula | Callable[..., Any],
+    wrt: str | int | None,
+    declare: str | Mapping[str, str] | None,
+    args: Sequence[Any] | None,
+    order: int,
+) -> Derivation:
+    """The derivation at the first lengths at which the closed forms pass their check."""
     low = min(order, 2)
     failure: DerivationError | None = None
     unnamed: Problem | None = None

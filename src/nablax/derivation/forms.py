@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 
+from nablax.derivation.deadline import late
 from nablax.printing.expression import (
     ONE,
     ZERO,
@@ -156,6 +157,9 @@ def cost(expression: Expression) -> float:
 def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     """The shortest expression that is found for a sum of forms.
 
+    Every way of taking one factor out of some of the terms is tried, and so on with what it gives; of long sums only
+    the way that saves most at once is followed.
+
     Args:
         forms: the terms.
         shape: of the sum.
@@ -163,54 +167,58 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     Returns:
         The expression, common factors taken out.
     """
-    forms = _like(forms)
-    key = (shape, tuple((form.coefficient, *form.body) for form in forms))
-    if key in _KNOWN:
-        return _KNOWN[key]
-    if len(_KNOWN) > KEPT:
-        _KNOWN.clear()
-    if _SEARCH.depth == 0:
-        _SEARCH.left = MOST_SUMS
-    if _SEARCH.left <= 0:
-        return _summed(forms, shape)  # long sums stay as they are rather than take seconds
-    _SEARCH.left -= 1
-    _SEARCH.depth += 1
-    try:
-        found = _factored(forms, shape)
-    finally:
-        _SEARCH.depth -= 1
-    _KNOWN[key] = found
-    return found
+    return _Search().shortest(forms, shape)
 
 
-@dataclass
+Inside = Callable[[Sequence[Form], Shape], Expression]
+LONGEST_TRIED = 5
+
+
 class _Search:
-    """How much of the search for common factors is left."""
+    """One search; equal sums inside it are factored once."""
 
-    depth: int = 0
-    left: int = 0
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Expression] = {}
 
+    def shortest(self, forms: Sequence[Form], shape: Shape) -> Expression:
+        forms = _like(forms)
+        key = (shape, tuple((form.coefficient, *form.body) for form in forms))
+        if key not in self._known:
+            one_way = len(forms) > LONGEST_TRIED
+            plain = len(forms) < 2 or late()
+            self._known[key] = (
+                _summed(forms, shape) if plain else self._one_way(forms, shape) if one_way else self._all(forms, shape)
+            )
+        return self._known[key]
 
-MOST_SUMS = 400
-_SEARCH = _Search()
-
-
-KEPT = 20_000
-_KNOWN: dict[tuple[object, ...], Expression] = {}
-
-
-def _factored(forms: Sequence[Form], shape: Shape) -> Expression:
-    best = _summed(forms, shape)
-    if len(forms) < 2:
+    def _all(self, forms: Sequence[Form], shape: Shape) -> Expression:
+        best = _summed(forms, shape)
+        best_cost = cost(best)
+        for chosen, made in _candidates(forms, shape):
+            option = self._with(forms, shape, chosen, made(self.shortest))
+            found = cost(option)
+            if found < best_cost - 1e-9:
+                best, best_cost = option, found
         return best
-    best_cost = cost(best)
-    for chosen, candidate in _candidates(forms, shape):
+
+    def _one_way(self, forms: Sequence[Form], shape: Shape) -> Expression:
+        best = _summed(forms, shape)
+        lowest, followed = cost(best), None
+        for chosen, made in _candidates(forms, shape):
+            if late():
+                return best
+            rest = [form for k, form in enumerate(forms) if k not in chosen]
+            found = cost(_summed([made(_summed), *rest], shape))
+            if found < lowest - 1e-9:
+                lowest, followed = found, (chosen, made)
+        if followed is None:
+            return best
+        return self._with(forms, shape, followed[0], followed[1](self.shortest))
+
+    def _with(self, forms: Sequence[Form], shape: Shape, chosen: frozenset[int], candidate: Form) -> Expression:
+        """The rest factored, with one form in place of those that were chosen."""
         rest = [form for k, form in enumerate(forms) if k not in chosen]
-        option = factored([candidate, *rest], shape) if rest else assembled(candidate)
-        found = cost(option)
-        if found < best_cost - 1e-9:
-            best, best_cost = option, found
-    return best
+        return self.shortest([candidate, *rest], shape) if rest else assembled(candidate)
 
 
 def _like(forms: Sequence[Form]) -> list[Form]:
@@ -335,7 +343,7 @@ def _term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
     return (is_negative(term), not simple, sign * length, isinstance(term, Transpose), repr(term))
 
 
-Choice = tuple[frozenset[int], Form]
+Choice = tuple[frozenset[int], Callable[[Inside], Form]]
 
 
 def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
@@ -349,15 +357,27 @@ def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
     yield from _by_common_number(forms, shape)
 
 
-def _insides(inner: Sequence[Form], shape: Shape) -> Iterator[tuple[Coefficient, Expression]]:
-    """Shortest sums of what is left when a factor was taken out: as it is, and with its number in front."""
-    yield Fraction(1), factored(inner, shape)
+def _contents(inner: Sequence[Form]) -> Iterator[tuple[Coefficient, Sequence[Form]]]:
+    """What is left when a factor was taken out: as it is, and with its number in front."""
+    yield Fraction(1), inner
     numbers = [form.coefficient for form in inner if isinstance(form.coefficient, Fraction)]
     if len(numbers) == len(inner) > 1:
         content = Fraction(math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers)))
         if content != 1:
-            scaled_down = [Form(form.coefficient / content, form.scalars, form.chain) for form in inner]
-            yield content, factored(scaled_down, shape)
+            yield content, [Form(form.coefficient / content, form.scalars, form.chain) for form in inner]
+
+
+def _taken(
+    coefficient: Coefficient, scalars: dict[Expression, Fraction], inner: Sequence[Form], shape: Shape, inside: Inside
+) -> Form:
+    """Scalars times the shortest sum of what is left."""
+    return _flat(coefficient, scalars, inside(inner, shape), shape)
+
+
+def _made(form: Form, inside: Inside) -> Form:
+    """A form in which nothing is left to be made shorter."""
+    del inside
+    return form
 
 
 def _scaled(coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
@@ -381,7 +401,8 @@ def _by_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
         inner = [Form(n / content, f.scalars, f.chain) for n, f in zip(fractions, forms, strict=True)]
         if sign == -1 and sum(form.coefficient < 0 for form in inner) * 2 >= len(inner):
             continue
-        yield frozenset(range(len(forms))), _scaled(content, {}, _summed(inner, shape), shape)
+        made = _scaled(content, {}, _summed(inner, shape), shape)
+        yield frozenset(range(len(forms))), partial(_made, made)
 
 
 def _by_common_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
@@ -393,13 +414,12 @@ def _by_common_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
         if number != 1 and 1 < len(chosen) < len(forms):
             inner = [Form(1 if forms[k].coefficient > 0 else -1, forms[k].scalars, forms[k].chain) for k in chosen]
             inner = [Form(Fraction(f.coefficient), f.scalars, f.chain) for f in inner]
-            yield frozenset(chosen), _scaled(number, {}, _summed(inner, shape), shape)
+            made = _scaled(number, {}, _summed(inner, shape), shape)
+            yield frozenset(chosen), partial(_made, made)
     negative = [k for k, form in enumerate(forms) if form.coefficient == -1]
     if 1 < len(negative) < len(forms):
         inner = [Form(Fraction(1), forms[k].scalars, forms[k].chain) for k in negative]
-        inside = factored(inner, shape)
-        if not isinstance(inside, Sum):
-            yield frozenset(negative), _flat(Fraction(-1), {}, inside, shape)
+        yield frozenset(negative), partial(_taken, Fraction(-1), {}, inner, shape)
 
 
 def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
@@ -417,8 +437,8 @@ def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
                 if scalars[base] == 0:
                     del scalars[base]
                 inner.append(Form(forms[k].coefficient, scalars, forms[k].chain))
-            for content, inside in _insides(inner, shape):
-                yield frozenset(chosen), _flat(content, {base: least}, inside, shape)
+            for content, left in _contents(inner):
+                yield frozenset(chosen), partial(_taken, content, {base: least}, left, shape)
 
 
 def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
@@ -462,10 +482,16 @@ def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
             shapes = {_chain_shape(form.chain) for form in inner}
             if len(shapes) != 1:
                 continue
-            for content, inside in _insides(inner, shapes.pop()):
-                form = _flat(content, {}, inside, ("",))
-                chain = (end, *form.chain) if side == 0 else (*form.chain, end)
-                yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
+            for content, left in _contents(inner):
+                yield frozenset(chosen), partial(_beside, content, end, side, left, next(iter(shapes)))
+
+
+def _beside(
+    content: Coefficient, end: Expression, side: int, inner: Sequence[Form], shape: Shape, inside: Inside
+) -> Form:
+    form = _flat(content, {}, inside(inner, shape), ("",))
+    chain = (end, *form.chain) if side == 0 else (*form.chain, end)
+    return Form(form.coefficient, form.scalars, chain)
 
 
 def _chain_shape(chain: Chain) -> Shape:
@@ -481,9 +507,13 @@ def _by_body(forms: Sequence[Form]) -> Iterator[Choice]:
     for chain, chosen in groups.items():
         if len(chosen) > 1:
             inner = [Form(forms[k].coefficient, forms[k].scalars, ()) for k in chosen]
-            for content, inside in _insides(inner, ()):
-                form = _flat(content, {}, inside, ())
-                yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
+            for content, left in _contents(inner):
+                yield frozenset(chosen), partial(_times_chain, content, chain, left)
+
+
+def _times_chain(content: Coefficient, chain: Chain, inner: Sequence[Form], inside: Inside) -> Form:
+    form = _flat(content, {}, inside(inner, ()), ())
+    return Form(form.coefficient, form.scalars, chain)
 
 
 def _elements(form: Form) -> list[Expression]:
@@ -517,12 +547,16 @@ def _by_hadamard(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
                 rest = [powered(base, Fraction(rest.count(base))) for base in dict.fromkeys(rest)]
                 chain = (rest[0],) if len(rest) == 1 else (Hadamard(tuple(rest)),)
             inner.append(Form(forms[k].coefficient, forms[k].scalars, chain))
-        form = _flat(Fraction(1), {}, factored(inner, shape), shape)
-        body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-        parts = (part, *(body.factors if isinstance(body, Hadamard) else (body,)))
-        powers = [powered(base, Fraction(parts.count(base))) for base in dict.fromkeys(parts)]
-        together = powers[0] if len(powers) == 1 else Hadamard(tuple(powers))
-        yield frozenset(chosen), Form(form.coefficient, form.scalars, (together,))
+        yield frozenset(chosen), partial(_entrywise, part, inner, shape)
+
+
+def _entrywise(part: Expression, inner: Sequence[Form], shape: Shape, inside: Inside) -> Form:
+    form = _flat(Fraction(1), {}, inside(inner, shape), shape)
+    body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+    parts = (part, *(body.factors if isinstance(body, Hadamard) else (body,)))
+    powers = [powered(base, Fraction(parts.count(base))) for base in dict.fromkeys(parts)]
+    together = powers[0] if len(powers) == 1 else Hadamard(tuple(powers))
+    return Form(form.coefficient, form.scalars, (together,))
 
 
 def _by_diagonal(forms: Sequence[Form]) -> Iterator[Choice]:
@@ -543,14 +577,13 @@ def _by_diagonal(forms: Sequence[Form]) -> Iterator[Choice]:
             diagonal = forms[k].chain[place]
             assert isinstance(diagonal, Call)
             inner.append(Form(forms[k].coefficient, forms[k].scalars, factors_of(diagonal.arguments[0])))
-        vector = first.shape[:1]
-        form = _flat(Fraction(1), {}, factored(inner, vector), vector)
-        inside = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-        diagonal = Call("diag", (inside,), first.shape)
-        yield (
-            frozenset(chosen),
-            Form(form.coefficient, form.scalars, (*rest[:place], diagonal, *rest[place:])),
-        )
+        yield frozenset(chosen), partial(_diagonal, rest[:place], rest[place:], inner, first.shape)
+
+
+def _diagonal(before: Chain, after: Chain, inner: Sequence[Form], shape: Shape, inside: Inside) -> Form:
+    form = _flat(Fraction(1), {}, inside(inner, shape[:1]), shape[:1])
+    vector = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+    return Form(form.coefficient, form.scalars, (*before, Call("diag", (vector,), shape), *after))
 
 
 __all__ = ["ONE", "Form", "assembled", "cost", "factored", "factors_of", "is_negative", "powered"]

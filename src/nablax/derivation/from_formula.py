@@ -47,6 +47,10 @@ ELEMENTWISE = frozenset(
         "abs",
         "sign",
         "sigmoid",
+        "erf",
+        "lgamma",
+        "digamma",
+        "Phi",
     ]
 )
 COMPARE = {"<": "<", ">": ">", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
@@ -232,8 +236,8 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             if not shape_of(operand):
                 return Function("abs", (operand,))
             return Call("norm_F" if len(shape_of(operand)) == 2 else "norm", (operand,))
-        case "norm", [operand] if node.options[0] == 2 and len(shape_of(operand)) == 2:
-            raise NotShown
+        case "norm", [operand] if node.options[0] in (2, "nuc") and len(shape_of(operand)) == 2:
+            return Call("norm_2" if node.options[0] == 2 else "norm_nuc", (operand,))
         case "norm", _:
             raise NotShown
         case "norm1", [operand]:

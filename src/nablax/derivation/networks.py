@@ -164,7 +164,7 @@ class Writer:
             case AtomKind.MATRIX if atom.name == "inv":
                 return Inverse(arguments[0])
             case AtomKind.MATRIX:
-                return Call(atom.name, arguments)
+                return Call(atom.name, arguments, shape)
             case AtomKind.FUNCTION if atom.name.startswith("softmax"):
                 return Call(atom.name, arguments, shape)
             case AtomKind.FUNCTION:
@@ -307,7 +307,8 @@ class Writer:
             if self._trace(network, summed, scalars):
                 continue
             self._merge(network, rank)
-            if not self._eliminate_one(network, summed, scalars):
+            summed = [label for label in network.weights if label >= rank]
+            if summed and not self._eliminate_one(network, summed, scalars):
                 raise NotMatrices
 
     def _trace(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:

@@ -14,7 +14,7 @@ from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.errors import DerivationError
-from nablax.formula import Kind
+from nablax.formula import Kind, Operation
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
@@ -116,7 +116,7 @@ def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
     names = {} if sizes == problem.numeric_sizes else {length: name for name, length in sizes.items()}
     algebra = Algebra(names, expand=expand)
     leaves = atoms(problem, sizes)
-    reader = Reader(algebra, leaves)
+    reader = Reader(algebra, leaves, equalities=_asks_for_equality(problem))
     with jax.enable_x64(True):
         return Polys(
             reader.node(planned.output),
@@ -125,6 +125,11 @@ def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
             algebra,
             leaves[problem.wrt],
         )
+
+
+def _asks_for_equality(problem: Problem) -> bool:
+    nodes = () if problem.formula is None else problem.formula.expression.walk()
+    return any(node.operation is Operation.COMPARE and node.label in ("==", "!=") for node in nodes)
 
 
 def higher(problem: Problem, sizes: Mapping[str, int], order: int) -> tuple[Graph, list[Node]]:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from nablax.derivation.elementary import elementary, rebuilt
 from nablax.derivation.tensors import rational
 from nablax.errors import DerivationError
 from nablax.formula import (
@@ -32,8 +33,6 @@ from nablax.formula.values import NUMPY
 from nablax.printing.expression import Shape as Names
 
 DTYPE = np.dtype(np.float64)
-ELEMENTARY_MATRICES = frozenset({"rowsum", "colsum", "adj", "pinv", "tr"})
-ELEMENTARY = frozenset({"logsumexp", "softmax", "softplus"}) | ELEMENTARY_MATRICES
 Point = dict[str, npt.NDArray[np.float64]]
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 FIRST_PRIME = 101
@@ -125,7 +124,7 @@ def from_formula(formula: Formula, wrt: str | int | None, start: int = FIRST_PRI
         for variable in formula.variables.values()
     ]
     numeric = choose_sizes(formula)
-    traced, units = _with_units(_elementary(formula))
+    traced, units = _with_units(elementary(formula))
     symbolic = dict(zip(formula.sizes, _large_primes(formula, start), strict=False))
 
     def function(sizes: Mapping[str, int]) -> Callable[..., Any]:
@@ -185,101 +184,10 @@ def _with_symbols(formula: Formula) -> Formula:
     def changed(shape: Shape) -> Shape:
         return Shape(tuple(map(named, shape.axes)), shape.is_row)
 
-    expression = _rebuilt(formula.expression, lambda node: replace(node, shape=changed(node.shape)), {})
+    expression = rebuilt(formula.expression, lambda node: replace(node, shape=changed(node.shape)))
     variables = {name: replace(one, shape=changed(one.shape)) for name, one in formula.variables.items()}
     sizes = (*formula.sizes, *map(str, sorted(lengths)))
     return replace(formula, expression=expression, variables=variables, sizes=sizes)
-
-
-def _rebuilt(node: Typed, change: Callable[[Typed], Typed], known: dict[int, Typed]) -> Typed:
-    if id(node) not in known:
-        operands = tuple(_rebuilt(operand, change, known) for operand in node.operands)
-        same = all(new is old for new, old in zip(operands, node.operands, strict=True))
-        known[id(node)] = change(node if same else replace(node, operands=operands, value=None))
-    return known[id(node)]
-
-
-def _elementary(formula: Formula) -> Formula:
-    """logsumexp, softmax and softplus by their definitions; JAX's own guard against overflow with branches
-    that are no part of the mathematics.
-    """
-
-    def change(node: Typed) -> Typed:
-        if node.operation is Operation.CALL and node.label == "diag":
-            return _diagonal(node)
-        if node.operation is not Operation.CALL or node.label not in ELEMENTARY:
-            return node
-        operand = node.operands[0]
-        if node.label in ELEMENTARY_MATRICES:
-            return _of_matrices(node)
-        exp = Typed(Operation.CALL, (operand,), operand.shape, node.syntax, "exp")
-        if node.label == "softplus":
-            one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
-            total = Typed(Operation.ADD, (one, exp), operand.shape, node.syntax)
-            return Typed(Operation.CALL, (total,), operand.shape, node.syntax, "log")
-        total = Typed(Operation.CALL, (exp,), Shape(), node.syntax, "sum")
-        if node.label == "softmax":
-            if operand.shape.is_matrix:
-                rows = Typed(
-                    Operation.PRODUCT,
-                    (exp, _ones(operand.shape.axes[1], node)),
-                    Shape(operand.shape.axes[:1]),
-                    node.syntax,
-                )
-                one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
-                over = Typed(Operation.DIVIDE, (one, rows), rows.shape, node.syntax)
-                columns = Typed(Operation.OUTER, (over, _ones(operand.shape.axes[1], node)), operand.shape, node.syntax)
-                return Typed(Operation.MULTIPLY, (exp, columns), operand.shape, node.syntax)
-            return Typed(Operation.DIVIDE, (exp, total), operand.shape, node.syntax)
-        return Typed(Operation.CALL, (total,), Shape(), node.syntax, "log")
-
-    return replace(formula, expression=_rebuilt(formula.expression, change, {}))
-
-
-def _of_matrices(node: Typed) -> Typed:
-    """Functions of matrices by products, inverses and determinants."""
-    left = node.operands[0]
-
-    def made(operation: Operation, operands: Sequence[Typed], shape: Shape, label: str = "") -> Typed:
-        return Typed(operation, tuple(operands), shape, node.syntax, label)
-
-    rows, columns = (*left.shape.axes, Size(), Size())[:2]
-    turned = made(Operation.TRANSPOSE, [left], Shape((columns, rows)))
-    match node.label:
-        case "rowsum":
-            return made(Operation.PRODUCT, [left, _ones(columns, node)], node.shape)
-        case "colsum":
-            return made(Operation.PRODUCT, [turned, _ones(rows, node)], node.shape)
-        case "adj":
-            parts = [made(Operation.CALL, [left], Shape(), "det"), made(Operation.CALL, [left], node.shape, "inv")]
-            return made(Operation.MULTIPLY, parts, node.shape)
-        case "pinv":
-            square = Shape((columns, columns))
-            gram = made(Operation.PRODUCT, [turned, left], square)
-            return made(Operation.PRODUCT, [made(Operation.CALL, [gram], square, "inv"), turned], node.shape)
-        case "tr" if left.label == "kron":
-            traces = [made(Operation.CALL, [one], Shape(), "tr") for one in left.operands]
-            return made(Operation.MULTIPLY, traces, node.shape)
-        case _:
-            return node
-
-
-def _ones(size: Size, node: Typed) -> Typed:
-    one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
-    return Typed(Operation.CALL, (one,), Shape((size,)), node.syntax, "vector")
-
-
-def _diagonal(node: Typed) -> Typed:
-    """The diagonal by sums and products: diag(x) = I ⊙ x1ᵀ, diag(A) = (I ⊙ A) 1."""
-    [operand] = node.operands
-    size = operand.shape.axes[0]
-    square = Shape((size, size))
-    eye = Typed(Operation.CALL, (), square, node.syntax, "eye")
-    if operand.shape.is_matrix:
-        kept = Typed(Operation.MULTIPLY, (eye, operand), square, node.syntax)
-        return Typed(Operation.PRODUCT, (kept, _ones(size, node)), node.shape, node.syntax)
-    spread = Typed(Operation.OUTER, (operand, _ones(size, node)), square, node.syntax)
-    return Typed(Operation.MULTIPLY, (eye, spread), square, node.syntax)
 
 
 def _with_units(formula: Formula) -> tuple[Formula, list[str]]:
@@ -294,7 +202,7 @@ def _with_units(formula: Formula) -> tuple[Formula, list[str]]:
         found[name] = None
         return Typed(Operation.VARIABLE, (), Shape(), node.syntax, name)
 
-    expression = _rebuilt(formula.expression, change, {})
+    expression = rebuilt(formula.expression, change)
     units = {name: Variable(name, Kind.SCALAR, Shape(), constant=True) for name in found}
     return replace(formula, expression=expression, variables={**formula.variables, **units}), list(found)
 

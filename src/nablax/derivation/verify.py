@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.deadline import in_time
 from nablax.derivation.problem import Problem
 from nablax.errors import VerificationError
 from nablax.formula import Kind
@@ -104,6 +105,7 @@ class Check:
         names = any(form is not None and form.engine is not None for form in forms)
         worst = 0.0
         for point, direction in self._samples:
+            in_time()
             value = self.value(point)
             for order, form in enumerate(forms):
                 if form is None:

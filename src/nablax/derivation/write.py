@@ -20,14 +20,23 @@ from nablax.printing.expression import (
     Product,
     Sum,
     Symbol,
+    Transpose,
+    Unit,
     Where,
     children,
     shape_of,
 )
-from nablax.printing.rewrite import replaced
+from nablax.printing.rewrite import mapped, replaced
 from nablax.printing.unicode import unicode
 
-PREFERRED = {"softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h"}
+# Factors of a matrix that always have a name, and what a column of one is called.
+FACTORS = {"eigenvectors": "V", "left_vectors": "U", "right_vectors": "V"}
+COLUMNS = {"eigenvectors": "eigenvector", "left_vectors": "left_vector", "right_vectors": "right_vector"}
+PREFERRED = {
+    "eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w", "singular_values": "s",
+    "gaps": "G", "squared_gaps": "G", **FACTORS,
+"softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h",
+}  # fmt: skip
 SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
 
 
@@ -131,12 +140,14 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
         The expressions, those that use a name with `Where`.
     """
     names: list[tuple[Symbol, Expression]] = []
-    current = list(expressions)
+    current = [_with_columns(expression) for expression in expressions]
     for _ in range(4):
         each = [Counter(_nodes(expression)) for expression in current]
         counts = sum(each, start=Counter())
         most = {node: max(one[node] for one in each) for node in counts}
-        worth = [(node, n) for node, n in counts.items() if n > 1 and _nameable(node, n, most[node])]
+        worth = [
+            (node, n) for node, n in counts.items() if _is_factor(node) or (n > 1 and _nameable(node, n, most[node]))
+        ]
         if not worth:
             break
         node, _ = max(worth, key=lambda pair: ((pair[1] - 1) * (len(unicode(pair[0])) - 1), repr(pair[0])))
@@ -146,6 +157,31 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
         names = [(one, replaced(value, node, symbol)) for one, value in names]
         names.append((symbol, node))
     return [_bound(expression, names) for expression in current]
+
+
+def _is_factor(node: Expression) -> bool:
+    return isinstance(node, Call) and (node.name in FACTORS or node.name in COLUMNS.values())
+
+
+def _with_columns(expression: Expression) -> Expression:
+    """The expression with products of eigenvectors and a unit vector as that column."""
+    inside = mapped(expression, _with_columns)
+    if not isinstance(inside, Product):
+        return inside
+    factors = list(inside.factors)
+    for k in range(len(factors) - 1):
+        match factors[k], factors[k + 1]:
+            case (Call(name, arguments, shape), Unit(0 | -1)) if name in COLUMNS:
+                factors[k : k + 2] = [Call(COLUMNS[name], arguments, shape[:1])]
+                break
+            case (Transpose(Unit(0 | -1)), Transpose(Call(name, arguments, shape))) if name in COLUMNS:
+                factors[k : k + 2] = [Transpose(Call(COLUMNS[name], arguments, shape[:1]))]
+                break
+            case _:
+                pass
+    else:
+        return inside
+    return _with_columns(Product(tuple(factors)) if len(factors) > 1 else factors[0])
 
 
 def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -> Expression:

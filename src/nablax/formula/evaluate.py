@@ -254,4 +254,4 @@ class _Evaluation:
             if left is right:
                 return self._np.sum(left * left)
             return self._np.sqrt(self._np.sum(left * left)) * self._np.sqrt(self._np.sum(right * right))
-        return self._np.asarray(self._np.linalg.norm(self._of(operand), 2))
+        return self._np.max(self._np.linalg.svd(self._of(operand), compute_uv=False))

@@ -91,7 +91,8 @@ def _regular(formula: Formula, sizes: dict[str, int], free: list[str]) -> dict[s
             name: _draw(one, one.shape.concrete(chosen), STYLES[1], "", random)
             for name, one in formula.variables.items()
         }
-        if all(_is_regular(part, chosen, point) for part in parts):
+        tall = (node.operands[0].shape.concrete(chosen) for node in nodes if node.label == "pinv")
+        if all(rows >= columns for rows, columns in tall) and all(_is_regular(part, chosen, point) for part in parts):
             return chosen
     return sizes
 
@@ -147,7 +148,7 @@ STYLES = (
     _Style(0.1, positive=True),
     _Style(3.0, definite=True),
 )
-POSITIVE = frozenset({"log", "sqrt"})
+POSITIVE = frozenset({"log", "sqrt", "lgamma", "digamma"})
 INSIDE_ONE = frozenset({"arcsin", "arccos"})
 
 

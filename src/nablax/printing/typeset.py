@@ -58,6 +58,8 @@ GREEK = {
 FENCES = {
     "norm": ("‖", "‖"),
     "norm_F": ("‖", "‖"),
+    "norm_2": ("‖", "‖"),
+    "norm_nuc": ("‖", "‖"),
     "abs": ("|", "|"),
     "floor": ("⌊", "⌋"),
     "ceil": ("⌈", "⌉"),
@@ -347,6 +349,8 @@ def _scale(scale: Scale) -> Placed:
 
 def _one_line_simple(expression: Expression) -> bool:
     match expression:
+        case Power(base, Number(value)) if value == Fraction(1, 2):
+            return True
         case Power(base, Number(value)):
             return (isinstance(value, Fraction) and value.denominator == 1 and _one_line_simple(base)) or isinstance(
                 base, Sum
@@ -399,7 +403,8 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
     if text in FENCES:
         opening, closing = FENCES[text]
         fenced = Fenced(opening, typeset(arguments[0]), closing)
-        return (Sub(fenced, Word("F")) if text == "norm_F" else fenced), Level.ATOM
+        below = {"norm_F": "F", "norm_2": "2", "norm_nuc": "*"}.get(text)
+        return (Sub(fenced, Word(below)) if below else fenced), Level.ATOM
     if text == "d":
         inside = arguments[0]
         if isinstance(inside, Symbol):
