@@ -25,6 +25,7 @@ from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Wher
 from nablax.printing.rewrite import replaced, with_decimals
 
 HIGHEST_ORDER = 6
+MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
 STARTS = (FIRST_PRIME, 1009)  # lengths of the traces, at least
 
 
@@ -69,21 +70,23 @@ def derive(
     """
     if not 1 <= order <= HIGHEST_ORDER:
         raise DerivationError(f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}")
-    for share, low in ((0.5, min(order, 2)), (0.3, 1)):
+    parsed = formula if callable(formula) or isinstance(formula, Formula) else parse_formula(formula, declare)
+    is_long = isinstance(parsed, Formula) and len(set(parsed.expression.walk())) > MOST_OPERATIONS
+    for low in (order,) if order == 1 else (1,) if is_long else (order, 1):
         try:
-            with within(share * seconds):
-                found = _derived(formula, wrt, declare, args, order if share == 0.5 else low)
+            with within(seconds / 2):
+                found = _derived(parsed, wrt, declare, args, low)
         except LateError:
             continue
-        if low < order and share < 0.5:
+        if low < order:
             found = replace(found, notes=(*found.notes, f"the Hessian takes longer than {seconds:g} seconds"))
         return found
     reason = f"a closed form takes longer than {seconds:g} seconds; nablax.hessian evaluates the derivatives"
-    return without_notation(next(_problems(formula, wrt, declare, args)), min(order, 2), reason)
+    return without_notation(next(_problems(parsed, wrt, declare, args)), min(order, 2), reason, checked=False)
 
 
 def _derived(
-    formula: str | Sequence[object] | Formula | Callable[..., Any],
+    formula: Formula | Callable[..., Any],
     wrt: str | int | None,
     declare: str | Mapping[str, str] | None,
     args: Sequence[Any] | None,
@@ -128,7 +131,7 @@ def _derived(
 
 
 def _problems(
-    formula: str | Sequence[object] | Formula | Callable[..., Any],
+    formula: Formula | Callable[..., Any],
     wrt: str | int | None,
     declare: str | Mapping[str, str] | None,
     args: Sequence[Any] | None,
@@ -138,8 +141,7 @@ def _problems(
     Last, for a Python function, at its own lengths: such an answer holds for no other.
     """
     if not callable(formula):
-        parsed = formula if isinstance(formula, Formula) else parse_formula(formula, declare)
-        yield from (from_formula(parsed, wrt, start) for start in STARTS)
+        yield from (from_formula(formula, wrt, start) for start in STARTS)
         return
     if args is None:
         raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
@@ -232,7 +234,7 @@ class _Session:
             form = self.form(written, self.arguments, "function")
             if self.check.compare([form]).passed:
                 return form
-        return self.form(shortest(self.writer, self.values), self.arguments, "function")
+        return self.form(shortest(self.writer, self.algebras, self.values), self.arguments, "function")
 
     def checked(
         self, function: ClosedForm, named: Sequence[Expression], plain: Sequence[Expression]
@@ -269,7 +271,7 @@ class _Session:
             return self.form(Where(value, names) if names else value, arguments, "differential")
         atom = direction_of(self.leaf)
         pairs = zip(self.algebras, self.gradients, strict=True)
-        value = shortest(self.writer, [contracted(a, p, atom) for a, p in pairs])
+        value = shortest(self.writer, self.algebras, [contracted(a, p, atom) for a, p in pairs])
         form = self.form(value, arguments, "differential")
         self.check.differential(form, self.direction.name)
         return form
@@ -316,7 +318,7 @@ class _Session:
         forms = []
         for order in range(3, self.order + 1):
             options = [Reader(algebra, atoms(self.problem, sizes)).node(nodes[order - 1]) for algebra in self.algebras]
-            expression = shortest(self.writer, options)
+            expression = shortest(self.writer, self.algebras, options)
             forms.append(self.form(expression, self.arguments, f"derivative_{order}"))
         self.check.higher([hessian, *forms])
         return tuple(forms)

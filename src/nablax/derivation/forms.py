@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from nablax.printing.expression import (
     Unit,
     children,
     shape_of,
+    transposed,
 )
 
 Chain = tuple[Expression, ...]
@@ -127,6 +129,7 @@ def cost(expression: Expression) -> float:
         case Sum(terms):
             return inside + 1.0 * (len(terms) - 1) + 0.3 + (0.6 if is_negative(terms[0]) else 0.0)
         case Product(factors):
+            inside -= sum(cost(b) - 0.4 for a, b in itertools.pairwise(factors) if a == b and len(shape_of(a)) == 2)
             return inside + 0.5 * sum(isinstance(factor, Sum | Hadamard) for factor in factors)
         case Hadamard(factors):
             return inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
@@ -167,7 +170,13 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     Returns:
         The expression, common factors taken out.
     """
-    return _Search().shortest(forms, shape)
+    best = _Search().shortest(forms, shape)
+    powers = any(a == b for form in forms for a, b in itertools.pairwise(form.chain))
+    if powers and len(shape) == 2 and len(forms) > 1:  # (AXX + XAX + XXA)ᵀ
+        turned = [Form(f.coefficient, f.scalars, tuple(transposed(x) for x in reversed(f.chain))) for f in forms]
+        whole = Transpose(_Search().shortest(turned, shape[::-1]))
+        return min(best, whole, key=cost)
+    return best
 
 
 Inside = Callable[[Sequence[Form], Shape], Expression]
@@ -480,7 +489,8 @@ def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
                 rest = forms[k].chain[1:] if side == 0 else forms[k].chain[:-1]
                 inner.append(Form(forms[k].coefficient, forms[k].scalars, rest))
             shapes = {_chain_shape(form.chain) for form in inner}
-            if len(shapes) != 1:
+            again = {form.chain[side] == end for form in inner}
+            if len(shapes) != 1 or len(again) > 1:  # powers stay together: XXA + XAX is not X(XA + AX)
                 continue
             for content, left in _contents(inner):
                 yield frozenset(chosen), partial(_beside, content, end, side, left, next(iter(shapes)))

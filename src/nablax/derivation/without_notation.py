@@ -14,7 +14,7 @@ from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import Problem
-from nablax.derivation.verify import Check, in_kind
+from nablax.derivation.verify import UNCHECKED, Check, in_kind
 from nablax.errors import DerivationError, VerificationError
 from nablax.formula import Kind
 from nablax.printing.expression import Call, Expression, Symbol
@@ -30,13 +30,14 @@ CONVENTIONS = {
 }
 
 
-def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
+def without_notation(problem: Problem, order: int, reason: str, *, checked: bool = True) -> Derivation:
     """A derivation without closed forms.
 
     Args:
         problem: what is differentiated.
         order: 1 or 2.
         reason: which operation has no notation; becomes a note.
+        checked: whether there is time to compare the engine's derivatives with differences.
 
     Returns:
         The derivation; its forms evaluate at any point whose sizes fit.
@@ -62,7 +63,7 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         ClosedForm(name, arguments, title, _engine(problem, order, place))
         for place, (name, title) in enumerate(zip(names, called, strict=False))
     ]
-    verification = check.compare(forms)
+    verification = check.compare(forms) if checked else UNCHECKED
     if not verification.passed:
         raise VerificationError(
             f"the engine's derivatives differ from central differences ({verification}); nothing is shown. {reason}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra
+from nablax.derivation.denominators import over_one_denominator
 from nablax.derivation.forms import cost
 from nablax.derivation.networks import Writer
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
@@ -40,9 +41,10 @@ PREFERRED = {
 SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
 
 
-def shortest(writer: Writer, options: Sequence[Poly]) -> Expression:
-    """The cheapest way of writing one of several equal polys."""
-    return min((writer.write(p) for p in options), key=cost)
+def shortest(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly]) -> Expression:
+    """The cheapest way of writing one of several equal polys, or one of them as one fraction."""
+    fractions = [over_one_denominator(algebra, p) for algebra, p in zip(algebras, options, strict=True)]
+    return min((writer.write(p) for p in (*options, *fractions) if p is not None), key=cost)
 
 
 def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom) -> Expression:
@@ -59,10 +61,10 @@ def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[
     """
     rank = options[0].rank
     if rank <= 2:
-        return shortest(writer, options)
+        return shortest(writer, algebras, options)
     direction = direction_of(leaf)
     values = [contracted(algebra, p, direction) for algebra, p in zip(algebras, options, strict=True)]
-    body = shortest(writer, values)
+    body = shortest(writer, algebras, values)
     tensor = writer.indexed(min(options, key=lambda p: len(p.terms)))
     return LinearMap(Symbol(direction.name, writer.shape(leaf.axes), leaf.symmetric), body, tensor)
 

@@ -455,7 +455,8 @@ class _Source:
                 letters.append(letter)
         if not operands:
             return _number(node.coefficient)
-        source = f"{self._np}.einsum('{','.join(letters)}->{''.join(node.free)}', {', '.join(operands)})"
+        order = ", optimize=True" if len(operands) > 2 and self._np == "np" else ""
+        source = f"{self._np}.einsum('{','.join(letters)}->{''.join(node.free)}', {', '.join(operands)}{order})"
         if node.coefficient == 1:
             return source
         return f"-{source}" if node.coefficient == -1 else f"{_number(node.coefficient)} * {source}"

@@ -195,7 +195,10 @@ def _with_powers(factors: Sequence[Expression]) -> list[Expression]:
         while k + turns < len(factors) and factors[k + turns] == factor:
             turns += 1
         k += turns
-        if turns > 1 and len(shape_of(factor)) == 2 and not isinstance(factor, Transpose):
+        if isinstance(factor, Transpose) and turns > 2 and len(shape_of(factor)) == 2:
+            power = Call("matrix_power", (factor.operand, Number(Fraction(turns))), shape_of(factor.operand))
+            found.append(Transpose(power))
+        elif turns > 1 and len(shape_of(factor)) == 2 and not isinstance(factor, Transpose):
             inverse = isinstance(factor, Inverse)
             base = factor.operand if isinstance(factor, Inverse) else factor
             found.append(Call("matrix_power", (base, Number(Fraction(-turns if inverse else turns)))))
