@@ -26,6 +26,16 @@ def within(seconds: float) -> Iterator[None]:
         _END.reset(token)
 
 
+@contextmanager
+def unbounded() -> Iterator[None]:
+    """A block that may take its time: what the engine compiles cannot be left halfway."""
+    token = _END.set(float("inf"))
+    try:
+        yield
+    finally:
+        _END.reset(token)
+
+
 def late() -> bool:
     """Whether the time is over: what is left is not made shorter."""
     return time.monotonic() > _END.get()

@@ -15,7 +15,7 @@ from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function, resized
 from nablax.derivation.read_nodes import Reader
-from nablax.derivation.steps import closing, scalar_product, steps
+from nablax.derivation.steps import closing, scalar_product, steps, substituted
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
@@ -280,6 +280,11 @@ class _Session:
         """The derivation by differentials."""
         formula = self.problem.formula
         found = list(steps(formula, self.leaf.name)) if formula is not None else []
+        first = found[0] if found else None
+        found = [step for step in found if self.check.step(step.before, step.after, self.arguments)]
+        whole = substituted(found, "f") if found and found[0] is first and self._starts(found[0].before) else None
+        if whole is not None and first is not None and self.check.step(first.before, whole.after, self.arguments):
+            found.append(whole)
         if not self.values[0].rank:
             plain = [_without_names(form.expression) for form in (gradient, hessian) if form is not None]
             second = plain[1] if len(plain) > 1 else None
@@ -294,11 +299,17 @@ class _Session:
             for one in found
         )
 
+    def _starts(self, before: Expression) -> bool:
+        """Whether it is the differential of the whole function."""
+        formula = self.problem.formula
+        written = None if formula is None else written_formula(formula)
+        return isinstance(before, Call) and before.arguments == (written,)
+
     def _map_step(self, hessian: LinearMap) -> list[Any]:
         one, two = (replace(self.direction, name=f"{self.direction.name}_{k}") for k in (1, 2))
         body = replaced(_without_names(hessian.body), hessian.argument, one)
         step = closing("f", body, None, two)[0]
-        return [replace(step, rule="Hessian", before=Symbol("d²f", ()))]
+        return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol("d²f", ()))]
 
     def shapes(self) -> Mapping[str, tuple[str, ...]]:
         """Shapes of arguments, value and derivatives."""

@@ -7,19 +7,20 @@ NumPy computes from the formula, a Hessian with differences of the gradient that
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
-from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.deadline import in_time
 from nablax.derivation.problem import Problem
 from nablax.errors import VerificationError
 from nablax.formula import Kind
-from nablax.printing.expression import LinearMap
+from nablax.printing.expression import Call, Expression, LinearMap, Symbol, children
+from nablax.printing.rewrite import replaced
 
 POINTS = 3
 TOLERANCE = 1e-5
@@ -180,6 +181,38 @@ class Check:
             if not min(error(_fitted(found, one.shape), one, 1e-4) for one in expected) < TOLERANCE:
                 raise VerificationError("the differential failed its check; nothing is shown")
 
+    def step(self, before: Expression, after: Expression, arguments: Mapping[str, tuple[str, ...]]) -> bool:
+        """Whether both sides of a step are the same number at a point, differentials by differences.
+
+        Args:
+            before: an expression with differentials ``d(u)``.
+            after: what it is said to equal.
+            arguments: names and shapes of what both are functions of.
+        """
+        point, along = self._samples[0]
+        try:
+            left, right = (self._with_differentials(side, arguments, point, along) for side in (before, after))
+        except (ArithmeticError, LookupError, NameError, TypeError, ValueError, NotImplementedError, AttributeError):
+            return False
+        return error(_fitted(right, left.shape), left, 1e-2) < 1e-4
+
+    def _with_differentials(
+        self, side: Expression, arguments: Mapping[str, tuple[str, ...]], point: dict[str, Array], along: Array
+    ) -> Array:
+        name = self._leaf.name
+        shapes, values, whole = dict(arguments), dict(point), side
+        while (node := _differential(whole)) is not None:
+            inside = closed_form(node.arguments[0], arguments, "inside")
+
+            def function(at: Array, form: ClosedForm = inside) -> Array:
+                return _shown(form, {**point, name: at})
+
+            symbol = Symbol(f"differential_{len(shapes)}", node.shape)
+            values[symbol.name] = differences(function, point[name], along, STEPS[1])
+            shapes[symbol.name] = node.shape
+            whole = replaced(whole, node, symbol)
+        return _shown(closed_form(whole, shapes, "side"), values)
+
     def higher(self, forms: Sequence[ClosedForm]) -> None:
         """Derivatives of order two and more of a scalar, each against differences of the one before, at every point.
 
@@ -212,6 +245,13 @@ def differences(function: Callable[[Array], Array], at: Array, along: Array, ste
     near = function(at + step * along) - function(at - step * along)
     far = function(at + 2 * step * along) - function(at - 2 * step * along)
     return np.asarray((8 * near - far) / (12 * step), np.float64)
+
+
+def _differential(expression: Expression) -> Call | None:
+    """The first differential in an expression."""
+    if isinstance(expression, Call) and expression.name == "d":
+        return expression
+    return next((one for child in children(expression) if (one := _differential(child)) is not None), None)
 
 
 def _shown(form: ClosedForm, point: dict[str, Array]) -> Array:

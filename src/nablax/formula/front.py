@@ -18,6 +18,7 @@ from nablax.formula.declarations import (
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
 from nablax.formula.nested import nested_text, parse_nested
 from nablax.formula.parse import parse_expression
+from nablax.formula.paste import bars, from_printed, is_printed
 from nablax.formula.readings import readings
 from nablax.formula.shapes import CONSTANTS, ODD_SPREAD, Inference, unknown_size, variable_names
 from nablax.formula.site import Site
@@ -31,8 +32,9 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     """Reads a formula and infers the shape of every expression in it.
 
     Args:
-        formula: text such as ``"1/2*norm2(A*x - y)^2"``, or a nested list (or its text) such as
-            ``[['exp','x'],'+',2]``, in which undeclared names are scalars.
+        formula: text such as ``"1/2*norm2(A*x - y)^2"``, as books print it (``½‖Ax − y‖²``) or in LaTeX, or
+            a nested list (or its text) such as ``[['exp','x'],'+',2]``, in which undeclared names are
+            scalars.
         declare: what names are, see `parse_declarations`. Others follow their first letter where that reads
             well: a–g scalar, h–z vector, A–Z matrix; small Greek letters and their names are scalars. Where
             it does not, all small letters may be scalars or vectors: among the readings that fit, that one
@@ -58,6 +60,10 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
         source, is_nested = nested_text(formula), True
     else:
         raise FormulaError(f"a formula is text or a nested list, not {type(formula).__name__}")
+    if not is_nested and is_printed(source):
+        source = from_printed(source, declarations)
+    elif not is_nested and "|" in source:
+        source = bars(source)
     tree = parse_nested(source) if is_nested else parse_expression(source)
     return _Reading(source, tree, declarations, is_nested).formula()
 
