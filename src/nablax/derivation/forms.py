@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +128,8 @@ def cost(expression: Expression) -> float:
         case Sum(terms):
             return inside + 1.0 * (len(terms) - 1) + 0.3 + (0.6 if is_negative(terms[0]) else 0.0)
         case Product(factors):
-            inside -= sum(cost(b) - 0.4 for a, b in itertools.pairwise(factors) if a == b and len(shape_of(a)) == 2)
+            triples = zip(factors, factors[1:], factors[2:], strict=False)
+            inside -= sum(cost(c) - 0.4 for a, b, c in triples if a == b == c and len(shape_of(a)) == 2)
             return inside + 0.5 * sum(isinstance(factor, Sum | Hadamard) for factor in factors)
         case Hadamard(factors):
             return inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
@@ -171,12 +171,16 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
         The expression, common factors taken out.
     """
     best = _Search().shortest(forms, shape)
-    powers = any(a == b for form in forms for a, b in itertools.pairwise(form.chain))
-    if powers and len(shape) == 2 and len(forms) > 1:  # (AXX + XAX + XXA)ᵀ
+    if len(shape) == 2 and len(forms) > 1 and any(_has_high_power(form.chain) for form in forms):
         turned = [Form(f.coefficient, f.scalars, tuple(transposed(x) for x in reversed(f.chain))) for f in forms]
-        whole = Transpose(_Search().shortest(turned, shape[::-1]))
-        return min(best, whole, key=cost)
+        if not any(isinstance(factor, Transpose) for form in turned for factor in form.chain):
+            return min(best, Transpose(_Search().shortest(turned, shape[::-1])), key=cost)
     return best
+
+
+def _has_high_power(chain: Chain) -> bool:
+    """Whether a factor stands three times side by side, as in Σ XʳAX³⁻ʳ."""
+    return any(chain[k] == chain[k + 1] == chain[k + 2] for k in range(len(chain) - 2))
 
 
 Inside = Callable[[Sequence[Form], Shape], Expression]
@@ -478,6 +482,7 @@ def base_of(part: Expression) -> tuple[Expression, Fraction]:
 
 
 def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
+    high = any(_has_high_power(form.chain) for form in forms)
     for side in (0, -1):
         ends = dict.fromkeys(form.chain[side] for form in forms if len(form.chain) > 1)
         for end in ends:
@@ -490,7 +495,7 @@ def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
                 inner.append(Form(forms[k].coefficient, forms[k].scalars, rest))
             shapes = {_chain_shape(form.chain) for form in inner}
             again = {form.chain[side] == end for form in inner}
-            if len(shapes) != 1 or len(again) > 1:  # powers stay together: XXA + XAX is not X(XA + AX)
+            if len(shapes) != 1 or (high and len(again) > 1):  # XXXA + XXAX is not X(XXA + XAX)
                 continue
             for content, left in _contents(inner):
                 yield frozenset(chosen), partial(_beside, content, end, side, left, next(iter(shapes)))
