@@ -332,7 +332,7 @@ def test_a_result_that_is_no_array() -> None:
 @pytest.mark.parametrize(
     ("verb", "question", "listed"),
     [
-        ("hessian", "hessian", "'auto', 'legs-backward', 'legs-forward', 'columns'"),
+        ("hessian", "hessian", "'auto', 'legs-backward', 'legs-forward', 'columns', 'rows'"),
         ("laplacian", "trace", "'auto', 'legs-backward', 'legs-forward', 'columns'"),
         ("hvp", "hvp", "'auto', 'vector-first'"),
         ("quadratic_form", "quadratic form", "'auto', 'vector-first'"),
@@ -348,14 +348,15 @@ def test_a_strategy_that_does_not_exist(verb: str, question: str, listed: str) -
 def test_a_strategy_that_does_not_answer_the_question() -> None:
     assert message(nb.StrategyError, lambda: nb.hessian(cube, strategy="vector-first")(X)) == (
         "the question 'hessian' was asked with strategy='vector-first', which does not answer it. Use one of: 'auto', "
-        "'legs-backward', 'legs-forward', 'columns'."
+        "'legs-backward', 'legs-forward', 'columns', 'rows'."
     )
 
 
 def test_a_question_that_does_not_exist() -> None:
     assert message(nb.StrategyError, lambda: nb.plan(cube, "determinant")) == (
         "a plan was asked for the question 'determinant', which does not exist. Ask one of: 'hessian', 'diagonal', "
-        "'trace', 'hvp', 'quadratic form', 'sparse hessian', 'diagonal estimate', 'jacobian', 'sparse jacobian'."
+        "'trace', 'hvp', 'quadratic form', 'sparse hessian', 'diagonal estimate', 'jacobian', 'sparse jacobian', "
+        "'derivative', 'sparse derivative', 'derivative diagonal'."
     )
 
 

@@ -3,6 +3,8 @@
 import nablax.neural as neural
 from nablax.answering import DiagonalEstimate
 from nablax.at_point import Curvature, curvature
+from nablax.checkpoints.checkpoint import CheckpointPlan, checkpoint
+from nablax.definitions.define import define
 from nablax.derivation import Derivation, derive
 from nablax.derivatives import (
     hessian,
@@ -18,8 +20,10 @@ from nablax.derivatives import (
 )
 from nablax.errors import (
     ArgumentError,
+    DefinitionError,
     DerivationError,
     DifferentiationError,
+    DomainError,
     EquilibriumError,
     FormulaError,
     MemoryBoundError,
@@ -33,19 +37,33 @@ from nablax.errors import (
 )
 from nablax.neural import R, implicit
 from nablax.optimise import minimise
+from nablax.orders.directional import directional
+from nablax.orders.finite_differences import VCurve, finite_difference, step_errors
+from nablax.orders.tensors import (
+    derivative,
+    derivative_along,
+    derivative_block,
+    derivative_diagonal,
+    derivative_sparse,
+)
 from nablax.planning.explain import Plan
+from nablax.teach import GraphView, graph
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "CheckpointPlan",
     "Curvature",
+    "DefinitionError",
     "Derivation",
     "DerivationError",
     "DiagonalEstimate",
     "DifferentiationError",
+    "DomainError",
     "EquilibriumError",
     "FormulaError",
+    "GraphView",
     "MemoryBoundError",
     "NablaxError",
     "OutputError",
@@ -55,9 +73,20 @@ __all__ = [
     "TargetError",
     "TracingError",
     "UnprintableError",
+    "VCurve",
     "VerificationError",
+    "checkpoint",
     "curvature",
+    "define",
+    "derivative",
+    "derivative_along",
+    "derivative_block",
+    "derivative_diagonal",
+    "derivative_sparse",
     "derive",
+    "directional",
+    "finite_difference",
+    "graph",
     "hessian",
     "hessian_diagonal",
     "hessian_diagonal_estimate",
@@ -71,4 +100,5 @@ __all__ = [
     "neural",
     "plan",
     "quadratic_form",
+    "step_errors",
 ]

@@ -197,7 +197,7 @@ def posed(
 ) -> Problem:
     """The traced function of a call."""
     scalar = verb if question.needs_scalar else ""
-    return pose(
+    problem = pose(
         signature.function(function),
         arrays,
         signature.asked,
@@ -206,6 +206,22 @@ def posed(
         has_aux=options.has_aux,
         verb=verb,
     )
+    if question.slots is None:
+        return problem
+    places = [positions for _, positions in _arguments(signature)]
+    slots = tuple(places[k] for k in question.slots)
+    if question.order == 2:
+        return replace(problem, rows=slots[0], columns=slots[1])
+    return replace(problem, slots=slots)
+
+
+def _arguments(signature: Signature) -> list[tuple[Any, tuple[int, ...]]]:
+    """The tree of each differentiated argument, and the positions of its leaves."""
+    found, start = [], 0
+    for tree in signature.asked_tree.children():
+        found.append((tree, tuple(range(start, start + tree.num_leaves))))
+        start += tree.num_leaves
+    return found
 
 
 def _bounded(choice: Choice, signature: Signature, arrays: Sequence[Any], vector: Sequence[Any]) -> Function:
@@ -244,8 +260,14 @@ def _sparse(choice: Choice, signature: Signature, arrays: Sequence[Any], vector:
     columns = problem.size
     rows = columns if choice.question.order == 2 else sum(node.size for node in problem.outputs)
     positions = answered.positions[()]
-    indices = np.stack(np.divmod(positions, max(columns, 1)), axis=-1).astype(np.int32)
-    ordered = bool(np.all(np.diff(positions) > 0))
+    shape: tuple[int, ...] = (rows, columns)
+    if choice.question.order > 2:
+        shape = (columns,) * choice.question.order
+        indices = positions.astype(np.int32)
+        ordered = bool(np.array_equal(np.lexsort(positions.T[::-1]), np.arange(len(positions))))
+    else:
+        indices = np.stack(np.divmod(positions, max(columns, 1)), axis=-1).astype(np.int32)
+        ordered = bool(np.all(np.diff(positions) > 0))
 
     def values(given: Sequence[Any], along: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
         [found] = run(choice, (*given, *along)).values()
@@ -257,7 +279,7 @@ def _sparse(choice: Choice, signature: Signature, arrays: Sequence[Any], vector:
 
     def answered_at(given: Sequence[Any], along: Sequence[Any]) -> Any:
         found, aux = compiled(given, along)
-        matrix = BCOO((found, placed), shape=(rows, columns), indices_sorted=ordered, unique_indices=True)
+        matrix = BCOO((found, placed), shape=shape, indices_sorted=ordered, unique_indices=True)
         return matrix if problem.aux_tree is None else (matrix, jax.tree.unflatten(problem.aux_tree, aux))
 
     return answered_at
@@ -275,12 +297,27 @@ def assembled(choice: Choice, signature: Signature, arrays: Sequence[Any], value
     return result, jax.tree.unflatten(problem.aux_tree, evaluate(problem.aux, arrays))
 
 
+def _tensor(question: Question, signature: Signature, values: dict[tuple[int, ...], Any], name: tuple[int, ...]) -> Any:
+    """The blocks of a derivative, a tree for each slot, from the first to the last."""
+    slot = len(name) - 1
+    if slot == question.order:
+        return values[name]
+    if question.slots is None:
+        tree = signature.asked_tree
+        places = tuple(range(tree.num_leaves))
+    else:
+        tree, places = _arguments(signature)[question.slots[slot]]
+    return jax.tree.unflatten(tree, [_tensor(question, signature, values, (*name, k)) for k in places])
+
+
 def nested(choice: Choice, signature: Signature, values: dict[tuple[int, ...], Any]) -> Any:
     tree, count = signature.asked_tree, len(choice.problem.asked)
     outputs = range(len(choice.problem.outputs))
     match choice.question.ending:
         case Ending.DENSE:
-            if choice.question.order == 1:
+            if choice.question.order > 2 or choice.question.along or choice.question.slots is not None:
+                blocks = [_tensor(choice.question, signature, values, (k,)) for k in outputs]
+            elif choice.question.order == 1:
                 blocks = [jax.tree.unflatten(tree, [values[k, b] for b in range(count)]) for k in outputs]
             else:
                 rows = [[[values[k, a, b] for b in range(count)] for a in range(count)] for k in outputs]

@@ -16,7 +16,11 @@ from jax.flatten_util import ravel_pytree
 
 from nablax.answering import Memory, Options, nested, options
 from nablax.calling import ArgNums, Signature, bind, check_vector, positions
+from nablax.endings.forms import Kind
 from nablax.errors import ArgumentError
+from nablax.pictures.spy import Filled, Named, spy
+from nablax.pictures.svg import Picture
+from nablax.pictures.table import Table, cells
 from nablax.planning.explain import Plan
 from nablax.planning.question import (
     DIAGONAL,
@@ -38,6 +42,11 @@ Path = Any
 
 
 _PROGRAMS = Memory()
+
+# Positions that a picture is drawn from one by one, and unknowns whose eigenvalues it shows; rows of its table.
+MOST_DRAWN = 2_000_000
+MOST_EIGENVALUES = 1_000
+MOST_LISTED = 20
 
 
 class Curvature:
@@ -277,9 +286,57 @@ class Curvature:
         """
         return Plan(self._program.asked(question_named(question)).choice)
 
+    # -- to look at --------------------------------------------------------------------------------
+
+    def draw(self, *, spectrum: bool = True) -> Picture:
+        """The Hessian's structure as a picture: where values may stand, blocks named by the tree, the eigenvalues.
+
+        Args:
+            spectrum: whether eigenvalues are drawn, up to 1,000 unknowns; they take the dense Hessian.
+
+        Returns:
+            A picture: shows itself in notebooks, `svg` is its text, `save` writes a file.
+        """
+        found = self.structure
+        ranges: dict[str, tuple[int, int]] = {}
+        start = 0
+        for name, leaf in zip(dict.fromkeys(one.row for one in found.blocks), self._leaves, strict=True):
+            ranges[name] = (start, start + leaf.size)
+            start += leaf.size
+        stored = sum(one.density * _area(ranges, one.row, one.column) for one in found.blocks)
+        places = self._program.sparse_places[0] if stored <= MOST_DRAWN else None
+        fills = [
+            Filled(ranges[one.row], ranges[one.column], one.density, one.kind is Kind.DIAGONAL) for one in found.blocks
+        ]
+        values = None
+        if spectrum and found.unknowns <= MOST_EIGENVALUES:
+            matrix = np.asarray(self.matrix()[0])
+            values = np.linalg.eigvalsh((matrix + matrix.T) / 2) if np.isfinite(matrix).all() else None
+        named = [Named(name.strip("[]'\".") if name != "x" else name, *own) for name, own in ranges.items()]
+        title = f"Hessian of {found.unknowns:,} unknowns: {found.kind.value}"
+        return spy(found.unknowns, named, places, fills, title, values)
+
+    def _repr_html_(self) -> str:
+        order = {name: k for k, name in enumerate(dict.fromkeys(b.row for b in self.structure.blocks))}
+        upper = [b for b in self.structure.blocks if order[b.row] <= order[b.column]]
+        rows = [cells(b.row, b.column, b.kind.value, b.detail, f"{b.stored:,}") for b in upper]
+        title = f"Hessian of {self.structure.unknowns:,} unknowns: {self.structure.kind.value}"
+        more = (f"and {len(rows) - MOST_LISTED} more blocks",) if len(rows) > MOST_LISTED else ()
+        columns = ("rows", "columns", "kind", "detail", "stored")
+        table = Table(title, columns, tuple(rows[:MOST_LISTED]), more, frozenset({4}))
+        return table.html() + self.draw(spectrum=False).inline()
+
+    def _repr_svg_(self) -> str:
+        return self.draw(spectrum=False).svg
+
     def __repr__(self) -> str:
         leaves = ", ".join(f"{x.dtype.name}{list(x.shape)}" for x in self._program.problem.asked)
         return f"Curvature({self._program.problem.size} unknowns in {leaves})"
+
+
+def _area(ranges: dict[str, tuple[int, int]], row: str, column: str) -> int:
+    (a, b), (c, d) = ranges[row], ranges[column]
+    return (b - a) * (d - c)
 
 
 def _part(tree: Any, path: Path) -> tuple[tuple[int, ...], Any]:

@@ -112,8 +112,8 @@ def bind(verb: str, argnums: ArgNums, args: Sequence[Any], kwargs: dict[str, Any
     if any(map(_varies, arrays)):
         raise ArgumentError(
             f"{verb} was called inside jax.shard_map, whose check_vma=True keeps account of which values differ "
-            "between devices; the programs of nablax do not. Pass check_vma=False to jax.shard_map; the answer is then that of "
-            "each device's own part, and jax.lax.psum adds the parts."
+            "between devices; the programs of nablax do not. Pass check_vma=False to jax.shard_map; the answer is "
+            "then that of each device's own part, and jax.lax.psum adds the parts."
         )
     ordered = [args[k] for k in places]
     if not asked:
@@ -322,5 +322,6 @@ def check_vector(verb: str, signature: Signature, arrays: Sequence[Any], v: Any)
             raise ArgumentError(
                 f"{verb} got a vector v whose leaf {k} is {dtype.name}; a direction is real. Pass a float array."
             )
-        checked.append(jnp.asarray(leaf, jnp.result_type(arrays[place])))
+        target = jnp.result_type(arrays[place])
+        checked.append(leaf if isinstance(leaf, jax.Array) and leaf.dtype == target else jnp.asarray(leaf, target))
     return checked

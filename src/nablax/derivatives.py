@@ -42,7 +42,8 @@ def hessian(
     Args:
         f: function of arrays (or trees of arrays) with any float result.
         argnums: position, or positions, of the differentiated arguments.
-        strategy: "auto", "legs-backward", "legs-forward" or "columns".
+        strategy: "auto", "legs-backward", "legs-forward" or "columns"; "rows" is the textbook's way, one gradient of
+            the gradient for each row, for comparison.
         memory_bytes: bound on temporaries and results of the compiled program: a number of bytes, or a text such as
             "2 GB". XLA's own figures for the program are held to it; what an outer `vmap` multiplies is not counted.
         calls: how often the answer is expected to be asked; tracing and compiling are weighed against it.
@@ -368,6 +369,7 @@ def plan(
     question: str = "hessian",
     argnums: ArgNums = 0,
     *,
+    order: int | None = None,
     strategy: str = "auto",
     memory_bytes: float | str | None = None,
     calls: int = 100,
@@ -378,8 +380,9 @@ def plan(
     Args:
         f: the function.
         question: "hessian", "diagonal", "trace", "hvp", "quadratic form", "sparse hessian", "diagonal estimate",
-            "jacobian" or "sparse jacobian".
+            "jacobian" or "sparse jacobian"; "derivative", "sparse derivative" or "derivative diagonal" with an order.
         argnums: as in `hessian`.
+        order: of the derivative, for the questions that are about any order.
         strategy: as in the verb.
         memory_bytes: as in the verb; here the estimate is held to it.
         calls: as in the verb.
@@ -398,7 +401,7 @@ def plan(
         >>> plan(lambda x: (x**2).sum(), "diagonal")(x).strategy
         'legs-backward'
     """
-    asked = question_named(question)
+    asked = question_named(question, order)
     listed = positions("plan", argnums)
     chosen = options("plan", strategy, memory_bytes, calls, has_aux)
 
@@ -441,7 +444,7 @@ def _verb(
     listed = positions(name, argnums)
     chosen: Options = options(name, strategy, memory_bytes, calls, has_aux)
     # A method's object may change between calls; its answers live as long as the verb made from it.
-    own = {"memory": _OfMethod(f)} if inspect.ismethod(f) else {}
+    own = {"memory": OfMethod(f)} if inspect.ismethod(f) else {}
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         vector: list[Any] = []
@@ -462,7 +465,7 @@ def _verb(
     return answered
 
 
-class _OfMethod(Memory):
+class OfMethod(Memory):
     """Remembers the answers of one bound method."""
 
     def __init__(self, method: Function) -> None:

@@ -90,6 +90,14 @@ class EquilibriumError(NablaxError, ArithmeticError):
     """A relaxation that does not settle, or an equilibrium that is not stable."""
 
 
+class DomainError(NablaxError, ArithmeticError):
+    """A node of a graph on numbers has no value or no derivative at the point; the text names it and its values."""
+
+
+class DefinitionError(NablaxError, ValueError):
+    """A function that cannot be defined: its rule is wrong, its name is taken, or what is given does not fit."""
+
+
 class TargetError(NablaxError):
     """The command line's file, function or example arguments cannot be used."""
 

@@ -16,10 +16,11 @@ from nablax.errors import MemoryBoundError
 from nablax.graph.cost import is_fusible, is_given
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import reachable
+from nablax.planning.answer import gradients
 from nablax.planning.choose import Choice, choose
 from nablax.planning.question import DIAGONAL, HESSIAN_SPARSE, Problem, Question
 from nablax.planning.run import run
-from nablax.planning.strategies import STRATEGIES, gradients
+from nablax.planning.strategies import STRATEGIES
 from nablax.structure.operators import Structured
 from nablax.structure.reading import Reading
 from nablax.structure.table import Structure, paths, structure_of

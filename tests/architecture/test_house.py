@@ -30,21 +30,30 @@ ALLOWED = {
     "graph": {"contraction", "ops"},
     "sweeps": {"contraction", "ops", "graph"},
     "endings": {"contraction", "ops", "graph", "sweeps"},
-    "planning": {"contraction", "ops", "graph", "sweeps", "endings"},
+    # how tables, drawings and layered graphs are written; knows nothing of derivatives
+    "pictures": set(),
+    "planning": {"contraction", "ops", "graph", "sweeps", "endings", "pictures"},
     "calling": set(),
     "answering": {"graph", "planning", "calling"},
     "derivatives": {"graph", "planning", "calling", "answering"},
     "structure": {"contraction", "ops", "graph", "sweeps", "endings", "planning"},
     "program": {"graph", "planning", "calling", "answering", "structure"},
-    "at_point": {"planning", "calling", "answering", "structure", "program"},
+    "at_point": {"endings", "planning", "calling", "answering", "structure", "program", "pictures"},
+    "orders": {"graph", "sweeps", "planning", "calling", "answering", "derivatives"},
     # above the verbs, of which it uses the public ones only
     "optimise": {"derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},
+    "checkpoints": {"contraction", "ops", "planning", "calling", "answering"},
+    "definitions": {"ops", "graph", "formula", "printing", "derivation"},
     # beside the engine, which knows nothing of them: text in, text out, and closed forms between the two
     "formula": set(),
     "printing": set(),
     "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "formula", "printing"},
-}
+    # readers of graphs, sweeps and plans, for people who look at them
+    "teach": {
+        "contraction", "ops", "graph", "sweeps", "endings", "planning", "calling", "formula", "printing", "pictures"
+    },
+}  # fmt: skip
 PUBLIC = set(ALLOWED)
 ALLOWED["app"] = {*PUBLIC, ""}
 ALLOWED[""] = PUBLIC  # nablax/__init__.py

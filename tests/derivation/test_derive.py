@@ -145,6 +145,6 @@ def test_a_derivation_is_pickled_and_shown() -> None:
     found = derive("1/2*norm2(A*x - b)^2", "x")
     again = pickle.loads(pickle.dumps(found))
     assert repr(again) == str(found)
-    assert found._repr_latex_().startswith("$\\displaystyle \\begin{aligned} f &= ")
+    assert found._repr_latex_().startswith("$$\\begin{aligned}\nf &= ")
     with pytest.raises(DerivationError, match="axis 0 of x has size 2, but it has to be n = 3 by A"):
         found.gradient(A=np.ones((4, 3)), x=np.ones(2), b=np.ones(4))

@@ -53,7 +53,7 @@ operators are + - * / ^""",
 a list of 5 entries has no meaning
     ['x', '+', 'y', '+', 'z']
     ^~~~~~~~~~~~~~~~~~~~~~~~~
-a list is [left, operator, right] or [function, argument], for example [['exp', 'x'], '+', 2]""",
+a list is [left, operator, right], [operator, left, right] or [function, argument], for example [['exp', 'x'], '+', 2]""",
     "['x*y', '+', 2]": """\
 'x*y' is not a name or a number
     ['x*y', '+', 2]
@@ -68,7 +68,7 @@ names, functions and operators are quoted""",
 the nested list ends too early
     [['x', '+', 2]
                   ^
-a list is [left, operator, right] or [function, argument], for example [['exp', 'x'], '+', 2]""",
+a list is [left, operator, right], [operator, left, right] or [function, argument], for example [['exp', 'x'], '+', 2]""",
 }
 
 

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from nablax import __version__
 from nablax.app.derive import Format, render
+from nablax.app.graph import Tables, page, viewed
 from nablax.app.linesearch import SEARCHES, ends, searched, shown
 from nablax.app.load import load
 from nablax.app.render import show, to_json
@@ -161,6 +162,22 @@ def linesearch(
     """Exact line searches on a formula: the iterations of each side by side, and what each found."""
     a, b = ends(on)
     sys.stdout.write(shown(searched(formula, a, b, tol=tol, names=search or list(SEARCHES))) + "\n")
+
+
+@application.command()
+def graph(
+    target: Annotated[
+        str, typer.Argument(metavar="FORMULA", help="For example 'w2*log(w1)', or FILE.py:FUNCTION as for report.")
+    ],
+    at: Annotated[str, typer.Option("--at", metavar="w1=2,w2=3", help="The values of a formula's variables.")] = "",
+    table: Annotated[Tables | None, typer.Option(help="A table to check by hand.", show_default="the nodes")] = None,
+    wrt: Annotated[
+        str | None, typer.Option(help="The variable that moves in forward mode.", show_default="each")
+    ] = None,
+    svg: Annotated[str | None, typer.Option(metavar="FILE", help="Also draw the graph, to this file.")] = None,
+) -> None:
+    """The computational graph of a formula or function: its nodes, a table to check by hand, a picture."""
+    sys.stdout.write(page(viewed(target, at), table, wrt, svg) + "\n")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from nablax.errors import DerivationError
 from nablax.printing.expression import Expression, LinearMap
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml
-from nablax.printing.python import Library, python
+from nablax.printing.python import DEFINED, Library, python
 from nablax.printing.unicode import unicode
 
 
@@ -169,7 +169,7 @@ def _words(shape: tuple[str, ...]) -> str:
 
 def _compiled(source: str, called: str) -> Callable[..., Any]:
     """The function of a source that is printed by this package, from a closed set of kinds."""
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = dict(DEFINED)
     exec(compile(source, "<closed form>", "exec"), space)
     found: Callable[..., Any] = space[called]
     return found

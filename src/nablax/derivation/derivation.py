@@ -100,7 +100,12 @@ class Derivation:
         return rf"\begin{{aligned}} {body} \end{{aligned}}"
 
     def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.latex()}$"
+        label = rf"\partial f / \partial {self.wrt}" if self.shapes["f"] else r"\nabla f" if self.shapes["∇f"] else "f'"
+        lines = [f"f &= {self.function.latex()}", f"{label} &= {self.gradient.latex()}"]
+        if self.hessian is not None:
+            second = rf"\partial^2 f / \partial {self.wrt}^2" if self.shapes["f"] else r"\nabla^2 f"
+            lines.append(f"{second if self.shapes['∇f'] else 'f' + chr(39) * 2} &= {self.hessian.latex()}")
+        return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes.

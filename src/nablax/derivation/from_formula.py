@@ -31,28 +31,18 @@ from nablax.printing.expression import (
     transposed,
 )
 
-ELEMENTWISE = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "exp",
-        "log",
-        "abs",
-        "sign",
-        "sigmoid",
-        "erf",
-        "lgamma",
-        "digamma",
-        "Phi",
-    ]
-)
+# The user's own functions are entered here.
+ELEMENTWISE = {
+    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "log",
+    "abs", "sign", "sigmoid", "erf", "lgamma", "digamma", "Phi",
+}  # fmt: skip
+
+
+def enter(name: str) -> None:
+    """A user's function, printed by its notation."""
+    ELEMENTWISE.add(name)
+
+
 COMPARE = {"<": "<", ">": ">", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 
@@ -275,7 +265,7 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
         case (("max" | "min"), [operand]):
             return Call(label, (operand,))
         case _ if label in ELEMENTWISE and first is not None:
-            return Function(label, (first,))
+            return Function(label, tuple(parts))
         case _:
             raise NotShown
 

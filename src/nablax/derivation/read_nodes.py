@@ -15,7 +15,17 @@ from nablax.derivation.rules import is_function
 from nablax.derivation.tensors import Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.graph.graph import Node, NodeTerm
-from nablax.ops.kinds import Constant, Contraction, Elementwise, IndexMap, Leaf, MatrixFunction, Opaque, Placeholder
+from nablax.ops.kinds import (
+    Constant,
+    Contraction,
+    Elementwise,
+    IndexMap,
+    Leaf,
+    MatrixFunction,
+    Opaque,
+    Placeholder,
+    Selection,
+)
 from nablax.ops.scalar_function import Argument, Instruction, ScalarFunction
 from nablax.ops.scalar_function import Number as Literal
 
@@ -34,6 +44,11 @@ FACTORS = {
 }
 SORTED = {"eigenvalues": "-1", "singular_values": "0"}  # where the largest one is
 UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
+
+
+def enter(name: str) -> None:
+    """A user's function, printed by its notation."""
+    NAMED[name] = name
 
 
 class Reader:
@@ -127,6 +142,8 @@ class Reader:
                 return self._matrix_function(kind, node)
             case Opaque():
                 raise UnprintableError(kind.name, kind.line)
+            case Selection():
+                raise UnprintableError("selection", node.line)
             case Placeholder():
                 raise UnprintableError("placeholder", node.line)
             case _:

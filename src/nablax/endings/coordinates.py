@@ -81,7 +81,26 @@ def coordinates(graph: Graph, terms: Sequence[tuple[NodeTerm, int, tuple[int, ..
     """
     placed_terms = [(whole, offset, steps) for term, offset, steps in terms if (whole := within(term)) is not None]
     runs = [run for term, offset, steps in placed_terms if (run := _run(graph, term, offset, steps, dtype)) is not None]
-    runs = _boxes(graph, _alike(graph, runs))
+    return _collected(graph, _boxes(graph, _alike(graph, runs)), dtype)
+
+
+def gathered_at(graph: Graph, terms: Sequence[tuple[NodeTerm, Positions]], dtype: Any) -> Coordinates:
+    """Terms as values at distinct positions, each given the position of every value.
+
+    Args:
+        graph: makes the values.
+        terms: each with the positions of its values, over the grid of its open labels; one term has none twice.
+        dtype: dtype of the values.
+    """
+    runs = []
+    for term, places in terms:
+        value = _over(graph, term, term.open_labels, dtype)
+        runs.append(_Run(value, value.shape, 0, (), places))
+    return _collected(graph, _alike(graph, runs), dtype)
+
+
+def _collected(graph: Graph, runs: Sequence[_Run], dtype: Any) -> Coordinates:
+    """Runs one after the other, values at one place added."""
     if not runs:
         return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))
     return _inside(graph, runs) or _gathered(graph, runs)

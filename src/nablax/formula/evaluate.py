@@ -15,7 +15,14 @@ from jax.typing import ArrayLike, DTypeLike
 from nablax.errors import FormulaError
 from nablax.formula.sizes import Shape, Size
 from nablax.formula.typed import Formula, Operation, Typed
-from nablax.formula.values import COMPARE, INFIX, JAX, Values
+from nablax.formula.values import COMPARE, INFIX, JAX, NUMPY, Values
+
+
+def enter(name: str, function: Callable[..., Array], arguments: int) -> None:
+    """The value of a user's function of one or two arguments."""
+    del arguments
+    JAX.calls[name] = function
+    NUMPY.calls[name] = lambda *values: np.asarray(function(*values), np.float64)
 
 
 def to_function(

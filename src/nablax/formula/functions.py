@@ -133,7 +133,17 @@ ROWS = (
 )
 FUNCTIONS = {row.name: row for row in ROWS}
 SPELLINGS = {spelling: row.name for row in ROWS for spelling in (row.name, *row.aliases)}
-UNARY = frozenset(row.name for row in ROWS if row.rule is Rule.ELEMENTWISE)
+UNARY = {row.name for row in ROWS if row.rule is Rule.ELEMENTWISE}
+
+
+def enter(name: str, arguments: int) -> None:
+    """A user's function of one or two arguments, elementwise, becomes part of the language."""
+    if arguments == 1:
+        FUNCTIONS[name] = _elementwise(name)
+        UNARY.add(name)
+    else:
+        FUNCTIONS[name] = Function(name, Rule.EXTREMUM, f"{name}(x, y)", 2, 2)
+    SPELLINGS[name] = name
 
 
 def canonical(spelling: str) -> str:

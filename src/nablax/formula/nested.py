@@ -12,7 +12,7 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput
 
 from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS, UNARY, canonical, nearest
-from nablax.formula.grammar import NESTED
+from nablax.formula.grammar import NESTED, WORD
 from nablax.formula.parse import (
     MAXIMUM_LENGTH,
     MAXIMUM_NESTING,
@@ -24,10 +24,11 @@ from nablax.formula.parse import (
 from nablax.formula.syntax import Binary, BinaryOperator, Call, Expression, Name, Number, Span, Unary
 
 OPERATORS: dict[str, BinaryOperator] = {"+": "+", "-": "-", "*": "*", "/": "/", "^": "^", "**": "^"}
-FORMS = "a list is [left, operator, right] or [function, argument], for example [['exp', 'x'], '+', 2]"
-NAME = re.compile(
-    r"[A-Za-z\u0391-\u03a9\u03b1-\u03c9\u03d1\u03d5\u03d6\u03f0\u03f1\u03f5][A-Za-z0-9_\u0391-\u03a9\u03b1-\u03c9\u03d1\u03d5\u03d6\u03f0\u03f1\u03f5]*"
+FORMS = (
+    "a list is [left, operator, right], [operator, left, right] or [function, argument], for example "
+    "[['exp', 'x'], '+', 2]"
 )
+NAME = re.compile(WORD)
 NUMERAL = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 Item: TypeAlias = Expression | Token
 
@@ -105,6 +106,8 @@ class _Builder(Transformer[Token, Expression]):
                 return _application(head, _operand(argument), span)
             case [left, Token() as middle, right] if middle in OPERATORS:
                 return Binary(OPERATORS[middle], _operand(left), _operand(right), span)
+            case [Token() as head, left, right, *more] if head in OPERATORS:
+                return _prefixed(head, (left, right, *more), span)
             case [_, Token() as middle, _]:
                 raise FormulaError(
                     f"{str(middle)!r} is not an operator",
@@ -113,6 +116,17 @@ class _Builder(Transformer[Token, Expression]):
                 )
             case _:
                 raise FormulaError(f"a list of {len(items)} entries has no meaning", span=span, advice=FORMS)
+
+
+def _prefixed(head: Token, operands: tuple[Item, ...], span: Span) -> Expression:
+    operator = OPERATORS[head]
+    if len(operands) > 2 and operator not in ("+", "*"):
+        reason = f"{str(head)!r} takes two operands, not {len(operands)}"
+        raise FormulaError(reason, span=span, advice="only + and * take more")
+    whole = _operand(operands[0])
+    for operand in operands[1:]:
+        whole = Binary(operator, whole, _operand(operand), span)
+    return whole
 
 
 def _application(head: Token, argument: Expression, span: Span) -> Expression:
@@ -151,8 +165,8 @@ def parse_nested(source: str) -> Expression:
     """Reads the text of a nested list.
 
     Args:
-        source: lists of lists, quoted words and numbers; a list is [left, operator, right], [function,
-            argument], ['-', argument] or [entry].
+        source: lists of lists, quoted words and numbers; a list is [left, operator, right], [operator, left, right]
+            (of + and * any number of operands), [function, argument], ['-', argument] or [entry].
 
     Returns:
         The syntax tree, with spans into the text.
@@ -162,6 +176,8 @@ def parse_nested(source: str) -> Expression:
 
     Example:
         >>> print(parse_nested("[['w2','*',['log','w1']],'+',3]"))
+        w2*log(w1) + 3
+        >>> print(parse_nested("['+',['*','w2',['log','w1']],3]"))
         w2*log(w1) + 3
     """
     check_text(source)

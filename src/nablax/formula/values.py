@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Values:
 
     name: str
     np: Any
-    calls: Mapping[str, Function]
+    calls: dict[str, Function]
 
 
 COMPARE: dict[str, Function] = {

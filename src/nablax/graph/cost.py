@@ -9,7 +9,7 @@ from typing import assert_never
 
 from nablax.contraction.rates import Rates
 from nablax.graph.contract import is_halved
-from nablax.graph.graph import Node
+from nablax.graph.graph import Node, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,
@@ -19,8 +19,12 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.ops.matrix_functions import ROWS
+
+# An element that is read or written at a position known when running takes as long as so many operations.
+PLACED = 16.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Cost:
 def is_fusible(node: Node) -> bool:
     """Whether XLA computes it inside its consumer: elementwise work and products without a sum."""
     kind = node.kind
-    if isinstance(kind, Elementwise | IndexMap):
+    if isinstance(kind, Elementwise | IndexMap | Selection):
         return True
     if isinstance(kind, Contraction):
         kept = set(kind.output)
@@ -70,7 +74,7 @@ def is_fusible(node: Node) -> bool:
 def is_product(node: Node) -> bool:
     """Whether a node sums a product of two operands: a matrix product, which reads stored arrays."""
     kind = node.kind
-    if not isinstance(kind, Contraction) or len(kind.inputs) != 2:
+    if not isinstance(kind, Contraction) or len(kind.inputs) != 2 or selecting(node) is not None:
         return False
     a, b = (set(labels) for labels in kind.inputs)
     return bool((a & b) - set(kind.output))
@@ -109,14 +113,15 @@ def node_cost(node: Node, stored: bool, rates: Rates) -> tuple[float, float, flo
         stored: whether its value is written to memory.
         rates: of the machine.
     """
-    if is_given(node):
+    if is_given(node) or isinstance(node.kind, Selection):
         return 0.0, 0.0, 0.0
     own, rate = _operations(node, rates)
     # arithmetic in double precision runs at half the rate, its bytes are twice as many
     seconds = own / rate * max(node.dtype.itemsize / 4.0, 1.0)
     if not stored:
         return own, 0.0, seconds
-    sizes = [x.size * x.dtype.itemsize for x in (node, *node.inputs)]
+    read = [x.inputs[0] if isinstance(x.kind, Selection) else x for x in node.inputs]
+    sizes = [x.size * x.dtype.itemsize for x in (node, *read)]
     transfer = sum(size / (rates.cache_bytes if size < rates.cache_size else rates.memory_bytes) for size in sizes)
     launch = rates.launch_seconds + rates.batch_seconds * _batch(node)
     return own, float(sum(sizes)), launch + max(seconds, transfer)
@@ -140,7 +145,13 @@ def stored_among(nodes: Sequence[Node], kept: set[Node]) -> set[Node]:
     for node in nodes:
         for source in node.inputs:
             consumers.setdefault(source, []).append(node)
-    return {node for node in nodes if node in kept or not is_fusible(node) or not _fuses_into(consumers.get(node, []))}
+    return {
+        node
+        for node in nodes
+        if node in kept
+        or not is_fusible(node)
+        or not (isinstance(node.kind, Selection) or _fuses_into(consumers.get(node, [])))
+    }
 
 
 def _fuses_into(consumers: Sequence[Node]) -> bool:
@@ -150,6 +161,15 @@ def _fuses_into(consumers: Sequence[Node]) -> bool:
         and not is_product(consumers[0])
         and isinstance(consumers[0].kind, Elementwise | Contraction | IndexMap)
     )
+
+
+def terms_of(node: Node) -> int:
+    """Number of products that a contraction adds up; a selection has one for each position."""
+    kind = node.kind
+    assert isinstance(kind, Contraction)
+    chosen = selecting(node)
+    used = {label for labels in kind.inputs for label in labels} - ({chosen[1]} if chosen else set())
+    return math.prod(kind.sizes[label] for label in used)
 
 
 def _batch(node: Node) -> int:
@@ -173,13 +193,14 @@ def _product_rate(kind: Contraction, rates: Rates) -> float:
 def _operations(node: Node, rates: Rates) -> tuple[float, float]:
     kind = node.kind
     match kind:
-        case Leaf() | Constant() | Placeholder() | IndexMap():
+        case Leaf() | Constant() | Placeholder() | IndexMap() | Selection():
             return 0.0, rates.element_flops
         case Elementwise():
             return float(kind.function.flops * node.size), rates.element_flops
         case Contraction():
-            used = {label for labels in kind.inputs for label in labels}
-            terms = math.prod(kind.sizes[label] for label in used)
+            terms = terms_of(node)
+            if selecting(node) is not None:
+                return float(terms), rates.element_flops / PLACED
             if is_product(node):
                 # the upper triangle in blocks: three quarters of the whole
                 return (1.5 if is_halved(kind) else 2.0) * terms, _product_rate(kind, rates)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.graph.contract import contract
-from nablax.graph.graph import Node, reachable
+from nablax.graph.graph import Node, reachable, selecting
 from nablax.graph.move import move
 from nablax.ops.kinds import (
     Call,
@@ -23,6 +23,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.ops.matrix_functions import ROWS
 
@@ -54,7 +55,9 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
         elif isinstance(node.kind, MatrixFunction):
             values[node] = _matrix_function(node, node.kind, values, several)
         else:
-            values[node] = _value(node, [values[one] for one in node.inputs], leaves)
+            chosen = _selecting(node, values)
+            inputs = [values[one.inputs[0] if k == chosen else one] for k, one in enumerate(node.inputs)]
+            values[node] = _value(node, inputs, leaves, chosen)
     return [values[node] for node in outputs]
 
 
@@ -188,7 +191,13 @@ def _matrix_function(
     return several[made][output]
 
 
-def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
+def _selecting(node: Node, values: Mapping[Node, Any]) -> int | None:
+    """Which operand of a product is a selection whose positions are known."""
+    found = selecting(node)
+    return found[0] if found is not None and node.inputs[found[0]].inputs[0] in values else None
+
+
+def _value(node: Node, inputs: list[Any], leaves: Sequence[Any], chosen: int | None) -> Any:
     kind = node.kind
     match kind:
         case Leaf():
@@ -199,9 +208,12 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any]) -> Any:
         case Elementwise():
             return jnp.broadcast_to(kind.function(*inputs), node.shape)
         case Contraction():
-            return contract(kind, inputs, node.dtype)
+            return contract(kind, inputs, node.dtype, chosen)
         case IndexMap():
             return move(kind, inputs, node)
+        case Selection():
+            [positions] = inputs
+            return (positions[..., None] == jnp.arange(node.shape[-1])).astype(node.dtype)
         case MatrixFunction():
             raise TypeError("evaluated with the other values of its operation")
         case Opaque():

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
-from nablax.graph import contraction_rows, index_map_rows, matrix_rows, windows
+from nablax.graph import contraction_rows, index_map_rows, matrix_rows, selection_rows, windows
 from nablax.graph.graph import Graph, Node
 from nablax.graph.index_map_rows import reshaped
-from nablax.graph.recognise import NUMERIC, recognise
+from nablax.graph.recognise import NUMERIC, defined, recognise
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
 from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
@@ -32,6 +32,7 @@ FOLDED_FLOATS = 16_384
 TABLES: Mapping[str, Mapping[str, Row]] = {
     "contraction": contraction_rows.ROWS,
     "index map": index_map_rows.ROWS,
+    "selection": selection_rows.ROWS,
     "windows": windows.ROWS,
     "matrix function": matrix_rows.ROWS,
 }
@@ -85,6 +86,9 @@ class _Reader:
                 found = table[equation.name](self.graph, equation, inputs, self.known)
                 if found is not None:
                     return found
+        own = defined(self.graph, equation, inputs)
+        if own is not None:
+            return [own]
         if len(equation.outputs) == 1:
             element = self.elementwise(equation, inputs)
             if element is not None:
@@ -155,6 +159,7 @@ class _Reader:
             batch_axes=equation.batch_axes if isinstance(equation, Equation) and floats == (0,) and not others else (),
             loop=equation.loop if isinstance(equation, Equation) else None,
             packed=_packed(equation, floats),
+            branches=equation.branches if isinstance(equation, Equation) else None,
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:

@@ -25,6 +25,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.ops.scalar_function import ScalarFunction, from_jax
 
@@ -150,6 +151,10 @@ class Graph:
                 return inputs[0]
         return self._make(IndexMap(tuple(maps)), tuple(inputs), shape, dtype)
 
+    def selection(self, positions: Node, extent: int, dtype: Any) -> Node:
+        """Ones at positions along a new last axis; see `Selection`."""
+        return self._make(Selection(), (positions,), (*positions.shape, extent), dtype)
+
     def matrix_function(self, name: str, inputs: Sequence[Node], shape: Sequence[int], **params: Any) -> Node:
         """A row of the matrix functions."""
         return self._make(MatrixFunction(name, tuple(sorted(params.items()))), tuple(inputs), shape, inputs[0].dtype)
@@ -224,6 +229,8 @@ class Graph:
         """Multiply factors pairwise, in the order with the fewest operations."""
         dtype = jnp.dtype(dtype)
         factors = unguarded(factors)
+        if any(selected_label(factor) is not None for factor in factors):
+            return self._selected(coefficient, factors, output, dtype)
         waiting = [self._summed(factor, factors, output) for factor in self._merged(factors)]
         if len(waiting) < 2:
             return self._product(coefficient, waiting, output, dtype)
@@ -241,6 +248,69 @@ class Graph:
             )
             waiting.append((self._product(1.0, taken, kept, _common(taken)), kept))
         raise AssertionError("a path ends with one product")
+
+    def _selected(
+        self, coefficient: float, factors: Sequence[NodeFactor], output: tuple[Label, ...], dtype: Any
+    ) -> Node:
+        """A product with selections: what positions name is read first, what is put at positions is put last.
+
+        Of several selections along one label all but one say that their positions are those of the first.
+        """
+        waiting = list(factors)
+        everything = {label for factor in factors for label in factor.labels}
+        hot: set[Label] = set()
+        last: list[NodeFactor] = []
+        while (label := _first_selected(waiting)) is not None:
+            group = [one for one in waiting if selected_label(one) is label]
+            first = min(group, key=lambda one: (elements(one.labels), one.operand.number))
+            waiting = [one for one in waiting if selected_label(one) is not label]
+            waiting += [same for one in group if (same := self._coinciding(first, one)) is not None]
+            read = [one for one in waiting if label in one.labels]
+            waiting = [one for one in waiting if label not in one.labels]
+            waiting += [self._named_by(first, one, label) for one in read]
+            hot.add(label)
+            if label in output:
+                last.append(first)
+        left = {label for one in (*waiting, *last) for label in one.labels} | set(output)
+        coefficient *= elements(label for label in everything - left if label not in hot)
+        if not last:
+            return self._contract(coefficient, waiting, output, dtype)
+        needed = (set(output) - hot) | {label for one in last for label in one.labels if label not in hot}
+        present = dict.fromkeys(label for one in waiting for label in one.labels)
+        labels = tuple(label for label in present if label in needed)
+        common = jnp.result_type(*(one.operand.dtype for one in (*waiting, *last)))
+        value = self._contract(1.0, waiting, labels, common)
+        last.sort(key=lambda one: elements(one.labels))
+        for k, one in enumerate(last):
+            put, bare = self._on_labels(one)
+            if k == len(last) - 1:
+                return self._product(coefficient, [(put, bare), (value, labels)], output, dtype)
+            later = {label for other in last[k + 1 :] for label in other.labels} | set(output)
+            kept = tuple(label for label in dict.fromkeys((*labels, *bare)) if label in later)
+            value, labels = self._product(1.0, [(put, bare), (value, labels)], kept, common), kept
+        raise AssertionError("the last selection ends the product")
+
+    def _named_by(self, selection: NodeFactor, other: NodeFactor, summed: Label) -> NodeFactor:
+        """What positions name in a factor; where that is a selection itself, the selection of what they name there."""
+        if selected_label(other) is not None:
+            at = self._named_by(selection, Factor(other.operand.inputs[0], other.axes[:-1]), summed)
+            place = other.axes[-1]
+            return Factor(self.selection(at.operand, place.extent, other.operand.dtype), (*at.axes, place))
+        pairs = [self._on_labels(selection), self._on_labels(other)]
+        kept = tuple(label for label in dict.fromkeys(x for _, ls in pairs for x in ls) if label is not summed)
+        return Factor(self._product(1.0, pairs, kept, other.operand.dtype), tuple(along(label) for label in kept))
+
+    def _coinciding(self, first: NodeFactor, other: NodeFactor) -> NodeFactor | None:
+        """One where two selections along a label name the same position; None where they are one."""
+        if other is first:
+            return None
+        pairs = [self._on_labels(Factor(one.operand.inputs[0], one.axes[:-1])) for one in (first, other)]
+        if pairs[0] == pairs[1]:
+            return None
+        labels = tuple(dict.fromkeys(label for _, ls in pairs for label in ls))
+        spread = [self._product(1.0, [pair], labels, pair[0].dtype) for pair in pairs]
+        equal = _equality(spread[0].dtype.name, spread[1].dtype.name, other.operand.dtype.name)
+        return Factor(self.elementwise(equal, spread), tuple(along(label) for label in labels))
 
     def _merged(self, factors: Sequence[NodeFactor]) -> list[tuple[Node, tuple[Label, ...]]]:
         """Factors on bare labels; those on the same labels are multiplied elementwise, equal ones squared."""
@@ -264,6 +334,9 @@ class Graph:
         bare = tuple(index.label for index in factor.axes if index.label is not None)
         if len(bare) == len(factor.axes) == len(set(bare)):
             return factor.operand, bare
+        if isinstance(factor.operand.kind, Selection) and selected_label(factor) is not None:
+            at, labels = self._on_labels(Factor(factor.operand.inputs[0], factor.axes[:-1]))
+            return self.selection(at, factor.axes[-1].extent, factor.operand.dtype), (*labels, bare[-1])
         labels = _windows_last(factor.axes)
         if len(bare) == len(factor.axes):  # a diagonal is taken
             return self._product(1.0, [(factor.operand, bare)], labels, factor.operand.dtype), labels
@@ -329,6 +402,36 @@ class Graph:
             self.precision if len(factors) == 2 else None,
         )
         return self._make(kind, tuple(n for n, _ in factors), tuple(x.size for x in output), dtype)
+
+
+def selected_label(factor: NodeFactor) -> Label | None:
+    """The label along which a factor selects; None where it is no selection, or not along a label of its own."""
+    if not isinstance(factor.operand.kind, Selection):
+        return None
+    label = factor.axes[-1].label
+    return None if label is None or any(label in index.labels for index in factor.axes[:-1]) else label
+
+
+def _first_selected(factors: Sequence[NodeFactor]) -> Label | None:
+    """A label along which a factor selects; one that tells where another selection's positions stand comes first."""
+    labels = [label for factor in factors if (label := selected_label(factor)) is not None]
+    inner = {x for factor in factors if selected_label(factor) is not None for i in factor.axes[:-1] for x in i.labels}
+    return next((label for label in labels if label in inner), labels[0] if labels else None)
+
+
+def selecting(node: Node) -> tuple[int, int] | None:
+    """For a product of two of which one is a selection: its place, and the label that it selects along."""
+    if not isinstance(node.kind, Contraction) or len(node.inputs) != 2:
+        return None
+    for place, (source, labels) in enumerate(zip(node.inputs, node.kind.inputs, strict=True)):
+        if isinstance(source.kind, Selection) and len(set(labels)) == len(labels):
+            return place, labels[-1]
+    return None
+
+
+@lru_cache(maxsize=64)
+def _equality(a: str, b: str, dtype: str) -> ScalarFunction:
+    return from_jax(lambda x, y: (x == y).astype(dtype), a, b)
 
 
 def _is_plain(kind: Contraction) -> bool:

@@ -67,9 +67,26 @@ def recognise(graph: Graph, equation: Equation, inputs: Sequence[Node], function
     return None
 
 
+def enter(name: str, function: Callable[..., Any]) -> None:
+    """A user's matrix function: its calls become nodes of the row of that name."""
+    _DEFINED[name] = function
+    _text.cache_clear()
+
+
+_DEFINED: dict[str, Callable[..., Any]] = {}
+
+
+def defined(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node | None:
+    """The node of a call of a user's matrix function; None if it is none."""
+    given = tuple((node.shape, node.dtype.name) for node in inputs)
+    if equation.called not in _DEFINED or _text(equation.called, given) != equation.text:
+        return None
+    return graph.matrix_function(equation.called, inputs, equation.outputs[0].shape)
+
+
 @lru_cache(maxsize=256)
 def _text(called: str, given: tuple[tuple[tuple[int, ...], str], ...]) -> str | None:
-    function, _ = _FUNCTIONS[called]
+    function = _DEFINED[called] if called in _DEFINED else _FUNCTIONS[called][0]
     structs = [jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for shape, dtype in given]
     try:
         program = trace(lambda *arrays: tuple(jax.tree.leaves(function(*arrays))), structs)

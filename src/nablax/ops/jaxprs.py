@@ -143,6 +143,14 @@ class Equation:
         return Loop(body, constants, carried, self.params["length"], self.params["reverse"])
 
     @cached_property
+    def branches(self) -> tuple[Program, ...] | None:
+        """The cases of a branch, where it is one; its first input chooses among them."""
+        if self.name != "cond":
+            return None
+        closed = (x if isinstance(x, core.ClosedJaxpr) else core.ClosedJaxpr(x, []) for x in self.params["branches"])
+        return tuple(_program(one.jaxpr, one.consts) for one in closed)
+
+    @cached_property
     def primitives(self) -> frozenset[str]:
         """Names of the primitives that it is made of: its own, and those in bodies of loops, branches and rules."""
         return _names(self._equation)

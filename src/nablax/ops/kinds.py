@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from nablax.contraction.index import Index, Label
-from nablax.ops.jaxprs import Loop
+from nablax.ops.jaxprs import Loop, Program
 from nablax.ops.scalar_function import ScalarFunction
 
 
@@ -118,6 +118,15 @@ class IndexMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """One at the position that the input names along a new last axis, zero elsewhere; positions lie inside the axis.
+
+    A product with it that is summed over the new axis reads what the positions name, one that is not writes there.
+    It is never computed on the way.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class MatrixFunction:
     """A function of arrays whose differential is a network in its value and its arguments.
 
@@ -166,7 +175,8 @@ class Call:
         batch_axes: axes of the (only) result along which it acts on each element alone, each with the axis of every
             input that goes with it, None for an input that all share.
         loop: the loop that it is, if it is one.
-        packed: outputs of the loop that its first result holds.
+        packed: outputs of the equation that its first result holds.
+        branches: the cases of the branch that it is, if it is one.
         memory: derivatives of the call, once found.
     """
 
@@ -182,6 +192,7 @@ class Call:
     batch_axes: tuple[tuple[int, tuple[int | None, ...]], ...] = ()
     loop: Loop | None = field(default=None, repr=False)
     packed: tuple[Packed, ...] = ()
+    branches: tuple[Program, ...] | None = field(default=None, repr=False)
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
@@ -210,4 +221,4 @@ class Opaque:
     seconds: float = field(compare=False, default=0.0)
 
 
-Kind = Leaf | Placeholder | Constant | Elementwise | Contraction | IndexMap | MatrixFunction | Opaque
+Kind = Leaf | Placeholder | Constant | Elementwise | Contraction | IndexMap | Selection | MatrixFunction | Opaque

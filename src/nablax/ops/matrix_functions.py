@@ -116,4 +116,4 @@ _ROWS = (
     ),
 )  # fmt: skip
 
-ROWS = {row.name: row for row in _ROWS}
+ROWS: dict[str, MatrixRow] = {row.name: row for row in _ROWS}

@@ -282,7 +282,7 @@ class Refusal:
 
 
 @lru_cache(maxsize=4096)
-def _operation_partial(operation: Operation, dtypes: tuple[str, ...], position: int) -> ScalarFunction | Refusal | None:
+def operation_partial(operation: Operation, dtypes: tuple[str, ...], position: int) -> ScalarFunction | Refusal | None:
     """The partial of one operation as a function of its arguments; otherwise as `Operation.tangent`."""
     tangent: ScalarFunction | Refusal | None = operation.tangent(operation, dtypes, position)
     if not isinstance(tangent, ScalarFunction):
@@ -300,7 +300,7 @@ def _moving_places(operation: Operation, dtypes: tuple[str, ...], dtype: str) ->
     found = set()
     for place, own in enumerate(dtypes):
         if is_real(own):
-            slope = _operation_partial(operation, dtypes, place)
+            slope = operation_partial(operation, dtypes, place)
             if not isinstance(slope, ScalarFunction) or slope.constant != 0.0:
                 found.add(place)
     return frozenset(found)
@@ -311,7 +311,7 @@ def _coupled_places(operation: Operation, dtypes: tuple[str, ...], dtype: str) -
     """The pairs of places among an operation's arguments in which its second partial is not the constant 0."""
     found = set()
     for p in _moving_places(operation, dtypes, dtype):
-        slope = _operation_partial(operation, dtypes, p)
+        slope = operation_partial(operation, dtypes, p)
         for q, own in enumerate(dtypes):
             if is_real(own) and (not isinstance(slope, ScalarFunction) or not slope._adjoints.is_zero(q)):
                 found.add((min(p, q), max(p, q)))

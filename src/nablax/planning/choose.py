@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from nablax.errors import DifferentiationError, MemoryBoundError, StrategyError
 from nablax.graph.cost import Cost, cost_of, is_given, needed, node_cost, stored_among
 from nablax.graph.graph import Node, reachable
+from nablax.planning.answer import Answer, Columns, Refusal, Slot, size_in_bytes
 from nablax.planning.question import Ending, Problem, Question
-from nablax.planning.strategies import STRATEGIES, Answer, Columns, Refusal, Slot, size_in_bytes
+from nablax.planning.strategies import STRATEGIES
 from nablax.sweeps.steps import Rule
 
 # Where no bound is given, columns are computed in chunks that stay within a processor's cache.
@@ -81,7 +82,7 @@ def choose(
         raise StrategyError(
             f"the question {question.name!r} was asked with strategy={strategy!r}, which {why}. Use one of: {listed}."
         )
-    tried = able if strategy == "auto" else [strategy]
+    tried = [name for name in able if not STRATEGIES[name].by_name] if strategy == "auto" else [strategy]
     candidates: list[Candidate] = []
     failure: DifferentiationError | None = None
     for name in tried:
@@ -186,7 +187,7 @@ def _said(answer: Answer) -> str:
 
 def loop_cost(problem: Problem, answer: Answer, loop: Columns) -> tuple[Cost, Cost, float]:
     """Cost of what is computed once, cost per direction, and the bytes held from one direction to the next."""
-    moving = {x.direction for x in answer.loops} if answer.likeness else {loop.direction}
+    moving = {node for x in answer.loops for node in x.moving} if answer.likeness else loop.moving
     products = list(answer.likeness or loop.products.values())
     fixed = fixed_nodes(products, moving)
     kept = set(fixed)
@@ -212,7 +213,9 @@ def _looped(problem: Problem, question: Question, name: str, answer: Answer, mem
     chunk = MOST_CHUNK
     if question.ending is Ending.DENSE:
         heights = [*problem.outputs]
-        if question.order == 2:
+        if question.order > 2:
+            results = int(size_in_bytes(heights) * float(problem.size) ** question.order)
+        elif question.order == 2:
             rows = sum(problem.asked[a].size for a in problem.row_leaves)
             results = sum(size_in_bytes([x]) for x in heights) * rows * sum(loop.size for loop in answer.loops)
         else:

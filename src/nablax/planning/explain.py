@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from nablax.contraction.rates import Rates
-from nablax.graph.cost import is_fusible, node_cost
+from nablax.graph.cost import cost_of, is_fusible, node_cost
 from nablax.graph.graph import Node, reachable
 from nablax.ops.kinds import (
     Constant,
@@ -18,8 +19,12 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
+from nablax.pictures.svg import Picture
 from nablax.planning.choose import Candidate, Choice, fixed_nodes
+from nablax.planning.picture import drawn, markup
+from nablax.planning.question import Ending
 from nablax.planning.strategies import STRATEGIES
 
 # Estimates closer than this are called a tie.
@@ -56,7 +61,7 @@ class Plan:
         lines = _steps(list(answer.nodes.values()), (), rates)
         for loop in answer.loops:
             products = list(loop.products.values())
-            fixed = fixed_nodes(products, {loop.direction})
+            fixed = fixed_nodes(products, loop.moving)
             lines += _steps(fixed, (), rates)
             lines.append(f"for each of {loop.size} directions, {self.choice.chosen.chunk} at once:")
             lines += [f"    {line}" for line in _steps(products, fixed, rates)]
@@ -67,11 +72,7 @@ class Plan:
         leaves = ", ".join(f"{leaf.dtype.name}{list(leaf.shape)}" for leaf in problem.asked[:6])
         more = f", … {len(problem.asked) - 6} more" if len(problem.asked) > 6 else ""
         results = ", ".join(f"{node.dtype.name}{list(node.shape)}" for node in problem.outputs[:3])
-        rows: list[tuple[str, ...]] = [
-            ("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "preparation", "")
-        ]
-        for candidate in self.choice.candidates:
-            rows.append(_row(candidate, candidate is chosen))
+        rows = self._rows
         lines = [
             f"question    {self.choice.question.name} of a function with result {results}",
             f"unknowns    {problem.size:,} in {leaves}{more}",
@@ -79,6 +80,7 @@ class Plan:
             "",
             *_table(rows),
             "",
+            *_counts(self.choice),
             f"chosen      {chosen.strategy}: {_meaning(chosen)}",
             f"because     {_reason(self.choice)}",
             "steps",
@@ -87,6 +89,59 @@ class Plan:
         return "\n".join(line.rstrip() for line in lines)
 
     __repr__ = __str__
+
+    @property
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The table of candidates, headings first."""
+        rows: list[tuple[str, ...]] = [
+            ("", "strategy", "flops", "bytes moved", "peak bytes", "estimate", "preparation", "")
+        ]
+        return rows + [_row(candidate, candidate is self.choice.chosen) for candidate in self.choice.candidates]
+
+    def draw(self) -> Picture:
+        """The plan as a picture: bars of the candidates' estimates, the steps of the chosen one in layers.
+
+        Returns:
+            A picture: shows itself in notebooks, `svg` is its text, `save` writes a file.
+        """
+        rates = self.choice.problem.rates
+        return drawn(self.choice, lambda node: _what(node, rates), _seconds)
+
+    def _repr_html_(self) -> str:
+        chosen = 1 + [c is self.choice.chosen for c in self.choice.candidates].index(True)
+        heading = (
+            f"{self.choice.question.name}: {self.strategy}, {_meaning(self.choice.chosen)}",
+            f"because {_reason(self.choice)}",
+        )
+        return markup(heading, self._rows, chosen, self.steps)
+
+    def _repr_svg_(self) -> str:
+        return self.draw().svg
+
+
+def _counts(choice: Choice) -> list[str]:
+    """What repetition counts, O(m n^(k-1)), against what symmetry and structure leave."""
+    order, answer, size = choice.question.order, choice.chosen.answer, choice.problem.size
+    if choice.question.ending is Ending.PRODUCT or answer is None:
+        return []
+    by_rows = choice.chosen.strategy == "rows"
+    if order < 3 and not by_rows:
+        return []
+    operations = cost_of(choice.problem.outputs, choice.problem.rates).flops
+    what = "rows of the Hessian" if by_rows else "repetition"
+    power = "n" if order == 2 else f"n^{order - 1}"
+    lines = [
+        f"counts      f takes m = {_number(operations)} operations; {what} O(m {power}): "
+        f"m · {size:,}{'' if order == 2 else f'^{order - 1}'} = {_number(operations * float(size) ** (order - 1))}"
+    ]
+    if not by_rows:
+        distinct = math.comb(size + order - 1, order)
+        factors = " ".join(["n", *(f"(n+{k})" for k in range(1, order))])
+        entries = f"entries     n^{order} = {size**order:,}; symmetry leaves {factors}/{order}! = {distinct:,}"
+        if answer.entries is not None and answer.entries < size**order:
+            entries += f"; structure leaves {answer.entries:,} before symmetry"
+        lines.append(entries)
+    return [*lines, ""]
 
 
 def _bound(memory_bytes: float | None) -> list[str]:
@@ -189,6 +244,8 @@ def _what(node: Node, rates: Rates) -> str:
             spelled = ",".join("".join(LETTERS[k % 26] for k in labels) for labels in kind.inputs)
             output = "".join(LETTERS[k % 26] for k in kind.output)
             return f"contract {spelled}->{output} ({_number(node_cost(node, True, rates)[0])} flops)"
+        case Selection():
+            return "select positions"
         case IndexMap():
             return "move elements along static indices"
         case MatrixFunction():

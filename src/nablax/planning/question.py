@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -40,23 +41,27 @@ class Question:
 
     Args:
         name: how the question is called.
-        order: 1 for Jacobians, 2 for Hessians.
+        order: 1 for Jacobians, 2 for Hessians, any number for the derivatives of that order.
         ending: what becomes of the blocks.
+        along: how many slots of the derivative are contracted with vectors; `order` counts the others.
+        slots: for one block which of the differentiated arguments each slot is about; None for all blocks.
     """
 
     name: str
     order: int
     ending: Ending
+    along: int = 0
+    slots: tuple[int, ...] | None = None
 
     @property
     def needs_scalar(self) -> bool:
         """Whether the function must return one number."""
-        return self.order == 2 and self.ending is not Ending.DENSE
+        return self.along > 0 or (self.order >= 2 and self.ending is not Ending.DENSE)
 
     @property
     def has_vector(self) -> bool:
         """Whether a vector comes with the point."""
-        return self.ending in (Ending.PRODUCT, Ending.FORM)
+        return self.along > 0 or self.ending in (Ending.PRODUCT, Ending.FORM)
 
 
 JACOBIAN = Question("jacobian", 1, Ending.DENSE)
@@ -73,16 +78,54 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def question_named(name: str) -> Question:
+_OF_ORDER = {
+    "derivative": Ending.DENSE, "sparse derivative": Ending.COORDINATES, "derivative diagonal": Ending.DIAGONAL
+}  # fmt: skip
+_KNOWN = {(question.order, question.ending): question for question in QUESTIONS}
+
+
+def of_order(order: int, ending: Ending = Ending.DENSE, along: int = 0) -> Question:
+    """The question about the derivative of an order; those of order 1 and 2 are the questions that have names.
+
+    Args:
+        order: number of slots that stay open.
+        ending: dense, diagonal or coordinates.
+        along: number of further slots, contracted with vectors.
+    """
+    if not along and (order, ending) in _KNOWN:
+        return _KNOWN[order, ending]
+    [name] = (name for name, own in _OF_ORDER.items() if own is ending)
+    contracted = f" along {along} vector{'' if along == 1 else 's'}" if along else ""
+    return Question(f"{name} of order {order + along}{contracted}", order, ending, along)
+
+
+def question_named(name: str, order: int | None = None) -> Question:
     """The question of a name; blanks may be written as underscores.
 
+    Args:
+        name: the name.
+        order: for the questions about a derivative of any order, the order.
+
     Raises:
-        StrategyError: no question is called so.
+        StrategyError: no question is called so, or an order is missing or makes no sense.
     """
+    plain = name.replace("_", " ")
+    if plain in _OF_ORDER:
+        if order is None or order < 1:
+            raise StrategyError(
+                f"a plan was asked for the question {name!r} with order={order!r}. Give the order of the derivative, "
+                "at least 1."
+            )
+        if _OF_ORDER[plain] is Ending.DIAGONAL and order < 2:
+            raise StrategyError("a plan was asked for the diagonal of order 1, which is the gradient. Ask 'jacobian'.")
+        return of_order(order, _OF_ORDER[plain])
+    if order is not None:
+        names = ", ".join(map(repr, _OF_ORDER))
+        raise StrategyError(f"a plan was asked for the question {name!r} with order={order!r}; only {names} have one.")
     for question in QUESTIONS:
         if name in (question.name, question.name.replace(" ", "_")):
             return question
-    names = ", ".join(repr(question.name) for question in QUESTIONS)
+    names = ", ".join([*(repr(question.name) for question in QUESTIONS), *map(repr, _OF_ORDER)])
     raise StrategyError(f"a plan was asked for the question {name!r}, which does not exist. Ask one of: {names}.")
 
 
@@ -98,6 +141,7 @@ class Problem:
         output_tree: their tree.
         rows: positions among the asked leaves whose rows of the Hessian are wanted; None for all.
         columns: the same for columns.
+        slots: for a derivative of higher order the positions of the leaves that each slot is about; None for all.
         rates: of the machine.
         calls: how often the answer is expected to be asked; preparation is shared among them.
         aux: what the function returns beside the differentiated result, flat.
@@ -111,6 +155,7 @@ class Problem:
     output_tree: Any
     rows: tuple[int, ...] | None = None
     columns: tuple[int, ...] | None = None
+    slots: tuple[tuple[int, ...], ...] | None = None
     rates: Rates = field(default_factory=current_rates)
     calls: int = 100
     aux: tuple[Node, ...] = ()
@@ -125,6 +170,11 @@ class Problem:
     def column_leaves(self) -> tuple[int, ...]:
         """Positions of the leaves whose columns are wanted."""
         return tuple(range(len(self.asked))) if self.columns is None else self.columns
+
+    def blocks(self, order: int) -> list[tuple[int, ...]]:
+        """The blocks of a derivative of an order that are wanted, each as the positions of its leaves."""
+        every = tuple(range(len(self.asked)))
+        return list(itertools.product(*(self.slots or (every,) * order)))
 
     @property
     def size(self) -> int:

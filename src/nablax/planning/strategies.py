@@ -6,18 +6,28 @@ a trace's share or a product (leaf,), for everything else ().
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from nablax.contraction.block import Block
-from nablax.contraction.index import Positions, fresh
+from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term
 from nablax.endings.coordinates import coordinates, count, strides_of
 from nablax.endings.dense import dense, summed, turned
 from nablax.errors import MemoryBoundError
 from nablax.graph.graph import Node, NodeTerm, reachable
+from nablax.planning.answer import (
+    Answer,
+    Columns,
+    Refusal,
+    Slot,
+    Strategy,
+    directions,
+    gradients,
+    has_reverse_rule,
+    starts,
+)
+from nablax.planning.higher_order import from_legs, repetition
 from nablax.planning.question import (
     DIAGONAL,
     DIAGONAL_RECIPE,
@@ -31,16 +41,14 @@ from nablax.planning.question import (
     Ending,
     Problem,
     Question,
+    of_order,
 )
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, legs_from, tangents
 from nablax.sweeps.frontier import SecondOrder
-from nablax.sweeps.opaque_rules import has_reverse_rule_only
-from nablax.sweeps.second_order import adjoints, jacobian, mask_of, reverse, second_order
+from nablax.sweeps.second_order import adjoints, jacobian, reverse, second_order
 from nablax.sweeps.steps import Step
-
-Slot = tuple[int, ...]
 
 # A sparse answer with more values than this is refused: it would be larger than the memory of most machines.
 MOST_VALUES = 200_000_000
@@ -50,64 +58,13 @@ BUILT_LOOPS = 4
 MOST_FORWARD_PAIRS = 250
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Slots answered by a loop over the unit directions of one leaf.
-
-    Args:
-        leaf: position among the asked leaves.
-        direction: the leaf that holds the direction.
-        size: number of directions.
-        make: builds, for each slot, the node of the derivative along the direction.
-        scalar: whether a product is a number already, the element of a diagonal; else element `i` of it is kept for
-            direction `i` where the question is about the diagonal.
-    """
-
-    leaf: int
-    direction: Node
-    size: int
-    make: Callable[[], Mapping[Slot, Node]]
-    scalar: bool = False
-
-    @cached_property
-    def products(self) -> Mapping[Slot, Node]:
-        """For each slot the node of the derivative along the direction."""
-        return self.make()
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What fills every slot.
-
-    Args:
-        nodes: slots answered by nodes, all evaluated at once.
-        loops: slots answered by loops.
-        likeness: nodes whose cost stands for that of one direction of any loop, where the loops are too many to build.
-        positions: for a sparse answer where each value goes, in the flattened (rows, columns).
-        exact: whether nothing was dropped.
-        steps: what the elimination did.
-    """
-
-    nodes: Mapping[Slot, Node] = field(default_factory=dict)
-    loops: tuple[Columns, ...] = ()
-    likeness: tuple[Node, ...] = ()
-    positions: Mapping[Slot, Positions] = field(default_factory=dict)
-    exact: bool = True
-    steps: tuple[Step, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a strategy does not answer for this function."""
-
-    reason: str
-
-
 # -- second order: legs ----------------------------------------------------------------------------
 
 
 def legs_backward(problem: Problem, question: Question) -> Answer | Refusal:
     """Legs from the cores back to the leaves; cores are summed into dense blocks where that pays."""
+    if question.along:
+        problem, question = contracted(problem, question)
     if question.order == 1:
         return _jacobian_backward(problem, question)
     if has_reverse_rule(problem):
@@ -129,6 +86,8 @@ def legs_forward(problem: Problem, question: Question) -> Answer | Refusal:
     pairs = len(problem.asked) * sum(1 for node in reachable(problem.outputs) if node.depends)
     if pairs > MOST_FORWARD_PAIRS:
         return Refusal(f"not built: {pairs} pairs of node and leaf")
+    if question.along:
+        problem, question = contracted(problem, question)
     if question.order == 1:
         return _jacobian_forward(problem, question)
     if has_reverse_rule(problem):
@@ -142,6 +101,8 @@ def legs_forward(problem: Problem, question: Question) -> Answer | Refusal:
 
 def _ended(problem: Problem, question: Question, swept: Sequence[SecondOrder]) -> Answer:
     """The ending of a question on what sweeps left."""
+    if question.order > 2:
+        return from_legs(problem, question, swept)
     graph, asked, rates = problem.graph, problem.asked, problem.rates
     steps = tuple(step for one in swept for step in one.steps)
     nodes: dict[Slot, Node] = {}
@@ -194,7 +155,7 @@ def _sparse(
 ) -> Answer:
     """All blocks as values at positions of the matrix over the ravelled rows and columns."""
     width = problem.size
-    row_starts, column_starts = _starts(rows), _starts(problem.asked)
+    row_starts, column_starts = starts(rows), starts(problem.asked)
     listed: list[tuple[NodeTerm, int, tuple[int, ...]]] = []
     for (a, b), block in blocks.items():
         steps_along = tuple(width * s for s in strides_of(rows[a].shape)) + strides_of(problem.asked[b].shape)
@@ -210,14 +171,6 @@ def _sparse(
         )
     found = coordinates(problem.graph, listed, problem.asked[0].dtype)
     return Answer({(): found.values}, positions={(): found.positions}, steps=steps)
-
-
-def _starts(nodes: Sequence[Node]) -> list[int]:
-    starts, total = [], 0
-    for node in nodes:
-        starts.append(total)
-        total += node.size
-    return starts
 
 
 # -- first order -----------------------------------------------------------------------------------
@@ -259,21 +212,11 @@ def _jacobian_ended(
 # -- vector first ----------------------------------------------------------------------------------
 
 
-def gradients(problem: Problem, output: Node) -> list[Node]:
-    """Derivatives of one output, axes (output, leaf)."""
-    terms = reverse(problem.graph, output, problem.asked)
-    return [problem.graph.sum_of(terms[leaf], output.shape + leaf.shape, leaf.dtype) for leaf in problem.asked]
-
-
-def directions(problem: Problem) -> list[Node]:
-    """One more leaf per asked leaf, which holds a direction."""
-    first = len(problem.leaves)
-    return [problem.graph.leaf(first + k, leaf.shape, leaf.dtype) for k, leaf in enumerate(problem.asked)]
-
-
 def vector_first(problem: Problem, question: Question) -> Answer:
     """The R-operator (Pearlmutter 1994): the tangent of the gradient; twice the tangent for a quadratic form."""
     [output] = problem.outputs
+    if question.along:
+        return _contracted_first(problem, question)
     moved = dict(zip(problem.asked, directions(problem), strict=True))
     if question.ending is Ending.FORM and not has_reverse_rule(problem):
         [first] = tangents(problem.graph, [output], moved)
@@ -289,14 +232,26 @@ def vector_first(problem: Problem, question: Question) -> Answer:
     return Answer({(): problem.graph.add(parts)})
 
 
-def has_reverse_rule(problem: Problem) -> bool:
-    """Whether a custom reverse rule stands between the outputs and the leaves asked about.
+def contracted(problem: Problem, question: Question) -> tuple[Problem, Question]:
+    """The derivative along vectors as the function to be differentiated: the vectors become further leaves of it."""
+    outputs, leaves = list(problem.outputs), list(problem.leaves)
+    for _ in range(question.along):
+        held = directions(problem, len(leaves))
+        leaves += held
+        outputs = tangents(problem.graph, outputs, dict(zip(problem.asked, held, strict=True)))
+    return replace(problem, leaves=tuple(leaves), outputs=tuple(outputs)), of_order(question.order, question.ending)
 
-    Such a rule and the derivative of its forward pass may differ (straight-through estimators do). Then the Hessian is
-    the derivative of the gradient, as in JAX, and no product L' M L with equal legs on both sides.
-    """
-    mask = mask_of(problem.asked)
-    return any(node.depends & mask and has_reverse_rule_only(node) for node in reachable(problem.outputs))
+
+def _contracted_first(problem: Problem, question: Question) -> Answer:
+    """Tangents along each vector in turn, of the gradient where one slot stays open: forward over reverse."""
+    [output] = problem.outputs
+    taken = list(problem.leaves)
+    moved = [output] if question.order == 0 else gradients(problem, output)
+    for _ in range(question.along):
+        held = directions(problem, len(taken))
+        taken += held
+        moved = tangents(problem.graph, moved, dict(zip(problem.asked, held, strict=True)))
+    return Answer({(0, *((k,) if question.order else ())): node for k, node in enumerate(moved)})
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -304,6 +259,10 @@ def has_reverse_rule(problem: Problem) -> bool:
 
 def columns(problem: Problem, question: Question) -> Answer:
     """Derivatives along unit vectors, in a loop: the total fallback."""
+    if question.along:
+        problem, question = contracted(problem, question)
+    if question.order > 2:
+        return repetition(problem, question)
     held = directions(problem)
     moving = dict(zip(problem.asked, held, strict=True))
     dense_answer = question.ending is Ending.DENSE
@@ -355,51 +314,79 @@ def recipe(problem: Problem, question: Question) -> Answer:
     return Answer({(k,): node for k, node in enumerate(kept)}, exact=exact)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Strategy:
-    """A way to answer.
+# -- the textbook's rows ---------------------------------------------------------------------------
+
+
+def rows(problem: Problem, question: Question) -> Answer:
+    """grad(e_i' grad f) for every i: the reverse mode twice, O(m n) for a graph of m operations."""
+    [output] = problem.outputs
+    graph, held = problem.graph, directions(problem)
+    slopes = gradients(problem, output)
+
+    def row(a: int) -> Mapping[Slot, Node]:
+        axes = fresh(slopes[a].shape)
+        chosen = graph.multiply(Term(1.0, (Factor(held[a], axes), Factor(slopes[a], axes)), ((),)), slopes[a].dtype)
+        found = reverse(graph, chosen, problem.asked)
+        return {(0, b, a): graph.sum_of(found[leaf], leaf.shape, leaf.dtype) for b, leaf in enumerate(problem.asked)}
+
+    def maker(a: int) -> Callable[[], Mapping[Slot, Node]]:
+        return lambda: row(a)
+
+    return Answer(loops=tuple(Columns(a, held[a], leaf.size, maker(a)) for a, leaf in enumerate(problem.asked)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    """Questions with names, and those about derivatives of higher order or along vectors.
 
     Args:
-        name: its name.
-        meaning: what it does, for EXPLAIN.
-        questions: those that it answers.
-        build: builds the answer.
+        named: those with names.
+        higher: the endings of order three and more that are answered.
+        along: the numbers of open slots with which contractions are answered; None for all from one on.
     """
 
-    name: str
-    meaning: str
-    questions: frozenset[Question]
-    build: Callable[[Problem, Question], Answer | Refusal]
+    named: frozenset[Question]
+    higher: frozenset[Ending] = frozenset()
+    along: frozenset[int] | None = frozenset()
+
+    def __contains__(self, question: object) -> bool:
+        if not isinstance(question, Question):
+            return False
+        question = replace(question, slots=None)
+        if question.along:
+            return question.order >= 1 if self.along is None else question.order in self.along
+        return question in self.named or (question.order > 2 and question.ending in self.higher)
 
 
-def _rows(rows: Iterable[Strategy]) -> Mapping[str, Strategy]:
-    return {row.name: row for row in rows}
+_EVERY = frozenset({Ending.DENSE, Ending.DIAGONAL, Ending.COORDINATES})
 
-
-STRATEGIES = _rows(
-    (
+STRATEGIES: Mapping[str, Strategy] = {
+    row.name: row
+    for row in (
         Strategy(
             "legs-backward",
             "cores with legs pulled back to the leaves",
-            frozenset({HESSIAN, DIAGONAL, TRACE, HESSIAN_SPARSE, JACOBIAN, JACOBIAN_SPARSE}),
+            _Questions(frozenset({HESSIAN, DIAGONAL, TRACE, HESSIAN_SPARSE, JACOBIAN, JACOBIAN_SPARSE}), _EVERY, None),
             legs_backward,
         ),
         Strategy(
             "legs-forward",
             "cores with legs pushed forward from the leaves",
-            frozenset({HESSIAN, DIAGONAL, TRACE, JACOBIAN, JACOBIAN_SPARSE}),
+            _Questions(frozenset({HESSIAN, DIAGONAL, TRACE, JACOBIAN, JACOBIAN_SPARSE}), _EVERY, None),
             legs_forward,
         ),
         Strategy(
             "columns",
             "a loop of derivatives along unit vectors",
-            frozenset({HESSIAN, DIAGONAL, TRACE, JACOBIAN}),
+            _Questions(
+                frozenset({HESSIAN, DIAGONAL, TRACE, JACOBIAN}), frozenset({Ending.DENSE, Ending.DIAGONAL}), None
+            ),
             columns,
         ),
         Strategy(
             "vector-first",
             "the tangent of the gradient along the vector",
-            frozenset({PRODUCT, QUADRATIC_FORM}),
+            _Questions(frozenset({PRODUCT, QUADRATIC_FORM}), along=frozenset({0, 1})),
             vector_first,
         ),
         Strategy(
@@ -408,10 +395,12 @@ STRATEGIES = _rows(
             frozenset({DIAGONAL_RECIPE}),
             recipe,
         ),
+        Strategy(
+            "rows",
+            "a loop of gradients of the gradient's elements: the textbook's Hessian, for comparison",
+            frozenset({HESSIAN}),
+            rows,
+            by_name=True,
+        ),
     )
-)
-
-
-def size_in_bytes(nodes: Iterable[Node]) -> int:
-    """Bytes of the values of nodes."""
-    return sum(math.prod(node.shape) * node.dtype.itemsize for node in nodes)
+}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import keyword
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from nablax.printing.expression import (
     Array,
@@ -70,6 +70,15 @@ HELPERS = {
 # Functions that NumPy lacks: imported from here, under the name that is used.
 SPECIAL = {"erf": "erf", "lgamma": "gammaln", "digamma": "digamma", "trigamma": "polygamma", "Phi": "ndtr"}
 RESERVED = frozenset({"np", "jnp", "jax", "scipy", "self", "_value", *HELPERS, *SPECIAL, *SPECIAL.values()})
+
+
+# Functions that the user defined: the source calls them by name.
+DEFINED: dict[str, Callable[..., Any]] = {}
+
+
+def enter(name: str, function: Callable[..., Any]) -> None:
+    """A user's function, which printed source calls by its name."""
+    DEFINED[name] = function
 
 
 def identifier(name: str) -> str:
@@ -396,6 +405,8 @@ class _Source:
             return f"{SPECIAL[name]}({'1, ' if name == 'trigamma' else ''}{', '.join(sources)})"
         if name in ("max", "min"):
             return f"{np}.{name}imum({', '.join(sources)})"
+        if name in DEFINED:
+            return f"{name}({', '.join(sources)})"
         return f"{np}.{NAMES.get(name, name)}({', '.join(sources)})"
 
     def _call(self, name: str, arguments: Sequence[Expression]) -> str:

@@ -72,6 +72,18 @@ CALLED = {
     "diagonal": "diag",
     "norm_1": "norm₁",
 }
+
+
+def enter(name: str, notation: str | None) -> None:
+    """How a user's function is printed: a name, or fences around a blank; None for its own name."""
+    if notation is not None and "{}" in notation:
+        opening, _, closing = notation.partition("{}")
+        FENCES[name] = (opening, closing)
+        return
+    FENCES.pop(name, None)
+    CALLED[name] = name if notation is None else notation
+
+
 POWERS_OF_NAMES = frozenset({"sin", "cos", "tan", "sinh", "cosh", "tanh", "log"})
 
 Placed = tuple[Layout, Level]

@@ -13,7 +13,8 @@ from typing import assert_never
 from nablax.contraction.index import Label
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import elements
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.cost import terms_of
+from nablax.graph.graph import Node, NodeTerm, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,
@@ -23,6 +24,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.sweeps.local import LocalJacobian
 
@@ -193,13 +195,14 @@ def _row_seconds(node: Node, ends: set[Node], mask: int, rates: Rates, rows: int
     kind = node.kind
     one_pass = pass_seconds(node.size, rates, node.size * rows)
     match kind:
-        case Leaf() | Constant() | Placeholder():
+        case Leaf() | Constant() | Placeholder() | Selection():
             return 0.0
         case Elementwise() | IndexMap():
             return one_pass * max(inner, 1)
         case Contraction():
             # into a leaf only squares or products of small factors are summed
-            work = 2.0 * math.prod(kind.sizes) * inner / rates.product_flops
+            terms = terms_of(node) if selecting(node) else math.prod(kind.sizes)
+            work = 2.0 * terms * inner / rates.product_flops
             return work + one_pass * (inner + settled)
         case MatrixFunction():
             return 4.0 * node.size * max(node.shape, default=1) / rates.opaque_flops

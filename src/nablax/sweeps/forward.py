@@ -75,13 +75,19 @@ def _through_opaque(
     return [(x, push_opaque(graph, leg, node, x)) for x in sources for leg in legs[x]]
 
 
-def legs_from(graph: Graph, outputs: Sequence[Node], leaves: Iterable[Node]) -> dict[Node, dict[Node, list[NodeTerm]]]:
+def legs_from(
+    graph: Graph,
+    outputs: Sequence[Node],
+    leaves: Iterable[Node],
+    known: Mapping[Node, dict[Node, list[NodeTerm]]] | None = None,
+) -> dict[Node, dict[Node, list[NodeTerm]]]:
     """Forward mode: Jacobians of all nodes, from the leaves up.
 
     Args:
         graph: makes the nodes.
         outputs: the nodes whose Jacobians are asked.
         leaves: the leaves.
+        known: what an earlier call found about the same leaves.
 
     Returns:
         For each active node and each leaf below it the legs, sides (axes of the leaf, axes of the node).
@@ -89,6 +95,7 @@ def legs_from(graph: Graph, outputs: Sequence[Node], leaves: Iterable[Node]) -> 
     chosen = list(leaves)
     mask = mask_of(chosen)
     legs: dict[Node, dict[Node, list[NodeTerm]]] = {leaf: {leaf: [identity(fresh(leaf.shape))]} for leaf in chosen}
+    legs |= known or {}
     nodes = [node for node in reachable(outputs) if node.depends & mask]
     consumers: dict[Node, list[Node]] = {}
     for node in nodes:

@@ -22,6 +22,7 @@ from nablax.ops.kinds import (
     MatrixFunction,
     Opaque,
     Placeholder,
+    Selection,
 )
 from nablax.ops.matrix_functions import ROWS
 from nablax.ops.matrix_row import second_by_equations
@@ -44,7 +45,7 @@ def differential(graph: Graph, node: Node, leaves: int) -> LocalJacobian:
     kind = node.kind
     pairs: list[tuple[Node, NodeTerm]]
     match kind:
-        case Leaf() | Constant() | Placeholder():
+        case Leaf() | Constant() | Placeholder() | Selection():
             return {}
         case Elementwise():
             pairs = _elementwise(graph, node, kind, leaves)

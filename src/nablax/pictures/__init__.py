@@ -1,0 +1,1 @@
+"""How views are written: tables as text, Markdown and HTML, drawings as SVG, graphs in layers."""
