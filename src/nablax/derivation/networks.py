@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nablax.derivation.forms import Form, base_of, factored, factors_of, powered
+from nablax.derivation.factoring import factored
+from nablax.derivation.forms import Form, base_of, factors_of, powered
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.errors import NotMatrices, UnprintableError
 from nablax.printing.expression import (
