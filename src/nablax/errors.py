@@ -239,6 +239,10 @@ def users_line(error: BaseException) -> str:
 # -- signals inside the package; no user sees them ---------------------------------------------------------
 
 
+class LateError(Exception):
+    """A derivation that takes longer than it may."""
+
+
 class NotMatrices(Exception):
     """A network that matrix notation cannot express."""
 

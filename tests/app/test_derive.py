@@ -36,20 +36,22 @@ def test_answer_with_steps(run: Run) -> None:
     code, out, err = run(LEAST_SQUARES, "--wrt", "x", "--steps")
     assert (code, err) == (0, "")
     assert without_errors(out) == (
+        "read as A: matrix(m, n), x: vector(n), y: vector(m)\n"
         "f = ½‖Ax − y‖²\n"
         "df = ⟨Aᵀ(Ax − y), dx⟩\n"
         "∇f = Aᵀ(Ax − y)\n"
         "∇²f = AᵀA\n"
         "shapes: A m×n, x n, y m, f scalar, ∇f n, ∇²f n×n; "
         "the gradient has the shape of the argument; rows of a Jacobian are outputs\n"
-        "verified at 3 random points: largest relative error E against the engine, E against central differences\n"
+        "verified at 3 random points: largest relative error E against central differences\n"
         "steps:\n"
         "  d(½‖Ax − y‖²) = ½d(‖Ax − y‖²)   [scaling]\n"
         "  d(‖Ax − y‖²) = 2⟨Ax − y, d(Ax − y)⟩   [squared norm]\n"
         "  d(Ax − y) = d(Ax)   [constant]\n"
         "  d(Ax) = A dx   [constant factor]\n"
-        "  df = ⟨Aᵀ(Ax − y), dx⟩   [gradient]\n"
-        "  d²f = ⟨AᵀA dx₁, dx₂⟩   [Hessian]\n"
+        "  df = ½2⟨Ax − y, A dx⟩   [substitution]\n"
+        "  df = ⟨Aᵀ(Ax − y), dx⟩   [gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩]\n"
+        "  d²f = ⟨AᵀA dx₁, dx₂⟩   [Hessian: the differential of the gradient]\n"
     )
 
 
@@ -84,7 +86,7 @@ def test_latex(run: Run) -> None:
         r"\nabla f = 2 x",
         r"\nabla^{2} f = 2 I",
         *without_errors(out).splitlines()[4:-1],
-        "% verified at 3 random points: largest relative error E against the engine, E against central differences",
+        "% verified at 3 random points: largest relative error E against central differences",
     ]
     assert r"\mathrm{d}^{2}f = " in out
 
@@ -116,16 +118,16 @@ def test_json(run: Run) -> None:
 
 
 def test_what_has_no_closed_form_does_not_claim_to_be_verified(run: Run) -> None:
-    code, out, _ = run("prod(x)")
+    code, out, _ = run("tr(cholesky(S))", "--declare", "S: spd(n)")
     assert code == 0
     assert "verified" not in out
     assert without_errors(out).splitlines()[-1] == (
-        "no closed form: the derivatives are the engine's values, compared with central differences of it "
+        "no closed form: the derivatives are the engine's values, compared with central differences of the function "
         "at 3 random points: largest relative error E"
     )
-    code, out, err = run("prod(x)", "--format", "python")
+    code, out, err = run("tr(cholesky(S))", "--declare", "S: spd(n)", "--format", "python")
     assert (code, out) == (2, "")
-    assert err == "error: ∂f/∂x has no closed form to write as Python; evaluate gives its value\n"
+    assert err == "error: ∂f/∂S has no closed form to write as Python; evaluate gives its value\n"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,8 +21,9 @@ def test_steps_of_least_squares() -> None:
         ("squared norm", "d(‖Ax − y‖²) = 2⟨Ax − y, d(Ax − y)⟩"),
         ("constant", "d(Ax − y) = d(Ax)"),
         ("constant factor", "d(Ax) = A dx"),
-        ("gradient", "df = ⟨Aᵀ(Ax − y), dx⟩"),
-        ("Hessian", "d²f = ⟨AᵀA dx₁, dx₂⟩"),
+        ("substitution", "df = ½2⟨Ax − y, A dx⟩"),
+        ("gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩", "df = ⟨Aᵀ(Ax − y), dx⟩"),
+        ("Hessian: the differential of the gradient", "d²f = ⟨AᵀA dx₁, dx₂⟩"),
     ]
 
 
@@ -35,9 +39,9 @@ def test_python_function() -> None:
 
 
 def test_what_has_no_notation_is_still_evaluated() -> None:
-    found = derive("prod(x)")
-    np.testing.assert_allclose(found.gradient.evaluate(x=np.array([2.0, 3.0, 5.0])), [15.0, 10.0, 6.0])
-    assert any("reduce_prod" in note for note in found.notes)
+    found = derive("tr(cholesky(S))", declare="S: spd(n)")
+    np.testing.assert_allclose(found.gradient(S=np.diag([4.0, 9.0])), np.diag([1 / 4, 1 / 6]), atol=1e-12)
+    assert any("cholesky" in note for note in found.notes)
 
 
 def test_json_is_plain_data() -> None:
@@ -49,3 +53,98 @@ def test_refusals() -> None:
         derive("A*x", "z")
     with pytest.raises(DerivationError, match="say by which variable"):
         derive("A*x")
+
+
+def test_products_are_differentiated_factor_by_factor() -> None:
+    shown = [str(step) for step in derive("x'*A*x", "x").steps]
+    assert shown[:2] == [
+        "d(xᵀAx) = dxᵀ Ax + xᵀA dx   [product]",
+        "df = ⟨(A + Aᵀ)x, dx⟩   [gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩]",
+    ]
+
+
+def test_a_wrong_step_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = sys.modules["nablax.derivation.steps"]
+    monkeypatch.setitem(rules.SLOPES, "exp", rules.SLOPES["sin"])
+    assert "exp" not in {step.rule.partition(",")[0] for step in derive("exp(x'*x)").steps}
+
+
+def test_a_function_with_a_mean_holds_for_every_length() -> None:
+    X, w, y = np.ones((4, 3)), np.ones(3), np.arange(4.0)
+    found = derive(lambda w, X, y: jnp.mean((X @ w - y) ** 2), "w", args=(w, X, y))
+    assert str(found.gradient) == "(2/m)Xᵀ(Xw − y)"
+    X, y = np.random.default_rng(0).standard_normal((100, 3)), np.zeros(100)
+    np.testing.assert_allclose(found.gradient(w, X, y), X.T @ (X @ w) / 50)
+
+
+def test_a_function_of_fixed_lengths_says_them_and_refuses_others() -> None:
+    found = derive(lambda x: x[1:] @ x[:-1], args=(np.arange(1.0, 4.0),))
+    assert found.shapes["x"] == ("3",)
+    np.testing.assert_allclose(found.gradient([1.0, 2.0, 3.0]), [2.0, 4.0, 2.0])
+    with pytest.raises(DerivationError, match="axis 0 of x has size 4, but it has to be 3"):
+        found.gradient(np.ones(4))
+
+
+def test_kinds_of_functions_are_declared() -> None:
+    found = derive(lambda S, x: x @ S @ x, "S", args=(np.eye(3), np.ones(3)), declare="S: diagonal(n)")
+    assert str(found.gradient) == "diag(x^⊙2)"
+    with pytest.raises(DerivationError, match="no argument T"):
+        derive(lambda x: x @ x, args=(np.ones(3),), declare="T: symmetric")
+
+
+@pytest.mark.parametrize(
+    ("formula", "gradient"),
+    [
+        ("0.41*norm2(A*x - y)^2", "0.82Aᵀ(Ax − y)"),
+        ("1.23*x'*x", "2.46x"),
+        ("1/2*norm2(A*x - y)^2 + 0.1*x'*x", "Aᵀ(Ax − y) + 0.2x"),
+        ("pi*x'*x", "2πx"),
+        ("sum(x.^83)", "83x^⊙82"),
+        ("norm2(x)^42", "42‖x‖⁴⁰ x"),
+        ("lambda*x'*x", "2λx"),
+        ("self*x'*x", "2 self x"),
+        ("np*x'*x", "2 np x"),
+        ("f*x'*x", "2fx"),
+    ],
+)
+def test_numbers_and_names_stay(formula: str, gradient: str) -> None:
+    found = derive(formula, "x")
+    assert str(found.gradient) == gradient
+    space: dict[str, object] = {}
+    exec(found.gradient.python(), space)
+
+
+def test_names_that_python_takes_for_one_stay_two() -> None:
+    found = derive("ϵ*ε*x'*x", "x").gradient
+    np.testing.assert_allclose(found(2.0, 3.0, [1.0]), [12.0])
+
+
+@pytest.mark.parametrize(
+    ("formula", "declare", "gradient"),
+    [
+        ("x'*D*x", "D: diagonal(n)", "diag(x^⊙2)"),
+        ("tr(A*L)", "L: triangular(n)", "tril(Aᵀ)"),
+        ("max(eig(D))", "D: symmetric(n)", "vvᵀ  where  v = eigenvector(D)"),
+    ],
+)
+def test_the_derivative_lies_in_the_kind(formula: str, declare: str, gradient: str) -> None:
+    assert str(derive(formula, declare[0], declare=declare).gradient) == gradient
+
+
+def test_long_declared_sizes_are_not_the_sizes_of_the_check() -> None:
+    found = derive("mean(x.^2) + sum(x + vector(1, 1000000))", declare="x: vector(1000000)")
+    assert found.shapes["x"] == ("1000000",)
+
+
+def test_what_is_late_is_left_out() -> None:
+    found = derive("*".join(["A"] * 64), declare="A: matrix(n,n)", seconds=0.2)
+    assert any("takes longer than 0.2 seconds" in note for note in found.notes)
+
+
+def test_a_derivation_is_pickled_and_shown() -> None:
+    found = derive("1/2*norm2(A*x - b)^2", "x")
+    again = pickle.loads(pickle.dumps(found))
+    assert repr(again) == str(found)
+    assert found._repr_latex_().startswith("$$\\begin{aligned}\nf &= ")
+    with pytest.raises(DerivationError, match="axis 0 of x has size 2, but it has to be n = 3 by A"):
+        found.gradient(A=np.ones((4, 3)), x=np.ones(2), b=np.ones(4))

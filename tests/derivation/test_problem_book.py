@@ -463,7 +463,6 @@ def test_printed_answer(name: str) -> None:
     assert found.hessian is not None
     assert found.hessian.unicode() in (problem.hessian, OTHER_ORDER.get(name, problem.hessian))
     assert found.verification.passed
-    assert found.verification.engine < 1e-10
 
 
 @pytest.mark.parametrize("name", ALL)

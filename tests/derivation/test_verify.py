@@ -16,7 +16,6 @@ from nablax.formula import parse_formula
 def test_text_names_what_was_compared() -> None:
     text = str(derive("x'*x").verification)
     assert text.startswith("verified at 3 random points: largest relative error ")
-    assert "against the engine" in text
     assert "against central differences" in text
 
 
@@ -26,15 +25,14 @@ def test_text_of_a_python_function_names_its_points() -> None:
 
 
 def test_names_are_compared_with_differences_only() -> None:
-    found = derive("max(eig(S))", declare="S: symmetric(n)").verification
+    found = derive("tr(cholesky(S))", declare="S: spd(n)").verification
     assert found.names
-    assert found.engine is None
     assert 0 < found.differences < 1e-4
     assert "verified" not in str(found)
 
 
 def test_a_wrong_closed_form_does_not_pass() -> None:
-    check = Check(from_formula(parse_formula("x'*x"), None), 2)
+    check = Check(from_formula(parse_formula("x'*x"), None))
     right = derive("x'*x")
     assert check.compare([right.function, right.gradient, right.hessian]).passed
     wrong = check.compare([right.function, derive("2*x'*x").gradient, right.hessian])
@@ -43,7 +41,7 @@ def test_a_wrong_closed_form_does_not_pass() -> None:
 
 
 def test_a_wrong_differential_does_not_pass() -> None:
-    check = Check(from_formula(parse_formula("A*exp(x)"), "x"), 1)
+    check = Check(from_formula(parse_formula("A*exp(x)"), "x"))
     right = derive("A*exp(x)", "x").differential
     check.differential(right, "dx")
     with pytest.raises(VerificationError, match="differential failed"):
@@ -53,15 +51,15 @@ def test_a_wrong_differential_does_not_pass() -> None:
 def test_wrong_values_of_a_name_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(problem: object, order: int, place: int) -> object:
         del problem, order
-        return lambda **values: values["x"] if place else np.prod(values["x"])
+        return lambda **values: values["S"] if place else np.trace(np.linalg.cholesky(values["S"]))
 
     monkeypatch.setattr("nablax.derivation.without_notation._engine", broken)
     with pytest.raises(VerificationError, match="nothing is shown"):
-        derive("prod(x)", order=1)
+        derive("tr(cholesky(S))", declare="S: spd(n)", order=1)
 
 
 def test_a_value_that_is_not_finite_does_not_pass() -> None:
     problem = from_formula(parse_formula("log(x)", "x: scalar"), None)
     outside = replace(problem, points=lambda seed: {"x": np.asarray(-1.0 - seed)})
     found = derive("log(x)", declare="x: scalar")
-    assert not Check(outside, 1).compare([found.function, found.gradient]).passed
+    assert not Check(outside).compare([found.function, found.gradient]).passed

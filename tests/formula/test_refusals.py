@@ -76,37 +76,12 @@ cannot add a matrix (m, n) and a vector (p)
     ^~~~~
 A is a matrix (m, n), x is a vector (p)
 shapes have to be equal, or one operand a scalar""",
-    "1 + norm2(x*y)": """\
-cannot multiply a vector (m) and a vector (n)
-    1 + norm2(x*y)
-              ^~~
-x is a vector (m), y is a vector (n)
-write x'*y (inner product), x*y' (outer product) or x.*y (entrywise)""",
     "x' + y": """\
 cannot add a row vector (m) and a vector (n)
     x' + y
     ^~~~~~
 x' is a row vector (m), y is a vector (n)
 shapes have to be equal, or one operand a scalar; transpose one of them by '""",
-    "x*A": """\
-cannot multiply a vector (m) and a matrix (n, p)
-    x*A
-    ^~~
-x is a vector (m), A is a matrix (n, p)
-a vector on the left of a matrix is transposed: x'*A""",
-    "x^2": """\
-cannot raise a vector (n) to a scalar by ^
-    x^2
-    ^~~
-x is a vector (n), 2 is a scalar
-the power entrywise is written .^; the sum of squares is x'*x or norm2(x)^2""",
-    "norm2(A*b - x)": """\
-cannot subtract a matrix (m, n) and a vector (p)
-    norm2(A*b - x)
-          ^~~~~~~
-A*b is a matrix (m, n), x is a vector (p)
-shapes have to be equal, or one operand a scalar
-b is a scalar unless declared, for example 'b: vector(n)'""",
     "X^T": """\
 cannot raise a matrix to T
     X^T
@@ -191,7 +166,7 @@ write @ for the matrix product or .* for the entrywise product""",
 3 is not an order of a matrix norm here
     norm(A, 3)
             ^
-for a matrix it is 1, 2, inf or fro; entrywise norms are norm1(X), norm2(X)""",
+for a matrix it is 1, 2, inf, fro or nuc; entrywise norms are norm1(X), norm2(X)""",
 }
 DECLARED = {
     ("A*x", "A: matrix(3,4), x: vector(5)"): """\
@@ -201,6 +176,30 @@ cannot multiply a matrix (3, 4) and a vector (5)
 A is a matrix (3, 4), x is a vector (5)
 the columns of the left have to be as many as the rows of the right""",
     ("A*x + 1/x", "A: matrix(n,n), x: vector(1)"): None,
+    ("1 + norm2(x*y)", "x: vector, y: vector"): """\
+cannot multiply a vector (m) and a vector (n)
+    1 + norm2(x*y)
+              ^~~
+x is a vector (m), y is a vector (n)
+write x'*y (inner product), x*y' (outer product) or x.*y (entrywise)""",
+    ("x*A", "x: vector"): """\
+cannot multiply a vector (m) and a matrix (n, p)
+    x*A
+    ^~~
+x is a vector (m), A is a matrix (n, p)
+a vector on the left of a matrix is transposed: x'*A""",
+    ("x^2", "x: vector"): """\
+cannot raise a vector (n) to a scalar by ^
+    x^2
+    ^~~
+x is a vector (n), 2 is a scalar
+the power entrywise is written .^; the sum of squares is x'*x or norm2(x)^2""",
+    ("norm2(A*b - x)", "b: scalar"): """\
+cannot subtract a matrix (m, n) and a vector (p)
+    norm2(A*b - x)
+          ^~~~~~~
+A*b is a matrix (m, n), x is a vector (p)
+shapes have to be equal, or one operand a scalar""",
     ("x*A", "x: vector(1)"): """\
 cannot multiply a vector (1) and a matrix (m, n)
     x*A
@@ -221,7 +220,7 @@ did you mean 'theta'?""",
 unknown kind 'matirx'
     A: matirx(3)
        ^~~~~~
-did you mean 'matrix'? kinds are scalar, vector, matrix, symmetric, spd, orthogonal, diagonal""",
+did you mean 'matrix'? kinds are scalar, vector, matrix, symmetric, spd, orthogonal, diagonal, triangular""",
     ("A", "A: matrix(n)"): """\
 matrix takes 2 sizes, found 1
     A: matrix(n)
@@ -244,7 +243,7 @@ the size 99999999 is larger than 1,000,000
 'vector' after a kind
     A: spd vector
            ^~~~~~
-only 'constant' stands before a kind""",
+only 'constant' and 'positive' stand before a kind""",
 }
 
 

@@ -91,19 +91,52 @@ BY_USE = {
 
 
 @pytest.mark.parametrize("source", BY_USE)
-def test_use_decides_against_the_first_letter_and_says_so(source: str) -> None:
+def test_use_decides_against_the_first_letter(source: str) -> None:
     formula = parse_formula(source)
-    (name,) = [name for name, one in formula.variables.items() if one.reread]
-    variable = formula.variables[name]
-    assert str(variable) == BY_USE[source]
-    expected = f"{name} is read as a {variable.shape} by its use; declare it if that is not meant"
-    assert formula.notes == (expected,)
+    assert [str(one) for one in formula.variables.values() if one.reread] == [BY_USE[source]]
 
 
-def test_declared_and_greek_scalars_stay_scalars() -> None:
-    formula = parse_formula("A*x - b + mu", "b: scalar")
-    assert formula.declaration == "A: matrix(m, n), x: vector(n), b: scalar, mu: scalar"
-    assert formula.notes == ()
+MEANT = {
+    "a'*X*b": "a: vector(m), X: matrix(m, n), b: vector(n)",
+    "x'*a": "x: vector(n), a: vector(n)",
+    "(X*b+c)'*D*(X*b+c)": "X: matrix(m, n), b: vector(n), c: vector(m), D: matrix(m, m)",
+    "(x-mu)'*inv(Sigma)*(x-mu)": "x: vector(n), mu: vector(n), Sigma: matrix(n, n)",
+    "alpha'*K*alpha": "alpha: vector(n), K: matrix(n, n)",
+    "t*x'*x": "t: scalar, x: vector(n)",
+    "x'*y/t": "x: vector(n), y: vector(n), t: scalar",
+    "<a,b>": "a: vector(n), b: vector(n)",
+    "norm2(a - b)": "a: vector(n), b: vector(n)",
+    "sum(a)": "a: vector(n)",
+    "1/2*x'*A*x - x'*b": "x: vector(n), A: matrix(n, n), b: vector(n)",
+    "x^2": "x: scalar",
+    "t^3 - 2*t + exp(-t)": "t: scalar",
+    "sin(x)*cos(y)": "x: scalar, y: scalar",
+    "sin(x)": "x: vector(n)",
+    "x.*y": "x: vector(n), y: vector(n)",
+    "x*x'*y": "x: vector(n), y: vector(n)",
+    "exp(-norm2(x-y)^2/(2*s^2))": "x: vector(n), y: vector(n), s: scalar",
+    "tr(kron(A,X))": "A: matrix(m, m), X: matrix(n, n)",
+    "kron(A,x)": "A: matrix(m, n), x: vector(p)",
+    "inv(A)*b": "A: matrix(n, n), b: vector(n)",
+    "x'*dx": "x: vector(n), dx: vector(n)",
+    "mu'*x - g/2*x'*Sigma*x": "mu: vector(n), x: vector(n), g: scalar, Sigma: matrix(n, n)",
+    "y'*inv(K + s*eye)*y": "y: vector(n), K: matrix(n, n), s: scalar",
+}
+
+
+@pytest.mark.parametrize("source", MEANT)
+def test_names_are_read_as_a_textbook_means_them(source: str) -> None:
+    assert parse_formula(source).declaration == MEANT[source]
+
+
+def test_the_first_letter_stands_where_it_reads_well() -> None:
+    assert parse_formula("A*x - b", "b: scalar").declaration == "A: matrix(m, n), x: vector(n), b: scalar"
+    assert parse_formula("A*x + y").declaration == "A: matrix(m, n), x: vector(n), y: vector(m)"
+
+
+def test_a_scalar_is_not_added_to_a_row() -> None:
+    with pytest.raises(FormulaError, match="cannot subtract a row vector"):
+        parse_formula("x'*A - b", "b: scalar, x: vector")
 
 
 def test_reading_by_use_is_dropped_where_it_does_not_fit() -> None:

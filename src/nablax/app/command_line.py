@@ -128,11 +128,15 @@ def derive(
     ] = None,
     order: Annotated[int, typer.Option(help="1 for the gradient only, 2 with the Hessian.")] = 2,
     steps: Annotated[bool, typer.Option("--steps", help="Also the derivation by differentials.")] = False,
+    seconds: Annotated[
+        float, typer.Option(help="How long it may take, about; what is late is left out.", min=0.1)
+    ] = 2.0,
     notation: Annotated[Format, typer.Option("--format", help="How expressions are written.")] = Format.UNICODE,
 ) -> None:
     """Gradient or Jacobian and Hessian of a formula in closed form, checked against numbers."""
     try:
-        text = render(compute_derivation(formula, wrt, declare=declare, order=order), notation, steps=steps)
+        found = compute_derivation(formula, wrt, declare=declare, order=order, seconds=seconds)
+        text = render(found, notation, steps=steps)
     except NablaxError:
         raise
     except Exception as error:

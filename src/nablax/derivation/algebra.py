@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
+from nablax.derivation.deadline import in_time
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
     Atom,
@@ -26,6 +27,7 @@ from nablax.derivation.tensors import (
 from nablax.errors import UnprintableError
 
 MOST_REWRITES = 300
+RELATIONS = frozenset({"<", ">", "≤", "≥", "=", "≠"})
 Part = tuple[Poly, tuple[Hashable, ...]]
 
 
@@ -47,6 +49,8 @@ class Algebra:
     def number(self, value: float, axes: Sequence[int] = ()) -> Poly:
         """A number at every element; factors that are lengths of axes become size symbols."""
         coefficient, factors = self._sized(rational(value))
+        if isinstance(coefficient, float):
+            coefficient, factors = _with_roots(coefficient)
         return self.monomial(coefficient, factors, axes)
 
     def _sized(self, value: Number) -> tuple[Number, list[Factor]]:
@@ -216,6 +220,7 @@ class Algebra:
         Returns:
             The product; a sum where a group was opened.
         """
+        in_time()
         if coefficient == 0:
             return Poly(tuple(axes), ())
         rank = len(axes)
@@ -324,6 +329,24 @@ class Algebra:
         return self.monomial(root, [Factor(atom, labels, exponent)], p.axes)
 
 
+def _with_roots(value: float) -> tuple[Number, list[Factor]]:
+    """A number as a fraction times roots of pi and of a small integer, where it is one."""
+    for halves in range(-4, 5):
+        square = rational(value * abs(value) * math.pi**-halves)
+        if not isinstance(square, Fraction) or square.denominator > 1000 or abs(square.numerator) > 1000:
+            continue
+        inside = abs(square.numerator) * square.denominator
+        outside = max(k for k in range(1, 1 + math.isqrt(inside)) if inside % (k * k) == 0)
+        root = inside // (outside * outside)
+        if root > 10:
+            continue
+        number = Fraction(outside, square.denominator) * (1 if value > 0 else -1)
+        named = [("pi", Fraction(halves, 2)), (str(root), Fraction(1, 2))]
+        kept = [(name, e) for name, e in named if e and name != "1"]
+        return number, [Factor(Atom(AtomKind.SIZE, name, ()), (), e) for name, e in kept]
+    return value, []
+
+
 def merged(factors: Sequence[Factor]) -> list[Factor]:
     """Factors that are one atom on the same labels become a power."""
     found: dict[tuple[str, tuple[int, ...]], Factor] = {}
@@ -331,7 +354,8 @@ def merged(factors: Sequence[Factor]) -> list[Factor]:
         factor = factor.relabelled({})
         key = (factor.atom.key, factor.labels)
         exponent = factor.exponent + (found[key].exponent if key in found else 0)
-        if factor.atom.kind in (AtomKind.DELTA, AtomKind.UNIT):
+        relation = factor.atom.kind is AtomKind.FUNCTION and factor.atom.name in RELATIONS
+        if relation or factor.atom.kind in (AtomKind.DELTA, AtomKind.UNIT):
             exponent = Fraction(1)  # zeros and ones
         found[key] = Factor(factor.atom, factor.labels, exponent)
     return [factor for factor in found.values() if factor.exponent != 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -14,11 +15,11 @@ from nablax.errors import DerivationError
 from nablax.printing.expression import Expression, LinearMap
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml
-from nablax.printing.python import DEFINED, Library, identifier, python
+from nablax.printing.python import DEFINED, Library, python
 from nablax.printing.unicode import unicode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClosedForm:
     """A matrix expression with its arguments.
 
@@ -61,45 +62,87 @@ class ClosedForm:
             raise DerivationError(f"{self.unicode()} has no closed form to write as Python; evaluate gives its value")
         return python(self.expression, self.arguments, library, called=self.called)
 
-    def evaluate(self, **values: Any) -> npt.NDArray[np.float64]:
+    def evaluate(self, /, *positional: Any, **values: Any) -> npt.NDArray[np.float64]:
         """The value at a point, by the generated NumPy code; arrays of high order in full.
 
         Args:
-            **values: an array per argument.
+            *positional: arrays in the order of `arguments`.
+            **values: arrays by name.
 
         Returns:
             The value as an array.
 
         Raises:
-            DerivationError: an argument is missing or unknown.
-        """
-        missing = [name for name in self.arguments if name not in values]
-        unknown = [name for name in values if name not in self.arguments]
-        if missing or unknown:
-            found = f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-            raise DerivationError(f"evaluate takes {', '.join(self.arguments)}; {found}")
-        if self.engine is not None:
-            return np.asarray(self.engine(**values), np.float64)
-        expression = self.expression
-        source = python(
-            expression.tensor if isinstance(expression, LinearMap) else expression,
-            self.arguments,
-            called="_value",
-        )
-        space: dict[str, Any] = dict(DEFINED)
-        # the source is printed by us from a closed set of kinds; names are identifiers of the grammar
-        exec(compile(source, "<closed form>", "exec"), space)
-        arrays = {identifier(name): np.asarray(value, np.float64) for name, value in values.items()}
-        return np.asarray(space["_value"](**arrays), np.float64)
+            DerivationError: an argument is missing or unknown, or shapes do not fit.
 
-    def applied(self, direction: Any, **values: Any) -> npt.NDArray[np.float64]:
+        Example:
+            >>> from nablax.derivation import derive
+            >>> derive("x'*x").gradient(x=[1.0, 2.0])
+            array([2., 4.])
+        """
+        arrays = self._arrays(positional, values)
+        if self.engine is not None:
+            return np.asarray(self.engine(**arrays), np.float64)
+        return np.asarray(self._value(*arrays.values()), np.float64)
+
+    __call__ = evaluate
+
+    def at(self, point: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        """The value at a point whose arrays fit, also where they are shorter than a declared length."""
+        arrays = {name: point[name] for name in self.arguments}
+        if self.engine is not None:
+            return np.asarray(self.engine(**arrays), np.float64)
+        return np.asarray(self._value(*arrays.values()), np.float64)
+
+    def applied(self, direction: Any, point: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """The printed linear map on a direction, by the generated NumPy code: what is shown, not its tensor."""
+        return np.asarray(self._map(*(point[name] for name in self.arguments), direction), np.float64)
+
+    @cached_property
+    def _value(self) -> Callable[..., Any]:
+        expression = self.expression
+        whole = expression.tensor if isinstance(expression, LinearMap) else expression
+        return _compiled(python(whole, self.arguments, called="_value"), "_value")
+
+    @cached_property
+    def _map(self) -> Callable[..., Any]:
         assert isinstance(self.expression, LinearMap)
-        space: dict[str, Any] = dict(DEFINED)
-        exec(compile(self.python(), "<closed form>", "exec"), space)
-        arrays = {identifier(name): np.asarray(value, np.float64) for name, value in values.items()}
-        arrays[identifier(self.expression.argument.name)] = np.asarray(direction, np.float64)
-        return np.asarray(space[self.called](**arrays), np.float64)
+        return _compiled(self.python(), self.called)
+
+    def _arrays(self, positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
+        """The arguments in order, as arrays whose sizes fit together."""
+        takes = f"evaluate takes {', '.join(self.arguments) or 'no arguments'}"
+        if len(positional) > len(self.arguments):
+            raise DerivationError(f"{takes}; found {len(positional)} by position")
+        given = dict(zip(self.arguments, positional, strict=False))
+        twice = [name for name in values if name in given]
+        given |= values
+        missing = [name for name in self.arguments if name not in given]
+        unknown = [name for name in given if name not in self.arguments]
+        if twice or missing or unknown:
+            listed = (("missing", missing), ("unknown", unknown), ("given twice", twice))
+            raise DerivationError(f"{takes}; " + ", ".join(f"{word} {', '.join(n)}" for word, n in listed if n))
+        arrays = {name: np.asarray(given[name], np.float64) for name in self.arguments}
+        sizes: dict[str, tuple[int, str]] = {}
+        for name, shape in self.arguments.items():
+            found = arrays[name].shape
+            if len(found) != len(shape):
+                raise DerivationError(f"{name} has shape {found}, but it is {_words(shape)}")
+            for axis, (size, length) in enumerate(zip(shape, found, strict=True)):
+                expected, by = (int(size), "") if size.isdigit() else sizes.setdefault(size, (length, f" by {name}"))
+                if "·" not in size and "*" not in size and length != expected:
+                    where = f"axis {axis} of {name} has size {length}, but it has to be {size}"
+                    raise DerivationError(where + (f" = {expected}{by}" if by else ""))
+        return arrays
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.expression, dict(self.arguments), self.called, self.engine)
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def __repr__(self) -> str:
+        return self.unicode()
 
     def __str__(self) -> str:
         return self.unicode()
@@ -108,3 +151,25 @@ class ClosedForm:
 def closed_form(expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
     """A closed form with read-only arguments."""
     return ClosedForm(expression, MappingProxyType(dict(arguments)), called)
+
+
+def _restored(
+    expression: Expression,
+    arguments: dict[str, tuple[str, ...]],
+    called: str,
+    engine: Callable[..., Any] | None,
+) -> ClosedForm:
+    return ClosedForm(expression, MappingProxyType(arguments), called, engine)
+
+
+def _words(shape: tuple[str, ...]) -> str:
+    kind = ("a scalar", "a vector", "a matrix")[len(shape)] if len(shape) < 3 else "an array"
+    return f"{kind} ({', '.join(shape)})" if shape else kind
+
+
+def _compiled(source: str, called: str) -> Callable[..., Any]:
+    """The function of a source that is printed by this package, from a closed set of kinds."""
+    space: dict[str, Any] = dict(DEFINED)
+    exec(compile(source, "<closed form>", "exec"), space)
+    found: Callable[..., Any] = space[called]
+    return found

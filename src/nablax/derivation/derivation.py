@@ -30,7 +30,7 @@ class DerivationStep:
         return f"{self.before} = {self.after}   [{self.rule}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Derivation:
     """A function with its derivatives in closed form.
 
@@ -45,7 +45,8 @@ class Derivation:
         domain: conditions under which all of it holds.
         shapes: names of sizes per argument, and of f, ∇f and ∇²f.
         convention: how gradient and Jacobian are laid out.
-        notes: how the text was read where there is more than one reading.
+        notes: what else is to be known.
+        reading: how every name of a formula was read, as a declaration; empty for a function.
         verification: what the check found.
     """
 
@@ -61,6 +62,7 @@ class Derivation:
     convention: str
     notes: tuple[str, ...]
     verification: Verification
+    reading: str = ""
 
     @property
     def _symbols(self) -> tuple[str, str]:
@@ -70,7 +72,8 @@ class Derivation:
 
     def __str__(self) -> str:
         first, second = self._symbols
-        lines = [f"f = {self.function}", f"df = {self.differential}", f"{first} = {self.gradient}"]
+        lines = [f"read as {self.reading}"] if self.reading else []
+        lines += [f"f = {self.function}", f"df = {self.differential}", f"{first} = {self.gradient}"]
         if self.hessian is not None:
             lines.append(f"{second} = {self.hessian}")
         lines += [f"f{PRIMES.get(k, f'⁽{k}⁾')} = {form}" for k, form in enumerate(self.higher, 3)]
@@ -78,6 +81,23 @@ class Derivation:
         listed = ", ".join(f"{name} {_shape(shape)}" for name, shape in self.shapes.items())
         lines += [f"shapes: {listed}; {self.convention}", *(f"note: {note}" for note in self.notes)]
         return "\n".join([*lines, str(self.verification)])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def latex(self) -> str:
+        """All equations as one aligned block of LaTeX, for display."""
+        first, second = (
+            (rf"\frac{{\partial f}}{{\partial {self.wrt}}}", rf"\frac{{\partial^{{2}} f}}{{\partial {self.wrt}^{{2}}}}")
+            if self.shapes["f"]
+            else (r"\nabla f", r"\nabla^{2} f")
+        )
+        rows = [("f", self.function), (r"\mathrm{d}f", self.differential), (first, self.gradient)]
+        if self.hessian is not None:
+            rows.append((second, self.hessian))
+        rows += [(f"f^{{({order})}}", form) for order, form in enumerate(self.higher, 3)]
+        body = r" \\ ".join(f"{left} &= {form.latex()}" for left, form in rows)
+        return rf"\begin{{aligned}} {body} \end{{aligned}}"
 
     def _repr_latex_(self) -> str:
         label = rf"\partial f / \partial {self.wrt}" if self.shapes["f"] else r"\nabla f" if self.shapes["∇f"] else "f'"
@@ -113,9 +133,9 @@ class Derivation:
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "convention": self.convention,
             "notes": list(self.notes),
+            "reading": self.reading,
             "verification": {
                 "points": self.verification.points,
-                "engine": self.verification.engine,
                 "differences": self.verification.differences,
                 "text": str(self.verification),
             },

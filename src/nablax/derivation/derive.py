@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
+from nablax.derivation.deadline import within
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula as written_formula
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
-from nablax.derivation.problem import Problem, from_formula, from_function
+from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function, resized
 from nablax.derivation.read_nodes import Reader
-from nablax.derivation.steps import closing, scalar_product, steps
+from nablax.derivation.steps import closing, scalar_product, steps, substituted
 from nablax.derivation.verify import Check, Verification
-from nablax.derivation.without_notation import CONVENTION, SYMMETRIC_CONVENTION, without_notation
-from nablax.derivation.write import contracted, direction_of, map_or_array, shortest, symmetrised, with_names
-from nablax.errors import DerivationError, UnprintableError, VerificationError
-from nablax.formula import Formula, parse_formula
+from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
+from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
+from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
+from nablax.formula import Formula, Operation, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
-from nablax.printing.rewrite import replaced
+from nablax.printing.rewrite import replaced, with_decimals
 
 HIGHEST_ORDER = 6
+MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
+STARTS = (FIRST_PRIME, 1009)  # lengths of the traces, at least
 
 
 def derive(
@@ -33,6 +36,7 @@ def derive(
     declare: str | Mapping[str, str] | None = None,
     order: int = 2,
     args: Sequence[Any] | None = None,
+    seconds: float = 2.0,
 ) -> Derivation:
     """Gradient or Jacobian and Hessian of a formula in closed form, with steps, domain and a check.
 
@@ -44,7 +48,10 @@ def derive(
         wrt: the variable, by name or place; may be left out where there is only one.
         declare: what names are, for example ``"A: matrix(m,n), S: symmetric(n)"``.
         order: 1 for the gradient, 2 with the Hessian; up to 6 for a scalar function of a scalar.
-        args: example arguments of a Python function; their shapes are the sizes.
+        args: example arguments of a Python function; equal lengths are one size. Where the closed form holds
+            for other lengths, sizes are letters, else the numbers of the example.
+        seconds: how long it may take, about. What is late is left out: a sum stays as it is instead of being made
+            shorter, the Hessian is not given, and last the gradient is only a name that the engine evaluates.
 
     Returns:
         The derivation; ``print`` shows it.
@@ -63,28 +70,90 @@ def derive(
     """
     if not 1 <= order <= HIGHEST_ORDER:
         raise DerivationError(f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}")
-    if callable(formula):
-        if args is None:
-            raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
-        problem = from_function(formula, args, wrt)
-    else:
-        parsed = formula if isinstance(formula, Formula) else parse_formula(formula, declare)
-        problem = from_formula(parsed, wrt)
+    parsed = formula if callable(formula) or isinstance(formula, Formula) else parse_formula(formula, declare)
+    is_long = isinstance(parsed, Formula) and len(set(parsed.expression.walk())) > MOST_OPERATIONS
+    for low in (order,) if order == 1 else (1,) if is_long else (order, 1):
+        try:
+            with within(seconds / 2):
+                found = _derived(parsed, wrt, declare, args, low)
+        except LateError:
+            continue
+        if low < order:
+            found = replace(found, notes=(*found.notes, f"the Hessian takes longer than {seconds:g} seconds"))
+        return found
+    reason = f"a closed form takes longer than {seconds:g} seconds; nablax.hessian evaluates the derivatives"
+    return without_notation(next(_problems(parsed, wrt, declare, args)), min(order, 2), reason, checked=False)
+
+
+def _derived(
+    formula: Formula | Callable[..., Any],
+    wrt: str | int | None,
+    declare: str | Mapping[str, str] | None,
+    args: Sequence[Any] | None,
+    order: int,
+) -> Derivation:
+    """The derivation at the first lengths at which the closed forms pass their check."""
     low = min(order, 2)
-    planned = plan(problem, problem.symbolic_sizes, low)
-    if order > 2 and planned.gradient_shape:
-        raise DerivationError(
-            f"order {order} is given for a scalar function of a scalar only; order=2 gives the Hessian"
-        )
-    try:
-        polys = [read(problem, planned, expand=expand) for expand in (False, True)]
-        return _Session(problem, polys, order).derivation()
-    except UnprintableError as error:
-        # of a formula, the line in this package says nothing to the user
-        reason = str(error) if problem.formula is None else str(UnprintableError(error.operation, ""))
-        if order > low:
-            reason += f"; orders 3 to {order} are not given"
-        return without_notation(problem, low, reason)
+    failure: DerivationError | None = None
+    unnamed: Problem | None = None
+    for problem in _problems(formula, wrt, declare, args):
+        try:
+            planned = plan(problem, problem.symbolic_sizes, low)
+            if order > 2 and planned.gradient_shape:
+                raise DerivationError(
+                    f"order {order} is given for a scalar function of a scalar only; order=2 gives the Hessian"
+                )
+            polys = [read(problem, planned, expand=expand) for expand in (False, True)]
+            found = _Session(problem, polys, order).derivation()
+            if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
+                _check_other_sizes(problem, found)
+            return found
+        except UnprintableError as error:
+            if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
+                failure = error  # it may have a notation at its own lengths
+                unnamed = unnamed or problem
+                continue
+            # of a formula, the line in this package says nothing to the user
+            reason = str(error) if problem.formula is None else str(UnprintableError(error.operation, ""))
+            if order > low:
+                reason += f"; orders 3 to {order} are not given"
+            return without_notation(unnamed or problem, low, reason)
+        except VerificationError as error:
+            failure = error
+        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            if problem.formula is not None:
+                raise
+            failure = DerivationError(
+                f"the function cannot be derived: {type(error).__name__}: {str(error).splitlines()[0]}"
+            )
+    assert failure is not None
+    raise failure
+
+
+def _problems(
+    formula: Formula | Callable[..., Any],
+    wrt: str | int | None,
+    declare: str | Mapping[str, str] | None,
+    args: Sequence[Any] | None,
+) -> Iterator[Problem]:
+    """The question at lengths that stand for sizes; other lengths, where these stood for something else too.
+
+    Last, for a Python function, at its own lengths: such an answer holds for no other.
+    """
+    if not callable(formula):
+        yield from (from_formula(formula, wrt, start) for start in STARTS)
+        return
+    if args is None:
+        raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
+    yield from (from_function(formula, args, wrt, declare, start) for start in (*STARTS, 0))
+
+
+def _check_other_sizes(problem: Problem, found: Derivation) -> None:
+    """Refuses closed forms of a function that hold at the lengths of the example only."""
+    forms = [found.function, found.gradient, *(() if found.hessian is None else (found.hessian,))]
+    verification = Check(resized(problem)).compare(forms)
+    if not verification.passed:
+        raise VerificationError(f"the closed form does not hold at other sizes ({verification})")
 
 
 class _Session:
@@ -98,16 +167,29 @@ class _Session:
         self.values = [one.value for one in polys]
         self.gradients = [one.gradient for one in polys]
         self.hessians = [one.hessian for one in polys]
-        if self.leaf.symmetric:
-            g = self.gradients[0].rank
-            pairs = zip(self.algebras, self.gradients, strict=True)
-            self.gradients = [symmetrised(a, p, [(g - 2, g - 1)]) for a, p in pairs]
+        self.kind = problem.arguments[problem.wrt].kind
+        g = self.gradients[0].rank
+        pairs = zip(self.algebras, self.gradients, strict=True)
+        self.gradients = [in_kind(a, p, self.kind, [(g - 2, g - 1)]) for a, p in pairs]
+        if order > 1:
             pairs = zip(self.algebras, self.hessians, strict=True)
-            self.hessians = [symmetrised(a, p, [(g - 2, g - 1), (g, g + 1)]) for a, p in pairs]
-        hidden = problem.symbolic_sizes if problem.sizes_in_numbers else {}
-        self.arguments = {a.name: a.shape for a in problem.arguments if a.name not in hidden}
+            self.hessians = [in_kind(a, p, self.kind, [(g - 2, g - 1), (g, g + 1)]) for a, p in pairs]
+        self.arguments = {a.name: a.shape for a in problem.arguments if a.name not in problem.units}
         self.direction = Symbol(f"d{self.leaf.name}", self.writer.shape(self.leaf.axes), self.leaf.symmetric)
-        self.check = Check(problem, min(order, 2))
+        self.check = Check(problem)
+
+    def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
+        """A closed form, with decimal numbers where the user writes such."""
+        formula = self.problem.formula
+        if formula is not None:
+            values = [node.value for node in formula.expression.walk() if node.operation is Operation.NUMBER]
+            if any(value is not None and not float(value).is_integer() for value in values):
+                below = [
+                    node.operands[1].value for node in formula.expression.walk() if node.operation is Operation.DIVIDE
+                ]
+                kept = {int(value) for value in below if value is not None and float(value).is_integer()}
+                expression = with_decimals(expression, kept)
+        return closed_form(expression, arguments, called)
 
     def derivation(self) -> Derivation:
         """Everything together."""
@@ -134,13 +216,14 @@ class _Session:
             differential=self.differential(gradient),
             gradient=gradient,
             hessian=hessian,
-            higher=self.higher() if self.order > 2 else (),
+            higher=self.higher(hessian) if hessian is not None and self.order > 2 else (),
             steps=self.steps(gradient, hessian),
             domain=domain(formula) if formula is not None else (),
             shapes=self.shapes(),
-            convention=SYMMETRIC_CONVENTION.format(self.leaf.name) if self.leaf.symmetric else CONVENTION,
+            convention=CONVENTIONS.get(self.kind, CONVENTION).format(self.leaf.name),
             notes=formula.notes if formula is not None else (),
             verification=verification,
+            reading=formula.declaration if formula is not None else "",
         )
 
     def function(self) -> ClosedForm:
@@ -148,10 +231,10 @@ class _Session:
         formula = self.problem.formula
         written = None if formula is None else written_formula(formula)
         if written is not None:
-            form = closed_form(written, self.arguments, "function")
+            form = self.form(written, self.arguments, "function")
             if self.check.compare([form]).passed:
                 return form
-        return closed_form(shortest(self.writer, self.values), self.arguments, "function")
+        return self.form(shortest(self.writer, self.algebras, self.values), self.arguments, "function")
 
     def checked(
         self, function: ClosedForm, named: Sequence[Expression], plain: Sequence[Expression]
@@ -161,7 +244,7 @@ class _Session:
         indexed = [self.writer.indexed(self.gradients[0]), self.writer.indexed(self.hessians[0])][: len(plain)]
         verification = None
         for option in (named, plain, indexed):
-            forms = [closed_form(e, self.arguments, name) for e, name in zip(option, called, strict=False)]
+            forms = [self.form(e, self.arguments, name) for e, name in zip(option, called, strict=False)]
             verification = self.check.compare([function, *forms])
             if verification.passed:
                 return forms, verification
@@ -185,11 +268,11 @@ class _Session:
                 value: Expression = Call("inner", (body, self.direction))
             else:
                 value = scalar_product(body, self.direction)
-            return closed_form(Where(value, names) if names else value, arguments, "differential")
+            return self.form(Where(value, names) if names else value, arguments, "differential")
         atom = direction_of(self.leaf)
         pairs = zip(self.algebras, self.gradients, strict=True)
-        value = shortest(self.writer, [contracted(a, p, atom) for a, p in pairs])
-        form = closed_form(value, arguments, "differential")
+        value = shortest(self.writer, self.algebras, [contracted(a, p, atom) for a, p in pairs])
+        form = self.form(value, arguments, "differential")
         self.check.differential(form, self.direction.name)
         return form
 
@@ -197,6 +280,11 @@ class _Session:
         """The derivation by differentials."""
         formula = self.problem.formula
         found = list(steps(formula, self.leaf.name)) if formula is not None else []
+        first = found[0] if found else None
+        found = [step for step in found if self.check.step(step.before, step.after, self.arguments)]
+        whole = substituted(found, "f") if found and found[0] is first and self._starts(found[0].before) else None
+        if whole is not None and first is not None and self.check.step(first.before, whole.after, self.arguments):
+            found.append(whole)
         if not self.values[0].rank:
             plain = [_without_names(form.expression) for form in (gradient, hessian) if form is not None]
             second = plain[1] if len(plain) > 1 else None
@@ -207,15 +295,21 @@ class _Session:
                 found += self._map_step(second)
         shapes = {**self.arguments, self.direction.name: self.direction.shape}
         return tuple(
-            DerivationStep(one.rule, closed_form(one.before, shapes, "before"), closed_form(one.after, shapes, "after"))
+            DerivationStep(one.rule, self.form(one.before, shapes, "before"), self.form(one.after, shapes, "after"))
             for one in found
         )
+
+    def _starts(self, before: Expression) -> bool:
+        """Whether it is the differential of the whole function."""
+        formula = self.problem.formula
+        written = None if formula is None else written_formula(formula)
+        return isinstance(before, Call) and before.arguments == (written,)
 
     def _map_step(self, hessian: LinearMap) -> list[Any]:
         one, two = (replace(self.direction, name=f"{self.direction.name}_{k}") for k in (1, 2))
         body = replaced(_without_names(hessian.body), hessian.argument, one)
         step = closing("f", body, None, two)[0]
-        return [replace(step, rule="Hessian", before=Symbol("d²f", ()))]
+        return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol("d²f", ()))]
 
     def shapes(self) -> Mapping[str, tuple[str, ...]]:
         """Shapes of arguments, value and derivatives."""
@@ -228,16 +322,16 @@ class _Session:
             found["∇²f"] = (*value, *own, *own)
         return found
 
-    def higher(self) -> tuple[ClosedForm, ...]:
+    def higher(self, hessian: ClosedForm) -> tuple[ClosedForm, ...]:
         """Derivatives of order three and more of a scalar function of a scalar."""
         sizes = self.problem.symbolic_sizes
         _, nodes = higher(self.problem, sizes, self.order)
         forms = []
         for order in range(3, self.order + 1):
             options = [Reader(algebra, atoms(self.problem, sizes)).node(nodes[order - 1]) for algebra in self.algebras]
-            expression = shortest(self.writer, options)
-            forms.append(closed_form(expression, self.arguments, f"derivative_{order}"))
-        self.check.higher(forms, self.order)
+            expression = shortest(self.writer, self.algebras, options)
+            forms.append(self.form(expression, self.arguments, f"derivative_{order}"))
+        self.check.higher([hessian, *forms])
         return tuple(forms)
 
 

@@ -1,9 +1,8 @@
-"""Sums of products made short: common factors are taken out wherever that saves writing."""
+"""Products as scalars times chains, what they cost to write, and sums of them as they stand."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -126,6 +125,8 @@ def cost(expression: Expression) -> float:
         case Sum(terms):
             return inside + 1.0 * (len(terms) - 1) + 0.3 + (0.6 if is_negative(terms[0]) else 0.0)
         case Product(factors):
+            triples = zip(factors, factors[1:], factors[2:], strict=False)
+            inside -= sum(cost(c) - 0.4 for a, b, c in triples if a == b == c and len(shape_of(a)) == 2)
             return inside + 0.5 * sum(isinstance(factor, Sum | Hadamard) for factor in factors)
         case Hadamard(factors):
             return inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
@@ -153,67 +154,7 @@ def cost(expression: Expression) -> float:
             return inside + 0.5
 
 
-def factored(forms: Sequence[Form], shape: Shape) -> Expression:
-    """The shortest expression that is found for a sum of forms.
-
-    Args:
-        forms: the terms.
-        shape: of the sum.
-
-    Returns:
-        The expression, common factors taken out.
-    """
-    forms = _like(forms)
-    key = (shape, tuple((form.coefficient, *form.body) for form in forms))
-    if key in _KNOWN:
-        return _KNOWN[key]
-    if len(_KNOWN) > KEPT:
-        _KNOWN.clear()
-    if _SEARCH.depth == 0:
-        _SEARCH.left = MOST_SUMS
-    if _SEARCH.left <= 0:
-        return _summed(forms, shape)  # long sums stay as they are rather than take seconds
-    _SEARCH.left -= 1
-    _SEARCH.depth += 1
-    try:
-        found = _factored(forms, shape)
-    finally:
-        _SEARCH.depth -= 1
-    _KNOWN[key] = found
-    return found
-
-
-@dataclass
-class _Search:
-    """How much of the search for common factors is left."""
-
-    depth: int = 0
-    left: int = 0
-
-
-MOST_SUMS = 400
-_SEARCH = _Search()
-
-
-KEPT = 20_000
-_KNOWN: dict[tuple[object, ...], Expression] = {}
-
-
-def _factored(forms: Sequence[Form], shape: Shape) -> Expression:
-    best = _summed(forms, shape)
-    if len(forms) < 2:
-        return best
-    best_cost = cost(best)
-    for chosen, candidate in _candidates(forms, shape):
-        rest = [form for k, form in enumerate(forms) if k not in chosen]
-        option = factored([candidate, *rest], shape) if rest else assembled(candidate)
-        found = cost(option)
-        if found < best_cost - 1e-9:
-            best, best_cost = option, found
-    return best
-
-
-def _like(forms: Sequence[Form]) -> list[Form]:
+def like(forms: Sequence[Form]) -> list[Form]:
     found: dict[tuple[object, ...], Form] = {}
     for form in forms:
         if form.body in found:
@@ -224,7 +165,7 @@ def _like(forms: Sequence[Form]) -> list[Form]:
     return [form for form in found.values() if form.coefficient != 0]
 
 
-def _summed(forms: Sequence[Form], shape: Shape) -> Expression:
+def summed(forms: Sequence[Form], shape: Shape) -> Expression:
     if not forms:
         return ZERO if not shape else Scale(Fraction(0), (), (), Ones(shape))
     if len(forms) == 1:
@@ -335,222 +276,22 @@ def _term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
     return (is_negative(term), not simple, sign * length, isinstance(term, Transpose), repr(term))
 
 
-Choice = tuple[frozenset[int], Form]
-
-
-def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    """Ways to take one factor out of some of the terms."""
-    yield from _by_scalar(forms, shape)
-    yield from _by_chain(forms, shape)
-    yield from _by_body(forms)
-    yield from _by_hadamard(forms, shape)
-    yield from _by_diagonal(forms)
-    yield from _by_number(forms, shape)
-    yield from _by_common_number(forms, shape)
-
-
-def _insides(inner: Sequence[Form], shape: Shape) -> Iterator[tuple[Coefficient, Expression]]:
-    """Shortest sums of what is left when a factor was taken out: as it is, and with its number in front."""
-    yield Fraction(1), factored(inner, shape)
-    numbers = [form.coefficient for form in inner if isinstance(form.coefficient, Fraction)]
-    if len(numbers) == len(inner) > 1:
-        content = Fraction(math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers)))
-        if content != 1:
-            scaled_down = [Form(form.coefficient / content, form.scalars, form.chain) for form in inner]
-            yield content, factored(scaled_down, shape)
-
-
-def _scaled(coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
-    """Scalars times a sum, as one form."""
-    if shape:
-        return Form(coefficient, scalars, (inside,))
-    return Form(coefficient, dict(scalars) | {inside: Fraction(1)}, ())
-
-
-def _by_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    for sign in (1, -1):
-        numbers = [form.coefficient for form in forms]
-        if not all(isinstance(number, Fraction) for number in numbers):
-            return
-        fractions = [number for number in numbers if isinstance(number, Fraction)]
-        content = sign * Fraction(
-            math.gcd(*(n.numerator for n in fractions)), math.lcm(*(n.denominator for n in fractions))
-        )
-        if content == 1:
-            continue
-        inner = [Form(n / content, f.scalars, f.chain) for n, f in zip(fractions, forms, strict=True)]
-        if sign == -1 and sum(form.coefficient < 0 for form in inner) * 2 >= len(inner):
-            continue
-        yield frozenset(range(len(forms))), _scaled(content, {}, _summed(inner, shape), shape)
-
-
-def _by_common_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    groups: dict[Coefficient, list[int]] = {}
-    for k, form in enumerate(forms):
-        size: Coefficient = -form.coefficient if form.coefficient < 0 else form.coefficient
-        groups.setdefault(size, []).append(k)
-    for number, chosen in groups.items():
-        if number != 1 and 1 < len(chosen) < len(forms):
-            inner = [Form(1 if forms[k].coefficient > 0 else -1, forms[k].scalars, forms[k].chain) for k in chosen]
-            inner = [Form(Fraction(f.coefficient), f.scalars, f.chain) for f in inner]
-            yield frozenset(chosen), _scaled(number, {}, _summed(inner, shape), shape)
-    negative = [k for k, form in enumerate(forms) if form.coefficient == -1]
-    if 1 < len(negative) < len(forms):
-        inner = [Form(Fraction(1), forms[k].scalars, forms[k].chain) for k in negative]
-        inside = factored(inner, shape)
-        if not isinstance(inside, Sum):
-            yield frozenset(negative), _flat(Fraction(-1), {}, inside, shape)
-
-
-def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    bases = dict.fromkeys(base for form in forms for base in form.scalars)
-    for base in bases:
-        for sign in (1, -1):
-            chosen = [k for k, form in enumerate(forms) if form.scalars.get(base, 0) * sign > 0]
-            if len(chosen) < 2:
-                continue
-            least = sign * min(abs(forms[k].scalars[base]) for k in chosen)
-            inner = []
-            for k in chosen:
-                scalars = dict(forms[k].scalars)
-                scalars[base] -= least
-                if scalars[base] == 0:
-                    del scalars[base]
-                inner.append(Form(forms[k].coefficient, scalars, forms[k].chain))
-            for content, inside in _insides(inner, shape):
-                yield frozenset(chosen), _flat(content, {base: least}, inside, shape)
-
-
-def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
-    """Scalars times an expression that may itself be scaled."""
-    if isinstance(inside, Scale):
-        merged = dict(scalars)
-        for parts, sign in ((inside.scalars, 1), (inside.divisors, -1)):
-            for part in parts:
-                base, exponent = base_of(part)
-                merged[base] = merged.get(base, Fraction(0)) + sign * exponent
-        merged = {base: e for base, e in merged.items() if e != 0}
-        coefficient *= inside.coefficient
-        if inside.body is None:
-            return Form(coefficient, merged, ())
-        return Form(coefficient, merged, factors_of(inside.body))
-    if not shape and isinstance(inside, Number):
-        return Form(coefficient * inside.value, scalars, ())
-    if shape:
-        return Form(coefficient, scalars, factors_of(inside))
-    base, exponent = base_of(inside)
-    return Form(coefficient, dict(scalars) | {base: scalars.get(base, Fraction(0)) + exponent}, ())
-
-
 def base_of(part: Expression) -> tuple[Expression, Fraction]:
     if isinstance(part, Power) and isinstance(part.exponent, Number) and isinstance(part.exponent.value, Fraction):
         return part.base, part.exponent.value
     return part, Fraction(1)
 
 
-def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    for side in (0, -1):
-        ends = dict.fromkeys(form.chain[side] for form in forms if len(form.chain) > 1)
-        for end in ends:
-            chosen = [k for k, form in enumerate(forms) if len(form.chain) > 1 and form.chain[side] == end]
-            if len(chosen) < 2:
-                continue
-            inner = []
-            for k in chosen:
-                rest = forms[k].chain[1:] if side == 0 else forms[k].chain[:-1]
-                inner.append(Form(forms[k].coefficient, forms[k].scalars, rest))
-            shapes = {_chain_shape(form.chain) for form in inner}
-            if len(shapes) != 1:
-                continue
-            for content, inside in _insides(inner, shapes.pop()):
-                form = _flat(content, {}, inside, ("",))
-                chain = (end, *form.chain) if side == 0 else (*form.chain, end)
-                yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
-
-
-def _chain_shape(chain: Chain) -> Shape:
-    return shape_of(chain[0] if len(chain) == 1 else Product(chain))
-
-
-def _by_body(forms: Sequence[Form]) -> Iterator[Choice]:
-    """Different scalars times the same matrix."""
-    groups: dict[Chain, list[int]] = {}
-    for k, form in enumerate(forms):
-        if form.chain:
-            groups.setdefault(form.chain, []).append(k)
-    for chain, chosen in groups.items():
-        if len(chosen) > 1:
-            inner = [Form(forms[k].coefficient, forms[k].scalars, ()) for k in chosen]
-            for content, inside in _insides(inner, ()):
-                form = _flat(content, {}, inside, ())
-                yield frozenset(chosen), Form(form.coefficient, form.scalars, chain)
-
-
-def _elements(form: Form) -> list[Expression]:
-    if len(form.chain) != 1:
-        return []
-    listed = form.chain[0].factors if isinstance(form.chain[0], Hadamard) else (form.chain[0],)
-    found: list[Expression] = []
-    for part in listed:
-        match part:
-            case Power(base, Number(Fraction(denominator=1) as value)) if value > 1:
-                found += [base] * int(value)
-            case _:
-                found.append(part)
-    return found
-
-
-def _by_hadamard(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    if len(shape) != 1:
-        return
-    shared = dict.fromkeys(part for form in forms for part in _elements(form) if not isinstance(part, Ones))
-    for part in shared:
-        chosen = [k for k, form in enumerate(forms) if part in _elements(form)]
-        if len(chosen) < 2:
-            continue
-        inner = []
-        for k in chosen:
-            rest = _elements(forms[k])
-            rest.remove(part)
-            chain: Chain = (Ones(shape),)
-            if rest:
-                rest = [powered(base, Fraction(rest.count(base))) for base in dict.fromkeys(rest)]
-                chain = (rest[0],) if len(rest) == 1 else (Hadamard(tuple(rest)),)
-            inner.append(Form(forms[k].coefficient, forms[k].scalars, chain))
-        form = _flat(Fraction(1), {}, factored(inner, shape), shape)
-        body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-        parts = (part, *(body.factors if isinstance(body, Hadamard) else (body,)))
-        powers = [powered(base, Fraction(parts.count(base))) for base in dict.fromkeys(parts)]
-        together = powers[0] if len(powers) == 1 else Hadamard(tuple(powers))
-        yield frozenset(chosen), Form(form.coefficient, form.scalars, (together,))
-
-
-def _by_diagonal(forms: Sequence[Form]) -> Iterator[Choice]:
-    """diag(u) + diag(v) = diag(u + v), also inside products."""
-    groups: dict[tuple[Chain, int], list[int]] = {}
-    for k, form in enumerate(forms):
-        for place, factor in enumerate(form.chain):
-            if isinstance(factor, Call) and factor.name == "diag":
-                rest = (*form.chain[:place], *form.chain[place + 1 :])
-                groups.setdefault((rest, place), []).append(k)
-    for (rest, place), chosen in groups.items():
-        if len(chosen) < 2:
-            continue
-        first = forms[chosen[0]].chain[place]
-        assert isinstance(first, Call)
-        inner = []
-        for k in chosen:
-            diagonal = forms[k].chain[place]
-            assert isinstance(diagonal, Call)
-            inner.append(Form(forms[k].coefficient, forms[k].scalars, factors_of(diagonal.arguments[0])))
-        vector = first.shape[:1]
-        form = _flat(Fraction(1), {}, factored(inner, vector), vector)
-        inside = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-        diagonal = Call("diag", (inside,), first.shape)
-        yield (
-            frozenset(chosen),
-            Form(form.coefficient, form.scalars, (*rest[:place], diagonal, *rest[place:])),
-        )
-
-
-__all__ = ["ONE", "Form", "assembled", "cost", "factored", "factors_of", "is_negative", "powered"]
+__all__ = [
+    "ONE",
+    "Form",
+    "assembled",
+    "base_of",
+    "cost",
+    "factors_of",
+    "is_negative",
+    "like",
+    "powered",
+    "scaled",
+    "summed",
+]

@@ -34,7 +34,7 @@ from nablax.printing.expression import (
 # The user's own functions are entered here.
 ELEMENTWISE = {
     "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "log",
-    "abs", "sign", "sigmoid",
+    "abs", "sign", "sigmoid", "erf", "lgamma", "digamma", "Phi",
 }  # fmt: skip
 
 
@@ -69,7 +69,9 @@ def sizes(node: Typed) -> tuple[str, ...]:
 
 def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
     """One typed expression."""
-    if node.value is not None:
+    if node.operation is Operation.CONSTANT:
+        return SizeOf(node.label)
+    if node.value is not None and all(one.operation is not Operation.CONSTANT for one in node.walk()):
         return Number(_number(node.value))
     parts = [read(operand, variables) for operand in node.operands]
     match node.operation:
@@ -224,8 +226,8 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             if not shape_of(operand):
                 return Function("abs", (operand,))
             return Call("norm_F" if len(shape_of(operand)) == 2 else "norm", (operand,))
-        case "norm", [operand] if node.options[0] == 2 and len(shape_of(operand)) == 2:
-            raise NotShown
+        case "norm", [operand] if node.options[0] in (2, "nuc") and len(shape_of(operand)) == 2:
+            return Call("norm_2" if node.options[0] == 2 else "norm_nuc", (operand,))
         case "norm", _:
             raise NotShown
         case "norm1", [operand]:

@@ -55,6 +55,12 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
         if name == "sigmoid" and algebra.content(p) < 0:  # σ(−u) = 1 − σ(u)
             value = apply(algebra, name, (algebra.scale(-1, p),))
             return algebra.add([algebra.number(1, axes), algebra.scale(-1, value)])
+    if name in ("<", "≤"):
+        return apply(algebra, ">" if name == "<" else "≥", arguments[::-1])
+    if name in (">", "≥") and len(arguments) == 2 and all(p.constant is None for p in arguments):
+        shorter = _difference(algebra, *arguments)
+        if shorter is not None:
+            return shorter
     if name == "=":
         for this, other in (arguments, arguments[::-1]):
             parts = _pair(other, "max")
@@ -72,6 +78,20 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
             return algebra.power(base, exponent.constant)
         arguments = [algebra.broadcast(base, axes), algebra.broadcast(exponent, axes)]
     return _made(algebra, name, tuple(arguments), axes)
+
+
+def _difference(algebra: Algebra, left: Poly, right: Poly) -> Poly | None:
+    """[u > v] as [u − v > 0], where that is shorter; with a positive first term, up to where both sides are equal."""
+    wide = Algebra(algebra.sizes, expand=True)
+    opened = [wide.times(wide.number(1, p.axes), p) for p in (left, right)]
+    p = wide.add([opened[0], wide.scale(-1, opened[1])])
+    if p.constant is not None or len(p.terms) >= sum(len(one.terms) for one in opened):
+        return None
+    content = wide.content(p)
+    relation = _made(algebra, ">", (wide.scale(1 / content, p), algebra.number(0, p.axes)), p.axes)
+    if content > 0:
+        return relation
+    return algebra.add([algebra.number(1, p.axes), algebra.scale(-1, relation)])
 
 
 def _positive(p: Poly) -> bool:
@@ -138,6 +158,16 @@ def _exp(algebra: Algebra, p: Poly) -> Poly:
         if (
             single is not None
             and is_function(single.atom, "log")
+            and all(label >= p.rank for label in single.labels)
+            and single.labels
+            and single.exponent == 1
+            and isinstance(term.coefficient, Fraction)
+        ):  # exp(k Σ log v) = (Π v)ᵏ
+            product = Atom(AtomKind.MATRIX, "prod", (), (single.atom.arguments[0],))
+            values.append(algebra.broadcast(algebra.power(algebra.atom(product), term.coefficient), p.axes))
+        elif (
+            single is not None
+            and is_function(single.atom, "log")
             and single.exponent == 1
             and isinstance(term.coefficient, Fraction)
         ):
@@ -146,6 +176,9 @@ def _exp(algebra: Algebra, p: Poly) -> Poly:
             values.append(algebra.product([(inner, labels)], tuple(range(p.rank)), dict(enumerate(p.axes))))
         elif p.rank and len(p.terms) > 1 and all(not f.labels for f in term.factors):
             values.append(apply(algebra, "exp", [Poly((), (term,))]))
+        elif p.rank == 2 and len(p.terms) > 1 and {x for f in term.factors for x in f.labels} == {0}:
+            each = apply(algebra, "exp", [Poly(p.axes[:1], (term,))])
+            values.append(algebra.product([(each, (0,))], (0, 1), dict(enumerate(p.axes))))
         else:
             rest.append(term)
     left = Poly(p.axes, tuple(rest))

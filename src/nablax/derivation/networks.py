@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nablax.derivation.forms import Form, base_of, factored, factors_of, powered
+from nablax.derivation.factoring import factored
+from nablax.derivation.forms import Form, base_of, factors_of, powered
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.errors import NotMatrices, UnprintableError
 from nablax.printing.expression import (
@@ -89,6 +90,12 @@ def product(chain: Chain) -> Expression:
 def hadamard(parts: Sequence[Expression]) -> Expression:
     """The product of elements, flat."""
     flat = [inner for part in parts for inner in (part.factors if isinstance(part, Hadamard) else (part,))]
+    for part in flat:
+        match part:
+            case Call("tril", (Ones(),), shape) if len(flat) > 1:
+                return Call("tril", (hadamard([other for other in flat if other is not part]),), shape)
+            case _:
+                pass
     return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
 
 
@@ -151,12 +158,14 @@ class Writer:
                 return Unit(int(atom.name), shape[0])
             case AtomKind.GROUP:
                 return arguments[0]
+            case AtomKind.CONSTANT if atom.name == "tril":
+                return Call("tril", (Ones(shape),), shape)
             case AtomKind.CONSTANT:
                 return Array(atom.name, shape)
             case AtomKind.MATRIX if atom.name == "inv":
                 return Inverse(arguments[0])
             case AtomKind.MATRIX:
-                return Call(atom.name, arguments)
+                return Call(atom.name, arguments, shape)
             case AtomKind.FUNCTION if atom.name.startswith("softmax"):
                 return Call(atom.name, arguments, shape)
             case AtomKind.FUNCTION:
@@ -299,7 +308,8 @@ class Writer:
             if self._trace(network, summed, scalars):
                 continue
             self._merge(network, rank)
-            if not self._eliminate_one(network, summed, scalars):
+            summed = [label for label in network.weights if label >= rank]
+            if summed and not self._eliminate_one(network, summed, scalars):
                 raise NotMatrices
 
     def _trace(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:

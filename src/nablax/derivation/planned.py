@@ -14,7 +14,7 @@ from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.errors import DerivationError
-from nablax.formula import Kind
+from nablax.formula import Kind, Operation
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
@@ -93,8 +93,7 @@ def atoms(problem: Problem, sizes: Mapping[str, int]) -> dict[int, Atom]:
     """The atom of each argument."""
     found = {}
     for place, (argument, struct) in enumerate(zip(problem.arguments, problem.structs(sizes), strict=True)):
-        is_size = place >= len(problem.arguments) or (not argument.shape and argument.name in sizes)
-        kind = AtomKind.SIZE if is_size and problem.sizes_in_numbers else AtomKind.LEAF
+        kind = AtomKind.SIZE if argument.name in problem.units else AtomKind.LEAF
         trait = "orthogonal" if argument.kind is Kind.ORTHOGONAL else ""
         found[place] = Atom(kind, argument.name, struct.shape, (), argument.kind in SYMMETRIC, trait)
     return found
@@ -114,10 +113,10 @@ class Polys:
 def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
     """The planned derivative as polys."""
     sizes = problem.symbolic_sizes
-    names = {length: name for name, length in sizes.items()} if problem.sizes_in_numbers else {}
+    names = {} if sizes == problem.numeric_sizes else {length: name for name, length in sizes.items()}
     algebra = Algebra(names, expand=expand)
     leaves = atoms(problem, sizes)
-    reader = Reader(algebra, leaves)
+    reader = Reader(algebra, leaves, equalities=_asks_for_equality(problem))
     with jax.enable_x64(True):
         return Polys(
             reader.node(planned.output),
@@ -126,6 +125,11 @@ def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
             algebra,
             leaves[problem.wrt],
         )
+
+
+def _asks_for_equality(problem: Problem) -> bool:
+    nodes = () if problem.formula is None else problem.formula.expression.walk()
+    return any(node.operation is Operation.COMPARE and node.label in ("==", "!=") for node in nodes)
 
 
 def higher(problem: Problem, sizes: Mapping[str, int], order: int) -> tuple[Graph, list[Node]]:

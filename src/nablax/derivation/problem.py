@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
+from nablax.derivation.elementary import elementary, rebuilt
+from nablax.derivation.tensors import rational
 from nablax.errors import DerivationError
 from nablax.formula import (
     Formula,
@@ -21,15 +24,19 @@ from nablax.formula import (
     Typed,
     Variable,
     choose_sizes,
+    parse_declarations,
     parse_formula,
     sample_point,
     to_function,
 )
+from nablax.formula.values import NUMPY
 from nablax.printing.expression import Shape as Names
 
 DTYPE = np.dtype(np.float64)
 Point = dict[str, npt.NDArray[np.float64]]
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
+FIRST_PRIME = 101
+LONGEST_LENGTH = 30
 SIZE_NAMES = ("n", "m", "p", "q", "k", "l", "r", "s")
 
 
@@ -59,8 +66,9 @@ class Problem:
         function: a JAX function of the arguments, for given sizes.
         symbolic_sizes: elements per size name for the symbolic trace.
         numeric_sizes: elements per size name for checks.
-        sizes_in_numbers: whether a number that contains a symbolic size means that size.
         points: a point of the domain from a seed.
+        numeric: the function of arrays of the sizes of the check: by NumPy for a formula, else by JAX.
+        units: the extra arguments that stand for numbers with a name: sizes, and pi.
     """
 
     arguments: tuple[Argument, ...]
@@ -69,8 +77,9 @@ class Problem:
     function: Callable[[Mapping[str, int]], Callable[..., Any]]
     symbolic_sizes: Mapping[str, int]
     numeric_sizes: Mapping[str, int]
-    sizes_in_numbers: bool
     points: Callable[[int], Point]
+    numeric: Callable[..., Any]
+    units: frozenset[str] = frozenset()
 
     def structs(self, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
         """Shapes of the arguments for given sizes."""
@@ -81,15 +90,16 @@ class Problem:
 
 
 def _length(size: str, sizes: Mapping[str, int]) -> int:
-    return int(np.prod([int(part) if part.isdigit() else sizes[part] for part in size.split("*")]))
+    return int(np.prod([sizes[part] if part in sizes else int(part) for part in size.split("*")]))
 
 
-def from_formula(formula: Formula, wrt: str | int | None) -> Problem:
+def from_formula(formula: Formula, wrt: str | int | None, start: int = FIRST_PRIME) -> Problem:
     """The problem of differentiating a formula.
 
     Args:
         formula: what was parsed.
         wrt: a variable, by name or place; None where there is only one that is not constant.
+        start: the length of the first size of the trace, at least.
 
     Returns:
         The problem.
@@ -108,160 +118,137 @@ def from_formula(formula: Formula, wrt: str | int | None) -> Problem:
         raise DerivationError(f"the formula has no variable {name}; it has {', '.join(names) or 'none'}")
     if formula.variables[name].constant:
         raise DerivationError(f"{name} is declared constant; leave 'constant' out to differentiate by it")
+    formula = _with_symbols(formula)
     arguments = [
         Argument(variable.name, tuple(str(size) for size in variable.shape.axes), variable.kind)
         for variable in formula.variables.values()
     ]
     numeric = choose_sizes(formula)
-    traced, sizes_as_arguments = _with_size_variables(_elementary(formula))
-    symbolic = dict(zip(formula.sizes, _large_primes(formula), strict=False))
-    symbolic = {size: max(length, 1) for size, length in symbolic.items()}
-    extra = [Argument(size, (), Kind.SCALAR) for size in sizes_as_arguments]
+    traced, units = _with_units(elementary(formula))
+    symbolic = dict(zip(formula.sizes, _large_primes(formula, start), strict=False))
 
     def function(sizes: Mapping[str, int]) -> Callable[..., Any]:
         given = {size: sizes[size] for size in formula.sizes}
-        if sizes is symbolic or given == symbolic:
+        if given == symbolic:
             return to_function(traced, given)
         plain = to_function(formula, given)
         return lambda *values: plain(*values[: len(names)])
 
+    by_numpy = to_function(formula, numeric, NUMPY)
+    values = {name: np.asarray(numeric.get(name, np.pi), np.float64) for name in units}
     return Problem(
-        (*arguments, *extra),
+        (*arguments, *(Argument(name, (), Kind.SCALAR) for name in units)),
         names.index(name),
         formula,
         function,
         symbolic,
         numeric,
-        True,
-        lambda seed: {
-            **sample_point(formula, seed, numeric),
-            **{s: np.asarray(float(numeric[s])) for s in sizes_as_arguments},
-        },
+        lambda seed: {**sample_point(formula, seed, numeric), **values},
+        lambda *arrays: by_numpy(*arrays[: len(names)]),
+        frozenset(units),
     )
 
 
-def _large_primes(formula: Formula) -> list[int]:
-    """Lengths that stand for nothing else in the formula: primes that divide no literal of it."""
-    literals = {abs(node.value) for node in formula.expression.walk() if node.value is not None}
-    fixed = {size.coefficient for node in formula.expression.walk() for size in node.shape.axes}
+def _large_primes(formula: Formula, start: int) -> list[int]:
+    """Lengths that stand for nothing else in the formula: primes that divide no literal of it, nor what a literal
+    becomes as an exponent that loses one or two.
+    """
+    literals = {rational(abs(node.value)) for node in formula.expression.walk() if node.value is not None}
+    numbers = {abs(n.numerator - k * n.denominator) for n in literals if isinstance(n, Fraction) for k in (0, 1, 2, 3)}
+    numbers |= {n.denominator for n in literals if isinstance(n, Fraction)}
+    numbers |= {size.coefficient for node in formula.expression.walk() for size in node.shape.axes}
     found: list[int] = []
-    candidate = 41
+    candidate = start
     while len(found) < len(formula.sizes):
         prime = all(candidate % k for k in range(2, int(candidate**0.5) + 1))
-        clean = all(_free_of(value, candidate) for value in literals) and candidate not in fixed
-        if prime and clean:
+        if prime and not any(number and number % candidate == 0 for number in numbers):
             found.append(candidate)
         candidate += 2
     return found
 
 
-def _free_of(value: float, prime: int) -> bool:
-    return value == 0 or not any(
-        abs(value * s / prime - round(value * s / prime)) < 1e-9 and round(value * s) for s in (1,)
-    )
+def _with_symbols(formula: Formula) -> Formula:
+    """Long declared lengths as symbols of that name, so that a check need not be as large."""
+    lengths = {
+        size.coefficient
+        for node in formula.expression.walk()
+        for size in node.shape.axes
+        if size.coefficient > LONGEST_LENGTH and not size.symbols
+    }
+    if not lengths:
+        return formula
+
+    def named(size: Size) -> Size:
+        return Size(1, (str(size.coefficient),)) if size.coefficient in lengths and not size.symbols else size
+
+    def changed(shape: Shape) -> Shape:
+        return Shape(tuple(map(named, shape.axes)), shape.is_row)
+
+    expression = rebuilt(formula.expression, lambda node: replace(node, shape=changed(node.shape)))
+    variables = {name: replace(one, shape=changed(one.shape)) for name, one in formula.variables.items()}
+    sizes = (*formula.sizes, *map(str, sorted(lengths)))
+    return replace(formula, expression=expression, variables=variables, sizes=sizes)
 
 
-def _rebuilt(node: Typed, change: Callable[[Typed], Typed], known: dict[int, Typed]) -> Typed:
-    if id(node) not in known:
-        operands = tuple(_rebuilt(operand, change, known) for operand in node.operands)
-        same = all(new is old for new, old in zip(operands, node.operands, strict=True))
-        known[id(node)] = change(node if same else replace(node, operands=operands))
-    return known[id(node)]
-
-
-def _elementary(formula: Formula) -> Formula:
-    """logsumexp, softmax and softplus by their definitions; JAX's own guard against overflow with branches
-    that are no part of the mathematics.
-    """
-
-    def change(node: Typed) -> Typed:
-        if node.operation is Operation.CALL and node.label == "diag":
-            return _diagonal(node)
-        if node.operation is not Operation.CALL or node.label not in ("logsumexp", "softmax", "softplus"):
-            return node
-        [operand] = node.operands
-        exp = Typed(Operation.CALL, (operand,), operand.shape, node.syntax, "exp")
-        if node.label == "softplus":
-            one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
-            total = Typed(Operation.ADD, (one, exp), operand.shape, node.syntax)
-            return Typed(Operation.CALL, (total,), operand.shape, node.syntax, "log")
-        total = Typed(Operation.CALL, (exp,), Shape(), node.syntax, "sum")
-        if node.label == "softmax":
-            if operand.shape.is_matrix:
-                rows = Typed(
-                    Operation.PRODUCT,
-                    (exp, _ones(operand.shape.axes[1], node)),
-                    Shape(operand.shape.axes[:1]),
-                    node.syntax,
-                )
-                one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
-                over = Typed(Operation.DIVIDE, (one, rows), rows.shape, node.syntax)
-                columns = Typed(Operation.OUTER, (over, _ones(operand.shape.axes[1], node)), operand.shape, node.syntax)
-                return Typed(Operation.MULTIPLY, (exp, columns), operand.shape, node.syntax)
-            return Typed(Operation.DIVIDE, (exp, total), operand.shape, node.syntax)
-        return Typed(Operation.CALL, (total,), Shape(), node.syntax, "log")
-
-    return replace(formula, expression=_rebuilt(formula.expression, change, {}))
-
-
-def _ones(size: Size, node: Typed) -> Typed:
-    one = Typed(Operation.NUMBER, (), Shape(), node.syntax, value=1)
-    return Typed(Operation.CALL, (one,), Shape((size,)), node.syntax, "vector")
-
-
-def _diagonal(node: Typed) -> Typed:
-    """The diagonal by sums and products: diag(x) = I ⊙ x1ᵀ, diag(A) = (I ⊙ A) 1."""
-    [operand] = node.operands
-    size = operand.shape.axes[0]
-    square = Shape((size, size))
-    eye = Typed(Operation.CALL, (), square, node.syntax, "eye")
-    if operand.shape.is_matrix:
-        kept = Typed(Operation.MULTIPLY, (eye, operand), square, node.syntax)
-        return Typed(Operation.PRODUCT, (kept, _ones(size, node)), node.shape, node.syntax)
-    spread = Typed(Operation.OUTER, (operand, _ones(size, node)), square, node.syntax)
-    return Typed(Operation.MULTIPLY, (eye, spread), square, node.syntax)
-
-
-def _with_size_variables(formula: Formula) -> tuple[Formula, list[str]]:
-    """The formula with sizes that are used as numbers as additional variables."""
+def _with_units(formula: Formula) -> tuple[Formula, list[str]]:
+    """The formula with sizes that are used as numbers, and pi, as additional variables."""
     found: dict[str, None] = {}
 
     def change(node: Typed) -> Typed:
-        if node.operation is Operation.SIZE and len(node.options) == 2 and node.options[0] == 1:
-            name = str(node.options[1])
-            found[name] = None
-            return Typed(Operation.VARIABLE, (), Shape(), node.syntax, name)
-        return node
+        is_size = node.operation is Operation.SIZE and len(node.options) == 2 and node.options[0] == 1
+        if not is_size and node.operation is not Operation.CONSTANT:
+            return node
+        name = str(node.options[1]) if is_size else node.label
+        found[name] = None
+        return Typed(Operation.VARIABLE, (), Shape(), node.syntax, name)
 
-    expression = _rebuilt(formula.expression, change, {})
-    sizes = {name: Variable(name, Kind.SCALAR, Shape(), constant=True) for name in found}
-    return replace(formula, expression=expression, variables={**formula.variables, **sizes}), list(found)
+    expression = rebuilt(formula.expression, change)
+    units = {name: Variable(name, Kind.SCALAR, Shape(), constant=True) for name in found}
+    return replace(formula, expression=expression, variables={**formula.variables, **units}), list(found)
 
 
 def from_function(
     function: Callable[..., Any],
     args: Sequence[Any],
     wrt: str | int | None,
-    declare: Mapping[str, Kind] | None = None,
+    declare: str | Mapping[str, str] | None = None,
+    start: int = FIRST_PRIME,
 ) -> Problem:
-    """The problem of differentiating a Python function at the shapes of example arguments."""
-    arrays = [np.asarray(value, np.float64) for value in args]
+    """The problem of differentiating a Python function at the shapes of example arguments.
+
+    Args:
+        function: of arrays, written in JAX.
+        args: the example; equal lengths are one size.
+        wrt: an argument, by name or place.
+        declare: kinds of arguments, see `parse_declarations`; their sizes are not read.
+        start: the length of the first size of the trace, at least; 0 for the lengths of the example.
+
+    Returns:
+        The problem. Where the trace is at the lengths of the example, these are the names of the sizes.
+
+    Raises:
+        DerivationError: an argument that is no array of numbers, or no such argument.
+    """
+    arrays = [_array(value, place) for place, value in enumerate(args)]
     names = _parameter_names(function, len(arrays))
     place = 0 if wrt is None else (names.index(wrt) if isinstance(wrt, str) and wrt in names else wrt)
     if isinstance(place, str) or not -len(names) <= place < len(names):
         raise DerivationError(f"the function has no argument {wrt}; it has {', '.join(names)}")
-    lengths = dict.fromkeys(n for array in arrays for n in array.shape)
-    letters = [letter for letter in SIZE_NAMES if letter not in names]
-    sizes = {length: letters[k] if k < len(letters) else f"n{k}" for k, length in enumerate(lengths)}
-    kinds = (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
     for name, array in zip(names, arrays, strict=True):
         if array.ndim > 2:
             raise DerivationError(
                 f"argument {name} has {array.ndim} axes; closed forms take scalars, vectors and matrices"
             )
+    lengths = list(dict.fromkeys(n for array in arrays for n in array.shape))
+    letters = [letter for letter in SIZE_NAMES if letter not in names]
+    called = {
+        length: (letters[k] if k < len(letters) else f"n{k}") if start else str(length)
+        for k, length in enumerate(lengths)
+    }
+    kinds = _kinds(declare, names, arrays)
     arguments = tuple(
-        Argument(name, tuple(sizes[n] for n in array.shape), (declare or {}).get(name, kinds[array.ndim]))
-        for name, array in zip(names, arrays, strict=True)
+        Argument(name, tuple(called[n] for n in array.shape), kind)
+        for name, array, kind in zip(names, arrays, kinds, strict=True)
     )
 
     def points(seed: int) -> Point:
@@ -270,8 +257,61 @@ def from_function(
         random = np.random.default_rng(seed)
         return {name: array * (1 + 0.05 * random.uniform(-1, 1)) for name, array in zip(names, arrays, strict=True)}
 
-    known = {name: length for length, name in sizes.items()}
-    return Problem(arguments, place % len(names), None, lambda _: function, known, known, False, points)
+    own = {name: length for length, name in called.items()}
+    symbolic = dict(zip(own, _primes_from(start, len(own)), strict=True)) if start else own
+    return Problem(arguments, place % len(names), None, lambda _: function, symbolic, own, points, jax.jit(function))
+
+
+def resized(problem: Problem) -> Problem:
+    """The problem of a function with its check at other lengths, whose arrays hold entries of the example."""
+    lengths = dict(zip(problem.numeric_sizes, _primes_from(3, len(problem.numeric_sizes)), strict=True))
+
+    def points(seed: int) -> Point:
+        random = np.random.default_rng(100 + seed)
+        example = problem.points(0)
+        shapes = {a.name: tuple(_length(size, lengths) for size in a.shape) for a in problem.arguments}
+        return {
+            name: np.asarray(random.choice(example[name].ravel(), shape) * random.uniform(0.9, 1.1, shape))
+            for name, shape in shapes.items()
+        }
+
+    return replace(problem, numeric_sizes=lengths, points=points)
+
+
+def _primes_from(start: int, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        if all(start % k for k in range(2, int(start**0.5) + 1)):
+            found.append(start)
+        start += 1
+    return found
+
+
+def _array(value: Any, place: int) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise DerivationError(
+            f"argument {place} is a {type(value).__name__}; closed forms take scalars, vectors and matrices"
+        ) from None
+
+
+def _kinds(
+    declare: str | Mapping[str, str] | None, names: Sequence[str], arrays: Sequence[npt.NDArray[np.float64]]
+) -> list[Kind]:
+    declared = parse_declarations(declare)
+    unknown = [name for name in declared if name not in names]
+    if unknown:
+        raise DerivationError(f"the function has no argument {unknown[0]}; it has {', '.join(names)}")
+    plain = (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
+    found = []
+    for name, array in zip(names, arrays, strict=True):
+        own = plain[array.ndim]
+        kind = declared[name].kind if name in declared and declared[name].declared else own
+        if kind is not own and (array.ndim != 2 or kind in plain or array.shape[0] != array.shape[1]):
+            raise DerivationError(f"argument {name} is declared {kind}, but its example has shape {array.shape}")
+        found.append(kind)
+    return found
 
 
 def _parameter_names(function: Callable[..., Any], count: int) -> list[str]:
@@ -286,4 +326,4 @@ def _parameter_names(function: Callable[..., Any], count: int) -> list[str]:
     return names[:count] if len(names) >= count else [f"x{k}" for k in range(count)]
 
 
-__all__ = ["Argument", "Point", "Problem", "from_formula", "from_function", "parse_formula"]
+__all__ = ["Argument", "Point", "Problem", "from_formula", "from_function", "parse_formula", "resized"]

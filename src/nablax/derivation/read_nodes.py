@@ -37,6 +37,12 @@ NAMED = {
     "erf": "erf", "pow": "pow", "floor": "floor", "ceil": "ceil", "lgamma": "lgamma", "digamma": "digamma",
 }  # fmt: skip
 COMPARISONS = {"gt": ">", "lt": "<", "ge": "≥", "le": "≤", "eq": "=", "ne": "≠", "lt_to": "<", "le_to": "≤"}
+# Values of factorisations: the name of each, and whether it comes transposed.
+FACTORS = {
+    "eigh": {0: ("eigenvectors", False), 1: ("eigenvalues", False)},
+    "svd": {0: ("singular_values", False), 1: ("left_vectors", False), 2: ("right_vectors", True)},
+}
+SORTED = {"eigenvalues": "-1", "singular_values": "0"}  # where the largest one is
 UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
 
 
@@ -51,10 +57,13 @@ class Reader:
     Args:
         algebra: makes polys.
         leaves: the atom of each leaf.
+        equalities: whether the function itself asks whether numbers are equal; else only guards of singular
+            points do, and derivatives of max, none of which holds where the function is differentiable.
     """
 
-    def __init__(self, algebra: Algebra, leaves: Mapping[int, Atom]) -> None:
+    def __init__(self, algebra: Algebra, leaves: Mapping[int, Atom], *, equalities: bool = False) -> None:
         self.algebra = algebra
+        self._equalities = equalities
         self._leaves = leaves
         self._known: dict[Node, Poly] = {}
 
@@ -146,14 +155,42 @@ class Reader:
         if kind.name == "solve" and len(node.inputs[0].shape) == 2:
             inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
             return self.algebra.product([(inverse, (0, 1)), (self.node(node.inputs[1]), (1, 2))], (0, 2), {})
-        if kind.name in ("reduce_max", "reduce_min") and not node.shape:
-            return self.algebra.atom(Atom(AtomKind.MATRIX, kind.name[-3:], (), (self.node(node.inputs[0]),)))
-        if kind.name == "extremum_weights" and not node.inputs[1].shape:
-            p, value = self.node(node.inputs[0]), self.node(node.inputs[1])
-            equal = apply(self.algebra, "=", [p, self.algebra.broadcast(value, p.axes)])
-            total = self.algebra.product([(equal, tuple(range(p.rank)))], (), {})
-            return self.algebra.times(equal, self.algebra.power(total, Fraction(-1)))
+        params = dict(kind.params)
+        if kind.name in ("reduce_max", "reduce_min"):
+            return self._extremum(kind.name[-3:], self.node(node.inputs[0]), params["axes"])
+        if kind.name == "extremum_weights":
+            return self._places(self.node(node.inputs[0]), self.node(node.inputs[1]), params["axes"])
+        if kind.name in FACTORS and len(node.inputs[0].shape) == 2:
+            name, turned = FACTORS[kind.name][params["output"]]
+            axes = node.shape[::-1] if turned else node.shape
+            trait = "orthonormal" if len(axes) == 2 else ""
+            atom = Atom(AtomKind.MATRIX, name, axes, (self.node(node.inputs[0]),), trait=trait)
+            found = self.algebra.atom(atom)
+            return self.algebra.transpose(found) if turned else found
+        if kind.name == "reciprocal_gaps" and len(node.shape) == 2:
+            name = "squared_gaps" if params["squared"] else "gaps"
+            return self.algebra.atom(Atom(AtomKind.MATRIX, name, node.shape, (self.node(node.inputs[0]),)))
+        if kind.name == "reciprocal":
+            return self.algebra.power(self.node(node.inputs[0]), Fraction(-1))
         raise UnprintableError(kind.name, "")
+
+    def _extremum(self, name: str, p: Poly, along: Sequence[int]) -> Poly:
+        """The largest or smallest element, of all or of each row."""
+        if len(along) == p.rank:
+            return self.algebra.atom(Atom(AtomKind.MATRIX, name, (), (p,)))
+        if p.rank != 2:
+            raise UnprintableError(f"{name} along an axis", "")
+        rows = p if tuple(along) == (1,) else self.algebra.transpose(p)
+        return self.algebra.atom(Atom(AtomKind.MATRIX, f"{name}_rows", rows.axes[:1], (rows,)))
+
+    def _places(self, p: Poly, extremum: Poly, along: Sequence[int]) -> Poly:
+        """One where the extremum is, zero elsewhere: where it is unique, as it has to be for a derivative."""
+        single = p.terms[0].factors[0].atom if len(p.terms) == 1 and len(p.terms[0].factors) == 1 else None
+        if single is not None and single.name in SORTED and extremum.terms[0].factors[0].atom.name == "max":
+            return self.algebra.atom(Atom(AtomKind.UNIT, SORTED[single.name], p.axes))
+        labels = tuple(k for k in range(p.rank) if k not in along)
+        spread = self.algebra.product([(extremum, labels)], tuple(range(p.rank)), dict(enumerate(p.axes)))
+        return apply(self.algebra, "=", [p, spread])
 
     def _constant(self, array: Any) -> Poly:
         """Known arrays: numbers, identities, and others by value."""
@@ -225,6 +262,14 @@ class Reader:
                 return values[0]
             case _ if name in NAMED:
                 return apply(algebra, NAMED[name], self._fitted(values))
+            case "exp_neg_sq", [a]:  # the slope of erf, up to a number
+                return apply(algebra, "exp", [algebra.scale(-1, algebra.power(a, Fraction(2)))])
+            case "polygamma", [order, a] if order.constant in (0, 1):
+                return apply(algebra, "trigamma" if order.constant else "digamma", [a])
+            case (("eq" | "ne"), [a, b]) if not self._equalities:
+                return algebra.number(float((name == "eq") == (a == b)))
+            case "lt", [_, b] if b.constant == 28:  # JAX takes exp(-28^2) for the zero that it is in floats
+                return algebra.number(1, values[0].axes)
             case _ if name in COMPARISONS:
                 return apply(algebra, COMPARISONS[name], self._fitted(values))
             case _ if name in ("relu", "softplus", "logaddexp", "silu"):

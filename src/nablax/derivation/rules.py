@@ -31,6 +31,8 @@ class Rewritten:
 class Context(Protocol):
     """What rules need of the algebra."""
 
+    expand: bool
+
     def add(self, polys: Sequence[Poly]) -> Poly: ...
     def power(self, p: Poly, exponent: Fraction) -> Poly: ...
     def scale(self, coefficient: Number, p: Poly) -> Poly: ...
@@ -67,7 +69,7 @@ def _delta(context: Context, factors: list[Factor], rank: int) -> Rewritten | No
 
 
 def _unit(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
-    """e_kᵀ e_l = 1 or 0."""
+    """e_kᵀ e_l = 1 or 0; Σₖ aₖ bₖ e_k = (Σₖ aₖ e_k)(Σₗ bₗ e_l)."""
     for factor in factors:
         if factor.atom.kind is AtomKind.UNIT and factor.labels[0] >= rank:
             users = [other for other in factors if other is not factor and factor.labels[0] in other.labels]
@@ -77,6 +79,59 @@ def _unit(context: Context, factors: list[Factor], rank: int) -> Rewritten | Non
                 same = users[0].atom.name == factor.atom.name
                 rest = _without(factors, factor, users[0])
                 return Rewritten(rest, Fraction(int(same)), factor.labels)
+            if len(users) > 1 and all(user.labels.count(factor.labels[0]) == 1 for user in users):
+                top = 1 + max(label for other in factors for label in other.labels)
+                made = []
+                for k, user in enumerate(users):
+                    names = {factor.labels[0]: factor.labels[0] if not k else top + k}
+                    made += [user.relabelled(names), factor.relabelled(names)]
+                return Rewritten([*_without(factors, factor, *users), *made])
+    return None
+
+
+def _gaps(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """The gap between an eigenvalue and itself counts as zero."""
+    for factor in factors:
+        if factor.atom.name not in ("gaps", "squared_gaps"):
+            continue
+        units = [
+            {u.atom.name for u in factors if u.atom.kind is AtomKind.UNIT and u.labels[0] == x} for x in factor.labels
+        ]
+        if factor.labels[0] == factor.labels[1] or units[0] & units[1]:
+            return Rewritten([], Fraction(0))
+    return None
+
+
+def _ramps(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """max(u, 0) [u > 0] = max(u, 0)."""
+    for ramp in factors:
+        if not is_function(ramp.atom, "max"):
+            continue
+        inside = [p for p in ramp.atom.arguments if p.constant != 0]
+        for relation in factors:
+            if is_function(relation.atom, ">") and relation.labels == ramp.labels and len(inside) == 1:
+                above, below = relation.atom.arguments
+                if above == inside[0] and below.constant == 0:
+                    return Rewritten(_without(factors, relation))
+    return None
+
+
+def _growth(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """eᵘ σ(u) = eᵘ − σ(u), where products are multiplied out."""
+    if not context.expand:
+        return None
+    for curve in factors:
+        for exp in factors:
+            same = is_function(exp.atom, "exp") and is_function(curve.atom, "sigmoid")
+            if not same or exp.atom.arguments != curve.atom.arguments or exp.labels != curve.labels:
+                continue
+            if exp.exponent <= 0 or curve.exponent <= 0:
+                continue
+            labels = tuple(range(len(exp.atom.axes)))
+            parts = [Poly(exp.atom.axes, (_single(Factor(f.atom, labels)),)) for f in (exp, curve)]
+            content, group = context.group(context.add([parts[0], context.scale(Fraction(-1), parts[1])]))
+            kept = [Factor(f.atom, f.labels, f.exponent - 1) for f in (exp, curve)]
+            return Rewritten([*_without(factors, exp, curve), *kept, Factor(group, exp.labels)], content)
     return None
 
 
@@ -133,12 +188,14 @@ def _meeting(a: Factor, b: Factor, side_a: int, side_b: int, factors: list[Facto
 
 
 def _orthogonal(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
-    """QᵀQ = QQᵀ = I."""
-    own = [f for f in factors if f.atom.trait == "orthogonal" and f.exponent == 1]
+    """QᵀQ = QQᵀ = I; of orthonormal columns the first alone."""
+    own = [f for f in factors if f.atom.trait in ("orthogonal", "orthonormal") and f.exponent == 1]
     for k, a in enumerate(own):
         for b in own[k + 1 :]:
             if a.atom == b.atom:
-                found = _meeting(a, b, 0, 0, factors, rank) or _meeting(a, b, 1, 1, factors, rank)
+                found = _meeting(a, b, 0, 0, factors, rank)
+                if not found and a.atom.trait == "orthogonal":
+                    found = _meeting(a, b, 1, 1, factors, rank)
                 if found:
                     return found
     return None
@@ -309,4 +366,27 @@ def _squares(context: Context, factors: list[Factor], rank: int) -> Rewritten | 
     return None
 
 
-RULES: tuple[Rule, ...] = (_delta, _unit, _inverse, _orthogonal, _sigmoid, _softmax, _powers, _squares)
+QUOTIENTS = {("sinh", "cosh"): "tanh", ("sin", "cos"): "tan"}
+
+
+def _quotients(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """Sinh u / cosh u = tanh u, sin u / cos u = tan u."""
+    for above in factors:
+        for below in factors:
+            name = QUOTIENTS.get((above.atom.name, below.atom.name))
+            functions = above.atom.kind is below.atom.kind is AtomKind.FUNCTION
+            if name is None or not functions or above.exponent <= 0 or below.exponent >= 0:
+                continue
+            if above.atom.arguments != below.atom.arguments or above.labels != below.labels:
+                continue
+            turns = min(above.exponent, -below.exponent)
+            atom = Atom(AtomKind.FUNCTION, name, above.atom.axes, above.atom.arguments, above.atom.symmetric)
+            kept = [Factor(above.atom, above.labels, above.exponent - turns)]
+            kept.append(Factor(below.atom, below.labels, below.exponent + turns))
+            return Rewritten([*_without(factors, above, below), *kept, Factor(atom, above.labels, turns)])
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    _delta, _unit, _inverse, _orthogonal, _sigmoid, _softmax, _powers, _squares, _quotients, _gaps, _ramps, _growth,
+)  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nablax.derivation.forms import powered, scaled
+from nablax.derivation.forms import cost, powered, scaled
 from nablax.derivation.from_formula import read, sizes
 from nablax.errors import NotShown
 from nablax.formula import Formula, Operation, Typed, Variable
@@ -25,8 +25,13 @@ from nablax.printing.expression import (
     Sum,
     Symbol,
     Transpose,
+    children,
     shape_of,
 )
+from nablax.printing.rewrite import replaced
+
+MOST_SUBSTITUTIONS = 40
+LONGEST = 40.0
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,9 @@ def steps(formula: Formula, wrt: str) -> tuple[Step, ...]:
         below = node.operands
         if step is not None and step.rule == "squared norm":
             below = below[0].operands
+        if len(_chain(node)) > 2:
+            factors = _chain(node)
+            below = tuple(f.operands[0] if f.operation is Operation.TRANSPOSE else f for f in factors)
         waiting += below
     return tuple(found)
 
@@ -220,6 +228,9 @@ class _Steps:
 
     def _product(self, node: Typed) -> tuple[str, Expression]:
         left, right = node.operands
+        chain = _chain(node)
+        if len(chain) > 2:
+            return self._long_product(chain)
         both = self.active(left) and self.active(right)
         values = self.read(left), self.read(right)
         parts = []
@@ -231,6 +242,24 @@ class _Steps:
             return ("scaling" if node.operation is Operation.MULTIPLY else "constant factor"), parts[0]
         name = "inner product" if node.operation is Operation.PRODUCT and not node.shape.rank else "product"
         return name, Sum(tuple(parts))
+
+    def _long_product(self, chain: Sequence[Typed]) -> tuple[str, Expression]:
+        """d(ABC) = dA BC + A dB C + AB dC; a transposed factor has the transpose of the differential."""
+        values = [self.read(factor) for factor in chain]
+        parts: list[Expression] = []
+        for place, factor in enumerate(chain):
+            if not self.active(factor):
+                continue
+            change = self.d(factor)
+            if factor.operation is Operation.TRANSPOSE:
+                change = Transpose(self.d(factor.operands[0]))
+            factors = [*values[:place], change, *values[place + 1 :]]
+            parts.append(
+                Product(tuple(f for part in factors for f in (part.factors if isinstance(part, Product) else (part,))))
+            )
+        if len(parts) == 1:
+            return "constant factor", parts[0]
+        return "product", Sum(tuple(parts))
 
     def _of_product(self, node: Typed, left: Expression, right: Expression) -> Expression:
         if node.operation is Operation.MULTIPLY:
@@ -301,6 +330,8 @@ class _Steps:
         [a] = node.operands
         k = int(str(node.options[0]))
         base = self.read(a)
+        if k in (0, 1):
+            raise NotShown
         if k == -1:
             return "inverse", scaled(Fraction(-1), Product((Inverse(base), self.d(a), Inverse(base))))
         if k < 0:
@@ -341,11 +372,37 @@ class _Steps:
                 return "logsumexp", _inner(Call("softmax", (u,), shape_of(u)), du)
             case "inner" | "hadamard":
                 return self._pair(node)
+            case "softmax" if len(sizes(node)) == 1:
+                value = self.read(node)
+                mean = Product((Transpose(value), du))
+                return "softmax", Hadamard((value, Sum((du, scaled(Fraction(-1), mean)))))
+            case "where":
+                return self._where(node)
+            case "max" | "min" if len(node.operands) == 2:
+                return self._larger(node)
             case "diag":
                 shape = sizes(node)
                 return "linear", Call("diag" if len(shape) == 2 else "diagonal", (du,), shape)
             case _:
                 raise NotShown
+
+    def _where(self, node: Typed) -> tuple[str, Expression]:
+        """Where the condition does not change, each branch by itself."""
+        condition, yes, no = node.operands
+        holds = self.read(condition)
+        rest = Sum((ONE, scaled(Fraction(-1), holds)))
+        parts = [_times(weight, self.d(one)) for weight, one in ((holds, yes), (rest, no)) if self.active(one)]
+        return "cases", parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+    def _larger(self, node: Typed) -> tuple[str, Expression]:
+        """The differential of the larger one, or of the smaller."""
+        left, right = node.operands
+        sign, other = (">", "<") if node.label == "max" else ("<", ">")
+        parts = []
+        for one, relation in ((left, sign), (right, other)):
+            if self.active(one):
+                parts.append(_times(Function(relation, (self.read(left), self.read(right))), self.d(one)))
+        return node.label, parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
     def _of_det(self, u: Expression, du: Expression) -> Expression:
         return Scale(Fraction(1), (Call("det", (u,)), Call("tr", (Product((Inverse(u), du)),))), (), None)
@@ -362,16 +419,47 @@ class _Steps:
         return name, (parts[0] if len(parts) == 1 else Sum(tuple(parts)))
 
 
+def _chain(node: Typed) -> list[Typed]:
+    """The factors of nested matrix products."""
+    if node.operation is not Operation.PRODUCT:
+        return [node]
+    return [factor for operand in node.operands for factor in _chain(operand)]
+
+
+def substituted(found: Sequence[Step], value: str) -> Step | None:
+    """The first differential with all others put in; None where one of them has no step, or it is long."""
+    if len(found) < 2 or not isinstance(found[0].before, Call):
+        return None
+    known = {step.before: step.after for step in found}
+    whole = found[0].after
+    for _ in range(MOST_SUBSTITUTIONS):
+        for node in _differentials(whole):
+            if node in known:
+                whole = replaced(whole, node, known[node])
+                break
+        else:
+            break
+    if cost(whole) > LONGEST or any(not isinstance(node.arguments[0], Symbol) for node in _differentials(whole)):
+        return None
+    return Step("substitution", Symbol(f"d{value}", ()), whole)
+
+
+def _differentials(expression: Expression) -> list[Call]:
+    found = [expression] if isinstance(expression, Call) and expression.name == "d" else []
+    return found or [one for child in children(expression) for one in _differentials(child)]
+
+
 def closing(value: str, gradient: Expression, hessian: Expression | None, direction: Symbol) -> Sequence[Step]:
     """The last steps: df = ⟨∇f, dx⟩ and d²f = ⟨∇²f dx₁, dx₂⟩."""
-    found = [Step("gradient", Symbol(f"d{value}", ()), _inner(gradient, direction))]
+    rule = "gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩" if direction.shape else "gradient"
+    found = [Step(rule, Symbol(f"d{value}", ()), _inner(gradient, direction))]
     if hessian is not None:
         one, two = (Symbol(f"{direction.name}_{k}", direction.shape, direction.symmetric) for k in (1, 2))
         if not direction.shape:
             second = scalar_product(hessian, one, two)
         else:
             second = Call("inner", (_applied(hessian, direction, one), two))
-        found.append(Step("Hessian", Symbol(f"d²{value}", ()), second))
+        found.append(Step("Hessian: the differential of the gradient", Symbol(f"d²{value}", ()), second))
     return found
 
 

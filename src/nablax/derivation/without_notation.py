@@ -9,26 +9,36 @@ import jax
 import numpy as np
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
+from nablax.derivation.deadline import unbounded
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
-from nablax.derivation.problem import SYMMETRIC, Problem
-from nablax.derivation.verify import Check, symmetrised_pairs
+from nablax.derivation.problem import Problem
+from nablax.derivation.verify import UNCHECKED, Check, in_kind
 from nablax.errors import DerivationError, VerificationError
+from nablax.formula import Kind
 from nablax.printing.expression import Call, Expression, Symbol
 
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
-SYMMETRIC_CONVENTION = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
+_SYMMETRISED = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
+CONVENTIONS = {
+    Kind.SYMMETRIC: _SYMMETRISED,
+    Kind.SPD: _SYMMETRISED,
+    Kind.DIAGONAL: "gradient along the diagonal matrices: the diagonal of the one by all entries; {0} is diagonal",
+    Kind.TRIANGULAR: "gradient along the lower triangular matrices: tril of the one by all entries; {0} is triangular",
+    Kind.ORTHOGONAL: "gradient by all entries, not along the orthogonal matrices; {0} is orthogonal",
+}
 
 
-def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
+def without_notation(problem: Problem, order: int, reason: str, *, checked: bool = True) -> Derivation:
     """A derivation without closed forms.
 
     Args:
         problem: what is differentiated.
         order: 1 or 2.
         reason: which operation has no notation; becomes a note.
+        checked: whether there is time to compare the engine's derivatives with differences.
 
     Returns:
         The derivation; its forms evaluate at any point whose sizes fit.
@@ -38,7 +48,7 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
     """
     arguments = {a.name: a.shape for a in problem.arguments}
     leaf = problem.arguments[problem.wrt]
-    check = Check(problem, order)
+    check = Check(problem)
     function = _written(problem, arguments, check)
     value = check.value_shape
     sizes = {length: name for name, length in problem.numeric_sizes.items()}
@@ -54,7 +64,8 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         ClosedForm(name, arguments, title, _engine(problem, order, place))
         for place, (name, title) in enumerate(zip(names, called, strict=False))
     ]
-    verification = check.compare(forms)
+    with unbounded():
+        verification = check.compare(forms) if checked else UNCHECKED
     if not verification.passed:
         raise VerificationError(
             f"the engine's derivatives differ from central differences ({verification}); nothing is shown. {reason}"
@@ -72,9 +83,10 @@ def without_notation(problem: Problem, order: int, reason: str) -> Derivation:
         steps=(),
         domain=domain(problem.formula) if problem.formula is not None else (),
         shapes={**arguments, **{name: shape for name, shape in shapes.items() if order > 1 or name != "∇²f"}},
-        convention=SYMMETRIC_CONVENTION.format(leaf.name) if leaf.kind in SYMMETRIC else CONVENTION,
+        convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name),
         notes=(*(problem.formula.notes if problem.formula is not None else ()), reason),
         verification=verification,
+        reading=problem.formula.declaration if problem.formula is not None else "",
     )
 
 
@@ -108,6 +120,11 @@ def _engine(problem: Problem, order: int, place: int) -> Callable[..., Any]:
             known[key] = evaluator(problem, order, sizes)
         with jax.enable_x64(True):
             found = np.asarray(known[key](*arrays)[place])
-        return symmetrised_pairs(found, place) if problem.arguments[problem.wrt].kind in SYMMETRIC else found
+        for pair in range(place):  # every pair of axes of the argument
+            last = found.ndim - 2 * pair
+            turned = np.moveaxis(found, (last - 2, last - 1), (-2, -1)) if last >= 2 else found
+            turned = in_kind(problem.arguments[problem.wrt].kind, turned)
+            found = np.moveaxis(turned, (-2, -1), (last - 2, last - 1)) if last >= 2 else found
+        return found
 
     return run

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra
+from nablax.derivation.denominators import over_one_denominator
 from nablax.derivation.forms import cost
 from nablax.derivation.networks import Writer
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
+from nablax.formula import Kind
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -19,20 +21,30 @@ from nablax.printing.expression import (
     Product,
     Sum,
     Symbol,
+    Transpose,
+    Unit,
     Where,
     children,
     shape_of,
 )
-from nablax.printing.rewrite import replaced
+from nablax.printing.rewrite import mapped, replaced
 from nablax.printing.unicode import unicode
 
-PREFERRED = {"softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h"}
+# Factors of a matrix that always have a name, and what a column of one is called.
+FACTORS = {"eigenvectors": "V", "left_vectors": "U", "right_vectors": "V"}
+COLUMNS = {"eigenvectors": "eigenvector", "left_vectors": "left_vector", "right_vectors": "right_vector"}
+PREFERRED = {
+    "eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w", "singular_values": "s",
+    "gaps": "G", "squared_gaps": "G", **FACTORS,
+"softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h",
+}  # fmt: skip
 SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
 
 
-def shortest(writer: Writer, options: Sequence[Poly]) -> Expression:
-    """The cheapest way of writing one of several equal polys."""
-    return min((writer.write(p) for p in options), key=cost)
+def shortest(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly]) -> Expression:
+    """The cheapest way of writing one of several equal polys, or one of them as one fraction."""
+    fractions = [over_one_denominator(algebra, p) for algebra, p in zip(algebras, options, strict=True)]
+    return min((writer.write(p) for p in (*options, *fractions) if p is not None), key=cost)
 
 
 def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom) -> Expression:
@@ -49,10 +61,10 @@ def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[
     """
     rank = options[0].rank
     if rank <= 2:
-        return shortest(writer, options)
+        return shortest(writer, algebras, options)
     direction = direction_of(leaf)
     values = [contracted(algebra, p, direction) for algebra, p in zip(algebras, options, strict=True)]
-    body = shortest(writer, values)
+    body = shortest(writer, algebras, values)
     tensor = writer.indexed(min(options, key=lambda p: len(p.terms)))
     return LinearMap(Symbol(direction.name, writer.shape(leaf.axes), leaf.symmetric), body, tensor)
 
@@ -72,6 +84,33 @@ def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
         one = Poly(p.axes, (term,))
         found.append(algebra.product([(one, labels), (along, labels[kept:])], labels[:kept], {}))
     return algebra.add(found)
+
+
+def in_kind(algebra: Algebra, p: Poly, kind: Kind, places: Sequence[tuple[int, int]]) -> Poly:
+    """The part of a derivative that lies among the matrices of a kind.
+
+    Args:
+        algebra: the algebra of the poly.
+        p: a derivative.
+        kind: what its argument was declared to be.
+        places: pairs of axes that belong to the argument.
+
+    Returns:
+        The poly; unchanged for a kind that is no linear space of its own.
+    """
+    if kind in (Kind.SYMMETRIC, Kind.SPD):
+        return symmetrised(algebra, p, places)
+    if kind not in (Kind.DIAGONAL, Kind.TRIANGULAR):
+        return p
+    labels = tuple(range(p.rank))
+    for a, b in places:
+        axes = (p.axes[a], p.axes[b])
+        mask = algebra.delta(axes[0])
+        if kind is Kind.TRIANGULAR:
+            mask = algebra.atom(Atom(AtomKind.CONSTANT, "tril", axes))
+        terms = [algebra.product([(Poly(p.axes, (t,)), labels), (mask, (a, b))], labels, {}) for t in p.terms]
+        p = algebra.add([Poly(p.axes, ()), *terms])
+    return p
 
 
 def symmetrised(algebra: Algebra, p: Poly, places: Sequence[tuple[int, int]]) -> Poly:
@@ -103,12 +142,14 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
         The expressions, those that use a name with `Where`.
     """
     names: list[tuple[Symbol, Expression]] = []
-    current = list(expressions)
+    current = [_with_columns(expression) for expression in expressions]
     for _ in range(4):
         each = [Counter(_nodes(expression)) for expression in current]
         counts = sum(each, start=Counter())
         most = {node: max(one[node] for one in each) for node in counts}
-        worth = [(node, n) for node, n in counts.items() if n > 1 and _nameable(node, n, most[node])]
+        worth = [
+            (node, n) for node, n in counts.items() if _is_factor(node) or (n > 1 and _nameable(node, n, most[node]))
+        ]
         if not worth:
             break
         node, _ = max(worth, key=lambda pair: ((pair[1] - 1) * (len(unicode(pair[0])) - 1), repr(pair[0])))
@@ -118,6 +159,31 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
         names = [(one, replaced(value, node, symbol)) for one, value in names]
         names.append((symbol, node))
     return [_bound(expression, names) for expression in current]
+
+
+def _is_factor(node: Expression) -> bool:
+    return isinstance(node, Call) and (node.name in FACTORS or node.name in COLUMNS.values())
+
+
+def _with_columns(expression: Expression) -> Expression:
+    """The expression with products of eigenvectors and a unit vector as that column."""
+    inside = mapped(expression, _with_columns)
+    if not isinstance(inside, Product):
+        return inside
+    factors = list(inside.factors)
+    for k in range(len(factors) - 1):
+        match factors[k], factors[k + 1]:
+            case (Call(name, arguments, shape), Unit(0 | -1)) if name in COLUMNS:
+                factors[k : k + 2] = [Call(COLUMNS[name], arguments, shape[:1])]
+                break
+            case (Transpose(Unit(0 | -1)), Transpose(Call(name, arguments, shape))) if name in COLUMNS:
+                factors[k : k + 2] = [Transpose(Call(COLUMNS[name], arguments, shape[:1]))]
+                break
+            case _:
+                pass
+    else:
+        return inside
+    return _with_columns(Product(tuple(factors)) if len(factors) > 1 else factors[0])
 
 
 def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -> Expression:

@@ -15,7 +15,7 @@ from nablax.formula.sizes import SCALAR, Shape, Size, symbol
 from nablax.formula.syntax import Call, Expression, Name, Number
 from nablax.formula.typed import Operation, Option, Typed
 
-ORDERS_OF_MATRIX = (1, 2, "inf", "fro")
+ORDERS_OF_MATRIX = (1, 2, "inf", "fro", "nuc")
 
 
 def function_of(call: Call, site: Site) -> Function:
@@ -95,17 +95,25 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
         case Rule.OUTER:
             return _outer(operands, call, site)
         case Rule.KRONECKER:
-            left, right = _pair(operands)
-            if left.shape.rank != right.shape.rank or left.shape.is_scalar or left.shape.is_row != right.shape.is_row:
-                raise site.mismatch(
-                    "take the Kronecker product of", left, right, call.span, f"it takes {row.rule.value}"
-                )
-            axes = tuple(one * other for one, other in zip(left.shape.axes, right.shape.axes, strict=True))
-            return typed(Shape(axes, left.shape.is_row))
+            return typed(_kronecker(row, operands, call, site))
         case Rule.DIAGONAL:
             if operands[0].shape.rank == 1:
                 return typed(Shape(operands[0].shape.axes * 2))
             return typed(Shape((site.square(row.name, operands[0], call.span),)))
+        case Rule.ALONG_ROWS | Rule.ALONG_COLUMNS | Rule.TRANSPOSED | Rule.STACKED:
+            return typed(_of_matrix(row, operands[0], call, site))
+        case Rule.CROSS:
+            for operand in operands:
+                _three(row, operand, call, site)
+            return typed(operands[0].shape)
+        case Rule.SKEW:
+            _three(row, operands[0], call, site)
+            return typed(Shape((Size(3), Size(3))))
+        case Rule.FILLED:
+            zero_or_one = 1 if row.name == "ones" else 0
+            value = Typed(Operation.NUMBER, (), SCALAR, Number(zero_or_one, call.span), value=zero_or_one)
+            filled = FUNCTIONS["matrix" if len(plain) == 2 else "vector"]
+            return Typed(Operation.CALL, (value,), _filled(filled, (), plain, call, site), call, filled.name)
         case Rule.SOFTMAX:
             if operands[0].shape.is_scalar:
                 raise site.refusal("softmax of a scalar is always 1", call.span, f"it takes {row.rule.value}")
@@ -119,6 +127,38 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
 def _pair(operands: tuple[Typed, ...]) -> tuple[Typed, Typed]:
     left, right = operands
     return left, right
+
+
+def _kronecker(row: Function, operands: tuple[Typed, ...], call: Call, site: Site) -> Shape:
+    left, right = _pair(operands)
+    if left.shape.is_scalar or right.shape.is_scalar or left.shape.is_row or right.shape.is_row:
+        raise site.mismatch("take the Kronecker product of", left, right, call.span, f"it takes {row.rule.value}")
+    if left.shape.rank == right.shape.rank == 1:
+        return Shape((left.shape.axes[0] * right.shape.axes[0],))
+    rows, columns = zip(*((*one.shape.axes, Size())[:2] for one in operands), strict=True)
+    return Shape((rows[0] * rows[1], columns[0] * columns[1]))
+
+
+def _of_matrix(row: Function, operand: Typed, call: Call, site: Site) -> Shape:
+    if not operand.shape.is_matrix:
+        reason = f"{row.name} needs a matrix, found {site.shape(operand)}"
+        raise site.refusal(reason, call.span, site.described(operand))
+    rows, columns = operand.shape.axes
+    match row.rule:
+        case Rule.ALONG_ROWS:
+            return Shape((rows,))
+        case Rule.ALONG_COLUMNS:
+            return Shape((columns,))
+        case Rule.TRANSPOSED:
+            return Shape((columns, rows))
+        case _:
+            return Shape((rows * columns,))
+
+
+def _three(row: Function, operand: Typed, call: Call, site: Site) -> None:
+    if operand.shape.rank != 1 or not site.solver.unify(operand.shape.axes[0], Size(3)):
+        reason = f"{row.name} needs vectors of size 3, found {site.shape(operand)}"
+        raise site.refusal(reason, call.span, site.described(operand))
 
 
 def _aligned(row: Function, operands: tuple[Typed, ...], call: Call, site: Site) -> Shape:
@@ -175,14 +215,14 @@ def _order(operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site
     match plain[0]:
         case Number(value=value):
             order = int(value) if value == math.floor(value) else value
-        case Name(name="inf" | "fro" as name):
+        case Name(name="inf" | "fro" | "nuc" as name):
             order = name
         case other:
             raise site.refusal(f"{other} is not the order of a norm", other.span, f"norm takes {Rule.NORM.value}")
     if operand.shape.is_matrix and order not in ORDERS_OF_MATRIX:
-        advice = "for a matrix it is 1, 2, inf or fro; entrywise norms are norm1(X), norm2(X)"
+        advice = "for a matrix it is 1, 2, inf, fro or nuc; entrywise norms are norm1(X), norm2(X)"
         raise site.refusal(f"{order} is not an order of a matrix norm here", plain[0].span, advice)
-    if not operand.shape.is_matrix and (order == "fro" or (not isinstance(order, str) and order < 1)):
+    if not operand.shape.is_matrix and (order in ("fro", "nuc") or (not isinstance(order, str) and order < 1)):
         advice = "a norm of a vector has an order that is at least 1, or inf"
         raise site.refusal(f"{order} is not the order of a vector norm", plain[0].span, advice)
     if order == "fro" or (order == 2 and not operand.shape.is_matrix):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SIZES_OF_KIND = {
     Kind.SPD: ("n",),
     Kind.ORTHOGONAL: ("n",),
     Kind.DIAGONAL: ("n",),
+    Kind.TRIANGULAR: ("n",),
 }
 
 
@@ -43,12 +45,14 @@ class Declaration:
         sizes: symbols, integers and products of them; None where the declaration gives no sizes.
         constant: whether it is not to be differentiated by.
         declared: whether the user said so (False for the default by first letter).
+        positive: whether its entries are positive.
     """
 
     kind: Kind
     sizes: tuple[Size, ...] | None = None
     constant: bool = False
     declared: bool = True
+    positive: bool = False
 
 
 def default_declaration(name: str) -> Declaration:
@@ -83,8 +87,9 @@ def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Dec
 
     Args:
         declare: ``"A: matrix(m,n), S: symmetric(n), c: constant"``, or a mapping from names to kinds. Kinds
-            are scalar, vector(n), matrix(m, n), symmetric(n), spd(n), orthogonal(n), diagonal(n);
-            ``constant`` stands before a kind or alone. Sizes are symbols or integers and may be left out.
+            are scalar, vector(n), matrix(m, n), symmetric(n), spd(n), orthogonal(n), diagonal(n) and
+            triangular(n) (zero above the diagonal); ``constant`` and ``positive`` (every entry) stand before
+            a kind or alone. Sizes are symbols or integers and may be left out.
 
     Returns:
         A declaration per name, in order.
@@ -158,30 +163,38 @@ def _declaration(name: Token, kind: Tree[Token], source: str) -> Declaration:
     tokens = [child for child in kind.children if isinstance(child, Token)]
     words = [token for token in tokens if token.type == "WORD"]
     sizes = [cast(list[Token], child.children) for child in kind.children if isinstance(child, Tree)]
-    constant = words[0] == "constant"
-    named = words[1:] if constant else words
+    before = list(itertools.takewhile(lambda word: word in ("constant", "positive"), words))
+    constant, positive = "constant" in before, "positive" in before
+    named = words[len(before) :]
     if len(named) > 1:
-        advice = "only 'constant' stands before a kind"
+        advice = "only 'constant' and 'positive' stand before a kind"
         raise FormulaError(f"{str(named[1])!r} after a kind", source, _span(named[1]), advice)
     if not named:
         if sizes:
-            raise FormulaError("'constant' has no sizes", source, _span(sizes[0][0]), "write constant vector(n)")
-        return Declaration(default_declaration(str(name)).kind, constant=True, declared=False)
+            reason, advice = f"{str(before[-1])!r} has no sizes", f"write {before[-1]} vector(n)"
+            raise FormulaError(reason, source, _span(sizes[0][0]), advice)
+        kind_by_name = default_declaration(str(name)).kind
+        return Declaration(kind_by_name, constant=constant, declared=False, positive=positive)
     if str(named[0]) not in [str(one) for one in Kind]:
-        guess = nearest(str(named[0]), ["constant", *map(str, Kind)])
+        guess = nearest(str(named[0]), ["constant", "positive", *map(str, Kind)])
         advice = (f"did you mean {guess!r}? " if guess else "") + f"kinds are {', '.join(Kind)}"
         raise FormulaError(f"unknown kind {str(named[0])!r}", source, _span(named[0]), advice)
     found = Kind(str(named[0]))
+    if positive and found not in (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX):
+        advice = "a positive definite matrix is declared spd(n)"
+        raise FormulaError(
+            f"the entries of a {found} matrix cannot be declared positive", source, _span(before[-1]), advice
+        )
     expected = SIZES_OF_KIND[found]
     if len(words) == len(tokens):
-        return Declaration(found, None if expected else (), constant)
+        return Declaration(found, None if expected else (), constant, positive=positive)
     if len(sizes) != len(expected):
         form = f"{found}({','.join(expected)})" if expected else str(found)
         span = Span(_span(named[0]).start, _span(sizes[-1][-1] if sizes else named[0]).end)
         plural = "" if len(expected) == 1 else "s"
         reason = f"{found} takes {len(expected)} size{plural}, found {len(sizes)}"
         raise FormulaError(reason, source, span, f"write {form}")
-    return Declaration(found, tuple(_size(factors, source) for factors in sizes), constant)
+    return Declaration(found, tuple(_size(factors, source) for factors in sizes), constant, positive=positive)
 
 
 def _size(factors: list[Token], source: str) -> Size:

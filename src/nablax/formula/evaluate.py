@@ -1,100 +1,45 @@
-"""A formula as a pure JAX function of its variables, for the engine to trace."""
+"""A formula as a function of its variables: of JAX arrays, for the engine to trace, or of NumPy's, for checks."""
 
 from __future__ import annotations
 
 import functools
 import operator
 from collections.abc import Callable, Mapping
+from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from nablax.errors import FormulaError
 from nablax.formula.sizes import Shape, Size
 from nablax.formula.typed import Formula, Operation, Typed
-
-ELEMENTWISE: dict[str, Callable[[Array], Array]] = {
-    "sin": jnp.sin,
-    "cos": jnp.cos,
-    "tan": jnp.tan,
-    "arcsin": jnp.arcsin,
-    "arccos": jnp.arccos,
-    "arctan": jnp.arctan,
-    "sinh": jnp.sinh,
-    "cosh": jnp.cosh,
-    "tanh": jnp.tanh,
-    "exp": jnp.exp,
-    "expm1": jnp.expm1,
-    "log": jnp.log,
-    "log1p": jnp.log1p,
-    "sqrt": jnp.sqrt,
-    "square": jnp.square,
-    "abs": jnp.abs,
-    "sign": jnp.sign,
-    "relu": jax.nn.relu,
-    "sigmoid": jax.nn.sigmoid,
-    "softplus": jax.nn.softplus,
-}
-INFIX: dict[Operation, Callable[[Array, Array], Array]] = {
-    Operation.ADD: operator.add,
-    Operation.SUBTRACT: operator.sub,
-    Operation.MULTIPLY: operator.mul,
-    Operation.DIVIDE: operator.truediv,
-    Operation.PRODUCT: operator.matmul,
-    Operation.OUTER: lambda left, right: left[:, None] * right[None, :],
-}
-COMPARE: dict[str, Callable[[Array, Array], Array]] = {
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-REDUCTIONS: dict[str, Callable[[Array], Array]] = {
-    "sum": jnp.sum,
-    "prod": jnp.prod,
-    "mean": jnp.mean,
-    "max": jnp.max,
-    "min": jnp.min,
-    "logsumexp": jax.nn.logsumexp,
-    "softmax": jax.nn.softmax,
-    "norm1": lambda value: jnp.sum(jnp.abs(value)),
-    "norm2": lambda value: jnp.sqrt(jnp.sum(value * value)),
-    "tr": jnp.trace,
-    "det": jnp.linalg.det,
-    "logdet": lambda matrix: jnp.linalg.slogdet(matrix)[1],
-    "inv": jnp.linalg.inv,
-    "eig": jnp.linalg.eigvalsh,
-    "diag": jnp.diag,
-}
-PAIRS: dict[str, Callable[[Array, Array], Array]] = {
-    "max": jnp.maximum,
-    "min": jnp.minimum,
-    "inner": lambda left, right: jnp.sum(left * right),
-    "kron": jnp.kron,
-}
+from nablax.formula.values import COMPARE, INFIX, JAX, NUMPY, Values
 
 
 def enter(name: str, function: Callable[..., Array], arguments: int) -> None:
     """The value of a user's function of one or two arguments."""
-    (ELEMENTWISE if arguments == 1 else PAIRS)[name] = function
+    del arguments
+    JAX.calls[name] = function
+    NUMPY.calls[name] = lambda *values: np.asarray(function(*values), np.float64)
 
 
-def to_function(formula: Formula, sizes: Mapping[str, int] | None = None) -> Callable[..., Array]:
-    """The formula as a JAX function.
+def to_function(
+    formula: Formula, sizes: Mapping[str, int] | None = None, library: Values = JAX
+) -> Callable[..., Array]:
+    """The formula as a function of arrays.
 
     Args:
         formula: what `parse_formula` gives.
         sizes: numbers for size symbols; those that a variable has are taken from its array and need not be
             given.
+        library: what computes: JAX, to be traced, or NumPy, which a check of a derivative is independent by.
 
     Returns:
         A pure function of the variables, by position in the order of ``formula.variables`` or by name.
-        Scalars have shape (), vectors and row vectors (n,), matrices (m, n). It works under jit, grad and
-        vmap, computes in the dtype of its arguments, and raises FormulaError for a missing argument or an
+        Scalars have shape (), vectors and row vectors (n,), matrices (m, n). With JAX it works under jit, grad and
+        vmap; it computes in the dtype of its arguments, and raises FormulaError for a missing argument or an
         array whose shape does not fit.
 
     Example:
@@ -106,17 +51,17 @@ def to_function(formula: Formula, sizes: Mapping[str, int] | None = None) -> Cal
     names = tuple(formula.variables)
     given = dict(sizes or {})
 
-    def function(*positional: ArrayLike, **named: ArrayLike) -> Array:
+    def function(*positional: ArrayLike, **named: ArrayLike) -> Any:
         values = _bound(names, positional, named)
-        arrays = {name: jnp.asarray(values[name]) for name in names}
-        dtype = jnp.result_type(*arrays.values(), 1.0)
+        arrays = {name: library.np.asarray(values[name]) for name in names}
+        dtype = jnp.result_type(*arrays.values(), 1.0) if library is JAX else np.dtype(np.float64)
         known = bind_sizes(formula, {name: array.shape for name, array in arrays.items()}, given)
         arrays = {name: _inexact(array, dtype) for name, array in arrays.items()}
         for name, variable in formula.variables.items():
             target = variable.shape.concrete(known)
             if variable.reread and arrays[name].shape != target:
-                arrays[name] = jnp.broadcast_to(arrays[name], target)
-        return _Evaluation(arrays, known, dtype).result(formula.expression)
+                arrays[name] = library.np.broadcast_to(arrays[name], target)
+        return _Evaluation(arrays, known, dtype, library).result(formula.expression)
 
     function.__name__ = "formula"
     function.__doc__ = f"{formula}, of {formula.declaration}"
@@ -194,29 +139,33 @@ def bind_sizes(
 class _Evaluation:
     """One evaluation; equal expressions, which are one object in a formula, are computed once."""
 
-    def __init__(self, arrays: Mapping[str, Array], sizes: Mapping[str, int], dtype: DTypeLike) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Array], sizes: Mapping[str, int], dtype: DTypeLike, library: Values
+    ) -> None:
         self._arrays = arrays
         self._sizes = sizes
         self._dtype = dtype
-        self._known: dict[int, Array] = {}
+        self._np = library.np
+        self._calls = library.calls
+        self._known: dict[int, Any] = {}
 
-    def result(self, node: Typed) -> Array:
+    def result(self, node: Typed) -> Any:
         """The value as an array, also where it is a Python number so far."""
-        return jnp.asarray(self._of(node), self._dtype)
+        return self._np.asarray(self._of(node), self._dtype)
 
-    def _of(self, node: Typed) -> Array:
+    def _of(self, node: Typed) -> Any:
         if id(node) not in self._known:
             self._known[id(node)] = self._computed(node)
         return self._known[id(node)]
 
-    def _number(self, value: float) -> Array:
+    def _number(self, value: float) -> Any:
         """A literal stays a Python float, so that it takes the dtype of what it meets."""
-        return float(value)  # type: ignore[return-value]
+        return float(value)
 
     def _shape(self, shape: Shape) -> tuple[int, ...]:
         return shape.concrete(self._sizes)
 
-    def _computed(self, node: Typed) -> Array:
+    def _computed(self, node: Typed) -> Any:
         if node.value is not None:
             return self._number(node.value)
         match node.operation:
@@ -235,7 +184,7 @@ class _Evaluation:
             case _:
                 return self._simple(node, tuple([self._of(operand) for operand in node.operands]))
 
-    def _simple(self, node: Typed, values: tuple[Array, ...]) -> Array:
+    def _simple(self, node: Typed, values: tuple[Array, ...]) -> Any:
         match node.operation:
             case Operation.NEGATE:
                 return -values[0]
@@ -248,69 +197,68 @@ class _Evaluation:
             case _:
                 return INFIX[node.operation](*values)
 
-    def _power(self, node: Typed) -> Array:
+    def _power(self, node: Typed) -> Any:
         base, exponent = node.operands
         whole = exponent.value is not None and float(exponent.value).is_integer()
         if base.operation is Operation.CALL and base.label == "norm2" and exponent.value == 2:
             inside = self._of(base.operands[0])  # smooth at zero, unlike the square of a root
-            return jnp.sum(inside * inside)
+            return self._np.sum(inside * inside)
         if exponent.value == 0.5:
-            return jnp.sqrt(self._of(base))
+            return self._np.sqrt(self._of(base))
         power: float | Array = int(exponent.value) if whole and exponent.value is not None else self._of(exponent)
         return self._of(base) ** power
 
-    def _matrix_power(self, node: Typed) -> Array:
+    def _matrix_power(self, node: Typed) -> Any:
         exponent = node.options[0]
         assert isinstance(exponent, int)
         matrix = self._of(node.operands[0])
         if exponent == 0:
-            return jnp.eye(self._shape(node.shape)[0], dtype=self._dtype)
+            return self._np.eye(self._shape(node.shape)[0], dtype=self._dtype)
         if exponent < 0:
-            matrix = jnp.linalg.inv(matrix)
+            matrix = self._np.linalg.inv(matrix)
         return functools.reduce(operator.matmul, [matrix] * abs(exponent))
 
-    def _call(self, node: Typed) -> Array:
+    def _call(self, node: Typed) -> Any:
+        np = self._np
         match node.label, node.operands:
             case "eye", ():
-                return jnp.eye(self._shape(node.shape)[0], dtype=self._dtype)
+                return np.eye(self._shape(node.shape)[0], dtype=self._dtype)
             case (("vector" | "matrix"), (filling,)):
-                return jnp.broadcast_to(jnp.asarray(self._of(filling), self._dtype), self._shape(node.shape))
+                return np.broadcast_to(np.asarray(self._of(filling), self._dtype), self._shape(node.shape))
             case "where", (condition, yes, no):
-                chosen = jnp.where(self._of(condition), self._of(yes), self._of(no))
-                return jnp.asarray(chosen, self._dtype)
+                chosen = np.where(self._of(condition), self._of(yes), self._of(no))
+                return np.asarray(chosen, self._dtype)
             case ("sum" | "prod") as label, (Typed(operation=Operation.CALL, label="eig") as eigenvalues,):
                 matrix = self._of(eigenvalues.operands[0])
-                return jnp.trace(matrix) if label == "sum" else jnp.linalg.det(matrix)
+                return np.trace(matrix) if label == "sum" else np.linalg.det(matrix)
             case "norm", (operand,):
                 return self._norm(node, operand)
-            case label, (operand,) if label in ELEMENTWISE:
-                return ELEMENTWISE[label](jnp.asarray(self._of(operand)))
-            case label, (operand,):
-                return REDUCTIONS[label](jnp.asarray(self._of(operand)))
-            case label, (left, right):
-                return PAIRS[label](self._of(left), self._of(right))
+            case label, operands:
+                return self._calls[label](*(np.asarray(self._of(operand)) for operand in operands))
             case _:
                 raise AssertionError(f"no row for {node.label}")
 
-    def _norm(self, node: Typed, operand: Typed) -> Array:
+    def _norm(self, node: Typed, operand: Typed) -> Any:
         order = node.options[0]
         if operand.shape.is_matrix and order == 2:
             return self._spectral_norm(operand)
-        sizes = jnp.abs(self._of(operand))
+        if order == "nuc":
+            return self._np.sum(self._np.linalg.svd(self._of(operand), compute_uv=False))
+        sizes = self._np.abs(self._of(operand))
         if operand.shape.is_matrix:
-            return jnp.max(jnp.sum(sizes, axis=0 if order == 1 else 1))
+            return self._np.max(self._np.sum(sizes, axis=0 if order == 1 else 1))
         if order == "inf":
-            return jnp.max(sizes)
+            return self._np.max(sizes)
         assert isinstance(order, int | float)
-        return jnp.sum(sizes**order) ** (1 / order)
+        return self._np.sum(sizes**order) ** (1 / order)
 
-    def _spectral_norm(self, operand: Typed) -> Array:
+    def _spectral_norm(self, operand: Typed) -> Any:
         """Of an outer product exactly ‖x‖‖y‖, which is smooth where the repeated zero singular values
         are not.
         """
         if operand.operation is Operation.OUTER:
             left, right = (self._of(vector) for vector in operand.operands)
             if left is right:
-                return jnp.sum(left * left)
-            return jnp.sqrt(jnp.sum(left * left)) * jnp.sqrt(jnp.sum(right * right))
-        return jnp.asarray(jnp.linalg.norm(self._of(operand), 2))
+                return self._np.sum(left * left)
+            return self._np.sqrt(self._np.sum(left * left)) * self._np.sqrt(self._np.sum(right * right))
+        return self._np.max(self._np.linalg.svd(self._of(operand), compute_uv=False))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from nablax.errors import FormulaError
@@ -16,7 +18,9 @@ from nablax.formula.declarations import (
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
 from nablax.formula.nested import nested_text, parse_nested
 from nablax.formula.parse import parse_expression
-from nablax.formula.shapes import CONSTANTS, Inference, unknown_size, variable_names
+from nablax.formula.paste import bars, from_printed, is_printed
+from nablax.formula.readings import readings
+from nablax.formula.shapes import CONSTANTS, ODD_SPREAD, Inference, unknown_size, variable_names
 from nablax.formula.site import Site
 from nablax.formula.sizes import Shape, Size, SizeSolver, symbol
 from nablax.formula.symmetry import is_symmetric
@@ -28,12 +32,14 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     """Reads a formula and infers the shape of every expression in it.
 
     Args:
-        formula: text such as ``"1/2*norm2(A*x - y)^2"``, or a nested list (or its text) such as
-            ``[['exp','x'],'+',2]``, in which undeclared names are scalars.
-        declare: what names are, see `parse_declarations`. Others follow their first letter: a–g scalar, h–z
-            vector, A–Z matrix; small Greek letters and their names are scalars. An undeclared a–g name that
-            is added to a vector or transposed is read as a vector, an undeclared h–z name that scales
-            ``eye`` as a scalar; `Formula.notes` says so.
+        formula: text such as ``"1/2*norm2(A*x - y)^2"``, as books print it (``½‖Ax − y‖²``) or in LaTeX, or
+            a nested list (or its text) such as ``[['exp','x'],'+',2]``, in which undeclared names are
+            scalars.
+        declare: what names are, see `parse_declarations`. Others follow their first letter where that reads
+            well: a–g scalar, h–z vector, A–Z matrix; small Greek letters and their names are scalars. Where
+            it does not, all small letters may be scalars or vectors: among the readings that fit, that one
+            is taken in which the whole is a scalar, no scalar is used like a vector, and the fewest first
+            letters are overruled. `Formula.declaration` says how every name was read.
 
     Returns:
         The formula: typed expression, variables, sizes.
@@ -54,12 +60,19 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
         source, is_nested = nested_text(formula), True
     else:
         raise FormulaError(f"a formula is text or a nested list, not {type(formula).__name__}")
+    if not is_nested and is_printed(source):
+        source = from_printed(source, declarations)
+    elif not is_nested and "|" in source:
+        source = bars(source)
     tree = parse_nested(source) if is_nested else parse_expression(source)
     return _Reading(source, tree, declarations, is_nested).formula()
 
 
+MOST_READINGS = 20_000  # nodes of a formula times readings that are tried
+
+
 class _Reading:
-    """One tree with its declarations; tries the reading by use before the reading by default."""
+    """One tree with its declarations, and the search for the reading of the other names."""
 
     def __init__(self, source: str, tree: Expression, declarations: Mapping[str, Declaration], is_nested: bool) -> None:
         self._source = source
@@ -92,46 +105,55 @@ class _Reading:
                 raise FormulaError(f"{name} is declared but {similar} stands here", self._source, found.span, advice)
 
     def formula(self) -> Formula:
-        """The formula, with as many names as fit read by use where their defaults would be odd."""
-        readings: dict[str, Kind] = {}
-        fitting: list[Formula] = []
-        refusals: list[FormulaError] = []
-        while True:
-            inference = self._inference(readings)
-            try:
-                fitting.append(self._finished(inference, inference.value(self._tree)))
-            except FormulaError as error:
-                refusals.append(error)
-            if not (new := inference.clear or inference.likely):
+        """The formula under the most likely reading of its undeclared names."""
+        guessed = {
+            name: _default(self._declarations.get(name), name, self._is_nested)
+            for name in self._names
+            if not (name in self._declarations and self._declarations[name].declared)
+        }
+        tries = 1 if self._is_nested else max(MOST_READINGS // (1 + sum(1 for _ in walk(self._tree))), 32)
+        best: Formula | None = None
+        lowest, refusal = math.inf, None
+        for cost, kinds in readings(guessed, tries):
+            if cost >= lowest:
                 break
-            readings |= new
-        if fitting:
-            return fitting[-1]
-        raise refusals[0]
+            inference = self._inference(kinds)
+            try:
+                typed = inference.value(self._tree)
+                if refusal is not None and inference.oddity >= ODD_SPREAD:
+                    continue  # an odd reading is no better than saying what does not fit
+                odd = inference.oddity + _oddity_of_whole(typed.shape)
+                if cost + odd < lowest or (not cost and not inference.oddity):
+                    best, lowest = self._finished(inference, typed), cost + odd
+            except FormulaError as error:
+                refusal = refusal or error
+                continue
+            if not cost and not inference.oddity and not typed.shape.is_row:
+                break  # what the first letters say reads well
+        if best is not None:
+            return best
+        assert refusal is not None
+        raise refusal
 
-    def _inference(self, rereadings: Mapping[str, Kind]) -> Inference:
+    def _inference(self, kinds: Mapping[str, Kind]) -> Inference:
         solver = SizeSolver(self._names, self._sizes)
         variables: dict[str, Variable] = {}
-        defaults: dict[str, Kind] = {}
         for name in self._names:
             declaration = self._declarations.get(name) or default_declaration(name)
-            if not declaration.declared:
-                kind = rereadings.get(name, Kind.SCALAR if self._is_nested else declaration.kind)
-                declaration = Declaration(kind, constant=declaration.constant, declared=False)
-                if not self._is_nested and not is_greek(name) and name not in rereadings:
-                    defaults[name] = kind
+            other = name in kinds and kinds[name] is not _default(declaration, name, self._is_nested)
+            if name in kinds:
+                declaration = Declaration(kinds[name], constant=declaration.constant, declared=False)
             shape = _shape(declaration, solver)
-            variables[name] = Variable(name, declaration.kind, shape, declaration.constant, name in rereadings)
-        scalars = frozenset(name for name, kind in defaults.items() if kind is Kind.SCALAR)
-        site = Site(self._source, solver, scalars)
-        return Inference(site, variables, frozenset(self._sizes), self._numpy_spelled, defaults)
+            variables[name] = Variable(name, declaration.kind, shape, declaration.constant, other, declaration.positive)
+        scalars = frozenset(name for name, kind in kinds.items() if kind is Kind.SCALAR and not is_greek(name))
+        site = Site(self._source, solver, frozenset() if self._is_nested else scalars)
+        return Inference(site, variables, frozenset(self._sizes), self._numpy_spelled, frozenset(kinds))
 
     def _finished(self, inference: Inference, typed: Typed) -> Formula:
         solver = inference.site.solver
         names = solver.names()
         variables = {
-            name: Variable(name, one.kind, solver.show(one.shape, names), one.constant, one.reread)
-            for name, one in inference.variables.items()
+            name: replace(one, shape=solver.show(one.shape, names)) for name, one in inference.variables.items()
         }
         carried = {size for one in variables.values() for size in one.shape.symbols} | set(self._sizes)
         expression = _Settled(inference.site, names).settle(typed)
@@ -154,10 +176,19 @@ class _Reading:
         )
 
 
+def _default(declaration: Declaration | None, name: str, is_nested: bool) -> Kind:
+    """The kind that is tried first for a name without a declared one."""
+    if is_nested:
+        return Kind.SCALAR
+    return declaration.kind if declaration is not None else default_declaration(name).kind
+
+
+def _oddity_of_whole(shape: Shape) -> int:
+    """A formula is most likely a scalar, and hardly ever a row."""
+    return 10 if shape.is_row else (0, 3, 4)[shape.rank]
+
+
 def _notes(variables: Mapping[str, Variable]) -> Iterator[str]:
-    for variable in variables.values():
-        if variable.reread:
-            yield (f"{variable.name} is read as a {variable.shape} by its use; declare it if that is not meant")
     if "I" in variables:
         yield "I is a matrix like any other; the identity is written eye"
 

@@ -24,12 +24,19 @@ class Rule(Enum):
     IDENTITY = "nothing, or the size"
     INNER = "two operands of equal shape; gives a scalar"
     OUTER = "two vectors; gives a matrix"
-    NORM = "one vector or matrix, then optionally the order: a number that is at least 1, inf, or fro"
-    KRONECKER = "two matrices or two vectors"
+    NORM = "one vector or matrix, then optionally the order: a number that is at least 1, inf, fro or nuc"
+    KRONECKER = "two matrices or vectors; a vector beside a matrix is one column"
     DIAGONAL = "a vector (gives a matrix) or a square matrix (gives a vector)"
     EIGENVALUES = "one square matrix; gives the vector of eigenvalues"
     PRODUCT_ENTRYWISE = "two operands of equal shape, or one a scalar"
     CHOICE = "a comparison, then two operands of equal shape, or one a scalar"
+    ALONG_ROWS = "one matrix; gives the vector with an entry per row"
+    ALONG_COLUMNS = "one matrix; gives the vector with an entry per column"
+    TRANSPOSED = "one matrix; gives a matrix of the transposed shape"
+    STACKED = "one matrix; gives the vector of its columns, one below the other"
+    CROSS = "two vectors of size 3"
+    SKEW = "one vector of size 3; gives the matrix that takes the cross product with it"
+    FILLED = "one size for a vector, two for a matrix"
     SOFTMAX = "one vector, or a matrix (each row by itself)"
 
 
@@ -82,6 +89,10 @@ ROWS = (
     _elementwise("relu"),
     _elementwise("sigmoid", "expit", "logistic"),
     _elementwise("softplus"),
+    _elementwise("erf"),
+    _elementwise("lgamma", "gammaln"),
+    _elementwise("digamma", "psi"),
+    _elementwise("Phi", "normcdf"),
     Function("softmax", Rule.SOFTMAX, "softmax(x)"),
     Function("logsumexp", Rule.REDUCTION, "logsumexp(x)"),
     Function("sum", Rule.REDUCTION, "sum(x)"),
@@ -102,6 +113,19 @@ ROWS = (
     Function("outer", Rule.OUTER, "outer(x, y)", 2, 2),
     Function("kron", Rule.KRONECKER, "kron(A, B)", 2, 2),
     Function("hadamard", Rule.PRODUCT_ENTRYWISE, "hadamard(A, B)", 2, 2, ("multiply",)),
+    Function("rowsum", Rule.ALONG_ROWS, "rowsum(X)"),
+    Function("colsum", Rule.ALONG_COLUMNS, "colsum(X)"),
+    Function("pinv", Rule.TRANSPOSED, "pinv(X)"),
+    Function("adj", Rule.SQUARE_TO_SQUARE, "adj(X)", aliases=("adjugate",)),
+    Function("expm", Rule.SQUARE_TO_SQUARE, "expm(X)"),
+    Function("cholesky", Rule.SQUARE_TO_SQUARE, "cholesky(S)", aliases=("chol",)),
+    Function("tril", Rule.SQUARE_TO_SQUARE, "tril(X)"),
+    Function("triu", Rule.SQUARE_TO_SQUARE, "triu(X)"),
+    Function("vec", Rule.STACKED, "vec(X)"),
+    Function("cross", Rule.CROSS, "cross(x, y)", 2, 2),
+    Function("skew", Rule.SKEW, "skew(x)"),
+    Function("ones", Rule.FILLED, "ones(n) or ones(m, n)", 0, 2, expressions=0),
+    Function("zeros", Rule.FILLED, "zeros(n) or zeros(m, n)", 0, 2, expressions=0),
     Function("where", Rule.CHOICE, "where(x > 0, a, b)", 3, 3),
     Function("vector", Rule.FILL_VECTOR, "vector(1) or vector(1, n)", 1, 2, expressions=1),
     Function("matrix", Rule.FILL_MATRIX, "matrix(1) or matrix(1, m, n)", 1, 3, expressions=1),

@@ -12,7 +12,8 @@ only at the
 
 from __future__ import annotations
 
-WORD = r"[A-Za-z\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*"
+GREEK = r"\u0391-\u03a9\u03b1-\u03c9\u03d1\u03d5\u03d6\u03f0\u03f1\u03f5"
+WORD = rf"[A-Za-z{GREEK}][A-Za-z0-9_{GREEK}]*"
 PREFIX = r"(?:(?:numpy|jnp|np|jax|scipy)\.(?:(?:linalg|nn|numpy|special|scipy)\.)*)?"
 NAME = f"/{WORD}/"
 NUMBER = r"/(?:\d+\.\d+|\d+\.(?![*\/^T'\d])|\.\d+|\d+)(?:[eE][+-]?\d+)?/"
@@ -101,7 +102,7 @@ _RPAR: ")"
 _COMMA: ","
 _STAR: "*"
 _COLON: ":"
-SIZE: /[A-Za-z\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*|\d+/
+SIZE: /{WORD}|\d+/
 WORD: /[A-Za-z_]+/
 NAME: {NAME}
 %ignore /\s+/

@@ -12,7 +12,7 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput
 
 from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS, UNARY, canonical, nearest
-from nablax.formula.grammar import NESTED
+from nablax.formula.grammar import NESTED, WORD
 from nablax.formula.parse import (
     MAXIMUM_LENGTH,
     MAXIMUM_NESTING,
@@ -28,7 +28,7 @@ FORMS = (
     "a list is [left, operator, right], [operator, left, right] or [function, argument], for example "
     "[['exp', 'x'], '+', 2]"
 )
-NAME = re.compile(r"[A-Za-z\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*")
+NAME = re.compile(WORD)
 NUMERAL = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 Item: TypeAlias = Expression | Token
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
 from nablax.errors import FormulaError
 from nablax.formula.evaluate import to_function
 from nablax.formula.typed import Formula, Kind, Operation, Typed, Variable
+from nablax.formula.values import NUMPY
 
 Point = dict[str, npt.NDArray[np.float64]]
 ATTEMPTS = 120
 LARGEST_POINT = 10**7
 MODERATE = 1e8
+LEAST = 1e-9
+INVERTED = frozenset({"inv", "det", "logdet", "pinv", "cholesky"})
+MOST_ORDERS = 24
 
 
 def _primes() -> Iterator[int]:
@@ -39,7 +43,8 @@ def choose_sizes(formula: Formula, sizes: Mapping[str, int] | None = None) -> di
 
     Returns:
         Elements per symbol: 3, 5, 7, 11, … in order of appearance, larger where an index needs it, and none
-        that is fixed for another symbol or stands as an integer in a declaration.
+        that is fixed for another symbol or stands as an integer in a declaration. In another order, where
+        that makes a matrix regular that is inverted.
 
     Raises:
         FormulaError: a fixed size of a symbol that the formula does not have, or one that an index exceeds.
@@ -68,7 +73,47 @@ def choose_sizes(formula: Formula, sizes: Mapping[str, int] | None = None) -> di
             result[name] = fixed[name]
             continue
         result[name] = next(prime for prime in primes if prime not in taken and prime >= least.get(name, 1))
-    return result
+    free = [name for name in formula.sizes if name not in fixed and name not in least]
+    return _regular(formula, result, free)
+
+
+def _regular(formula: Formula, sizes: dict[str, int], free: list[str]) -> dict[str, int]:
+    """The sizes in that order in which matrices that are inverted are regular: X tall, where X'X is."""
+    nodes = [node for node in dict.fromkeys(formula.expression.walk()) if node.label in INVERTED]
+    if not nodes or len(free) < 2:
+        return sizes
+    parts = [_part(formula, node.operands[0]) for node in nodes]
+    lengths = [sizes[name] for name in free]
+    for order in itertools.islice(itertools.permutations(lengths), MOST_ORDERS):
+        chosen = {**sizes, **dict(zip(free, order, strict=True))}
+        random = np.random.default_rng(0)
+        point = {
+            name: _draw(one, one.shape.concrete(chosen), STYLES[1], "", random)
+            for name, one in formula.variables.items()
+        }
+        tall = (node.operands[0].shape.concrete(chosen) for node in nodes if node.label == "pinv")
+        if all(rows >= columns for rows, columns in tall) and all(_is_regular(part, chosen, point) for part in parts):
+            return chosen
+    return sizes
+
+
+def _is_regular(part: Formula, sizes: Mapping[str, int], point: Point) -> bool:
+    with np.errstate(all="ignore"):
+        try:
+            matrix = np.asarray(to_function(part, sizes, NUMPY)(**{name: point[name] for name in part.variables}))
+        except np.linalg.LinAlgError:
+            return False
+    if not np.all(np.isfinite(matrix)) or matrix.ndim != 2:
+        return True  # what that means is not a matter of sizes
+    least: int = min(matrix.shape)
+    return int(np.linalg.matrix_rank(matrix)) == least
+
+
+def _part(formula: Formula, node: Typed) -> Formula:
+    """A formula of one expression inside a formula."""
+    names = {inner.label for inner in node.walk() if inner.operation is Operation.VARIABLE}
+    variables = {name: one for name, one in formula.variables.items() if name in names}
+    return Formula(formula.source, node, variables, formula.sizes)
 
 
 def _least_sizes(expression: Typed) -> dict[str, int]:
@@ -103,7 +148,7 @@ STYLES = (
     _Style(0.1, positive=True),
     _Style(3.0, definite=True),
 )
-POSITIVE = frozenset({"log", "sqrt"})
+POSITIVE = frozenset({"log", "sqrt", "lgamma", "digamma"})
 INSIDE_ONE = frozenset({"arcsin", "arccos"})
 
 
@@ -139,7 +184,7 @@ def sample_point(formula: Formula, seed: int = 0, sizes: Mapping[str, int] | Non
     random = np.random.default_rng(seed)
     domains = _domains_of_variables(formula.expression)
     checks = [formula, *_parts_to_check(formula)]
-    functions = [to_function(one, chosen) for one in checks]
+    functions = [to_function(one, chosen, NUMPY) for one in checks]
     fallback: Point | None = None
     for attempt in range(ATTEMPTS):
         style = STYLES[attempt % len(STYLES)]
@@ -147,12 +192,15 @@ def sample_point(formula: Formula, seed: int = 0, sizes: Mapping[str, int] | Non
             name: _draw(variable, shapes[name], style, domains.get(name, ""), random)
             for name, variable in formula.variables.items()
         }
-        with jax.enable_x64(True), np.errstate(all="ignore"):
-            values = [
-                np.asarray(function(**{name: point[name] for name in one.variables}))
-                for one, function in zip(checks, functions, strict=True)
-            ]
-        if not np.all(np.isfinite(values[0])) or not all(np.all(value > 0) for value in values[1:]):
+        try:
+            with np.errstate(all="ignore"):
+                values = [
+                    np.asarray(function(**{name: point[name] for name in one.variables}))
+                    for one, function in zip(checks, functions, strict=True)
+                ]
+        except np.linalg.LinAlgError:
+            continue
+        if not np.all(np.isfinite(values[0])) or not all(np.all(value > LEAST) for value in values[1:]):
             continue
         if np.all(np.abs(values[0]) < MODERATE):
             return point
@@ -161,7 +209,7 @@ def sample_point(formula: Formula, seed: int = 0, sizes: Mapping[str, int] | Non
         return fallback
     raise FormulaError(
         f"no point was found in {ATTEMPTS} attempts at which {formula} is finite",
-        advice="declare more of its variables, for example 'A: spd(n)'",
+        advice="declare more of its variables, for example 'A: spd(n)' or 'X: positive matrix(m,n)'",
     )
 
 
@@ -184,10 +232,7 @@ def _parts_to_check(formula: Formula) -> list[Formula]:
     parts = []
     for node in dict.fromkeys(formula.expression.walk()):
         if node.operation is Operation.CALL and node.label == "logdet":
-            determinant = Typed(Operation.CALL, node.operands, node.shape, node.syntax, "det")
-            names = {inner.label for inner in node.walk() if inner.operation is Operation.VARIABLE}
-            variables = {name: one for name, one in formula.variables.items() if name in names}
-            parts.append(Formula(formula.source, determinant, variables, formula.sizes))
+            parts.append(_part(formula, Typed(Operation.CALL, node.operands, node.shape, node.syntax, "det")))
     return parts
 
 
@@ -208,6 +253,10 @@ def _draw(
             return np.diag(diagonal)
         case _:
             pass
+    if variable.kind is Kind.TRIANGULAR:
+        return np.tril(style.scale * entries, -1) + np.diag(random.uniform(0.5, 2.0, shape[0]))
+    if variable.positive:
+        return random.uniform(0.5, 2.0, shape)
     if domain == "inside":
         return random.uniform(-0.9, 0.9, shape)
     if domain == "positive" or (style.positive and variable.kind is not Kind.MATRIX):

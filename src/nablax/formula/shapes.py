@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from nablax.errors import FormulaError
 from nablax.formula.calls import call_expression, function_of
-from nablax.formula.functions import FUNCTIONS, SPELLINGS
+from nablax.formula.functions import FUNCTIONS, SPELLINGS, Rule
 from nablax.formula.site import Site
 from nablax.formula.sizes import SCALAR, Shape
 from nablax.formula.syntax import (
@@ -24,10 +24,13 @@ from nablax.formula.syntax import (
     Unary,
     children,
 )
-from nablax.formula.typed import Kind, Operation, Typed, Variable
+from nablax.formula.typed import Operation, Typed, Variable
 
 CONSTANTS = {"pi": math.pi}
 LARGEST_MATRIX_POWER = 64
+# How odd a guess is; only their order matters.
+ODD_ARRAY, ODD_SPREAD, ODD_DOT = 5, 3, 2
+OF_ARRAYS = frozenset({Rule.REDUCTION, Rule.EXTREMUM, Rule.INNER, Rule.OUTER, Rule.NORM, Rule.DIAGONAL, Rule.SOFTMAX})
 ENTRYWISE = {
     "+": (Operation.ADD, "add"),
     "-": (Operation.SUBTRACT, "subtract"),
@@ -70,19 +73,17 @@ class Inference:
         sizes: names that are declared sizes and stand for a number where no variable has that name.
         numpy_spelled: whether the formula is written as NumPy code, where ``*`` of two arrays would be
             entrywise.
-        defaults: undeclared names whose first letter made them a scalar (a–g) or a vector (h–z).
-        clear: which of those are used as if they were the other, beyond doubt: a scalar that is transposed,
-            indexed, or or stands in an inner product or @; a vector that scales eye.
-        likely: a scalar that is added to a vector.
+        undeclared: names whose kind is a guess.
+        oddity: how unlikely the guesses are to be meant, summed over what a textbook would not write: a
+            scalar that is transposed, summed, normed, or added to a vector.
     """
 
     site: Site
     variables: Mapping[str, Variable]
     sizes: frozenset[str]
     numpy_spelled: bool
-    defaults: Mapping[str, Kind]
-    clear: dict[str, Kind] = field(default_factory=dict)
-    likely: dict[str, Kind] = field(default_factory=dict)
+    undeclared: frozenset[str]
+    oddity: int = 0
 
     def value(self, node: Expression) -> Typed:
         """The typed node of an expression that has a value; refuses comparisons."""
@@ -113,8 +114,8 @@ class Inference:
                     operands = (self.any(arguments[0]), *map(self.value, arguments[1:]))
                 else:
                     operands = tuple(map(self.value, arguments))
-                if row.name in ("inner", "outer"):
-                    self._note_vectors(*operands)
+                if row.rule in OF_ARRAYS and len(operands) <= 2 and row.name not in ("max", "min"):
+                    self._odd(ODD_ARRAY, *(one for one in operands if one.shape.is_scalar))
                 return call_expression(row, node, operands, self.site)
             case Index():
                 return self._index(node, self.value(node.operand))
@@ -137,8 +138,9 @@ class Inference:
 
     def _transpose(self, node: Unary) -> Typed:
         operand = self.value(node.operand)
-        self._note(node.operand, Kind.SCALAR, self.clear)
         shape = operand.shape
+        if shape.is_scalar:
+            self._odd(ODD_ARRAY, operand)
         if shape.rank == 1:
             shape = Shape(shape.axes, not shape.is_row)
         return Typed(
@@ -149,16 +151,11 @@ class Inference:
             value=operand.value,
         )
 
-    def _note(self, node: Expression, default: Kind, readings: dict[str, Kind]) -> None:
-        while isinstance(node, Unary):
-            node = node.operand
-        if isinstance(node, Name) and self.defaults.get(node.name) is default:
-            readings[node.name] = Kind.VECTOR if default is Kind.SCALAR else Kind.SCALAR
-
-    def _note_vectors(self, left: Typed, right: Typed) -> None:
-        for one, other in ((left, right), (right, left)):
-            if one.shape.is_scalar and not other.shape.is_scalar:
-                self._note(one.syntax, Kind.SCALAR, self.clear)
+    def _odd(self, weight: int, *operands: Typed) -> None:
+        """Counts operands that are scalars by a guess, where a textbook has none."""
+        for operand in operands:
+            if any(one.operation is Operation.VARIABLE and one.label in self.undeclared for one in operand.walk()):
+                self.oddity += weight
 
     def _binary(self, node: Binary, left: Typed, right: Typed) -> Typed:
         sign = node.operator
@@ -167,9 +164,7 @@ class Inference:
             return Typed(Operation.COMPARE, (left, right), shape, node, sign)
         if sign in ENTRYWISE:
             operation, verb = ENTRYWISE[sign]
-            if sign in "+-" and 1 in (left.shape.rank, right.shape.rank):
-                scalar = node.left if left.shape.is_scalar else node.right
-                self._note(scalar, Kind.SCALAR, self.likely)
+            self._check_entrywise(node, left, right, verb)
             advice = _spread_advice(left, right) if sign in (".*", "./") else ""
             return self._entrywise(operation, node, left, right, self.site.common(verb, left, right, node.span, advice))
         if sign == "*":
@@ -179,6 +174,22 @@ class Inference:
         if sign == "/":
             return self._over(node, left, right)
         return self._power(node, left, right)
+
+    def _check_entrywise(self, node: Binary, left: Typed, right: Typed, verb: str) -> None:
+        """What is odd, or refused, about scalars among arrays."""
+        scalar, array = (left, right) if left.shape.is_scalar else (right, left)
+        if not scalar.shape.is_scalar:
+            return
+        if array.shape.is_scalar:
+            if node.operator.startswith("."):
+                self._odd(ODD_DOT, left)
+        elif node.operator in "+-":
+            if array.shape.is_row and scalar.value is None:
+                advice = "write the vector as a column, or the sum as an inner product: x'*y"
+                raise self.site.mismatch(verb, left, right, node.span, advice)
+            self._odd(ODD_SPREAD, scalar)
+        elif node.operator == "./" or (node.operator == ".*" and array.shape.rank == 1):
+            self._odd(ODD_DOT, scalar)
 
     def _entrywise(self, operation: Operation, node: Binary, left: Typed, right: Typed, shape: Shape) -> Typed:
         if operation is Operation.DIVIDE and right.value == 0:
@@ -202,9 +213,9 @@ class Inference:
     def _times(self, node: Binary, left: Typed, right: Typed) -> Typed:
         if left.shape.is_scalar or right.shape.is_scalar:
             shape = right.shape if left.shape.is_scalar else left.shape
+            if not left.shape.is_scalar and right.operation is Operation.VARIABLE:
+                self._odd(ODD_DOT, right)  # a scalar stands in front
             return self._entrywise(Operation.MULTIPLY, node, left, right, shape)
-        if _is_identity(right):
-            self._note(node.left, Kind.VECTOR, self.clear)
         if self.numpy_spelled:
             advice = "write @ for the matrix product or .* for the entrywise product"
             raise self.site.mismatch(
@@ -219,7 +230,6 @@ class Inference:
         return self._contract(node, left, right)
 
     def _at(self, node: Binary, left: Typed, right: Typed) -> Typed:
-        self._note_vectors(left, right)
         if left.shape.is_scalar or right.shape.is_scalar:
             raise self.site.mismatch("take @ of", left, right, node.span, "a product with a scalar is written *")
         if left.shape.is_vector and right.shape.is_row:
@@ -236,6 +246,8 @@ class Inference:
         stands = second.is_matrix or second.is_vector
         if not (lies and stands) or not self.site.solver.unify(first.axes[-1], second.axes[0]):
             raise self.site.mismatch("multiply", left, right, node.span, _product_advice(left, right))
+        if left.operation is Operation.OUTER and second.is_vector:
+            self._odd(ODD_DOT, left)  # t*x'*x is meant as t times x'*x
         axes = first.axes[:-1] + second.axes[1:]
         is_row = len(axes) == 1 and first.rank == 1 and row_result is None
         return Typed(Operation.PRODUCT, (left, right), Shape(axes, is_row), node)
@@ -243,6 +255,8 @@ class Inference:
     def _over(self, node: Binary, left: Typed, right: Typed) -> Typed:
         if right.shape.is_scalar or (left.shape.is_scalar and right.shape.rank == 1):
             shape = left.shape if right.shape.is_scalar else right.shape
+            if not right.shape.is_scalar and left.value is None:
+                self._odd(ODD_SPREAD, left)
             return self._entrywise(Operation.DIVIDE, node, left, right, shape)
         advice = "divide by a scalar, or write ./ (entrywise)"
         if right.shape.is_matrix:
@@ -279,7 +293,6 @@ class Inference:
         return Typed(Operation.MATRIX_POWER, (left,), left.shape, node, options=(int(exponent),))
 
     def _index(self, node: Index, operand: Typed) -> Typed:
-        self._note(node.operand, Kind.SCALAR, self.clear)
         axes = operand.shape.axes
         indices = node.indices + (None,) * (len(axes) - len(node.indices))
         if not axes or len(indices) > len(axes):
@@ -293,10 +306,6 @@ class Inference:
         left = tuple(size for index, size in zip(indices, axes, strict=True) if index is None)
         is_row = operand.shape.is_row or (len(axes) == 2 and indices[0] is not None)
         return Typed(Operation.INDEX, (operand,), Shape(left, is_row and len(left) == 1), node, options=indices)
-
-
-def _is_identity(node: Typed) -> bool:
-    return node.operation is Operation.CALL and node.label == "eye"
 
 
 def _product_advice(left: Typed, right: Typed) -> str:

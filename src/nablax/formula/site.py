@@ -64,7 +64,8 @@ class Site:
 
     def square(self, what: str, operand: Typed, span: Span) -> Size:
         """The size of a square matrix."""
-        if not operand.shape.is_matrix or not self.solver.unify(*operand.shape.axes):
+        solver, axes = self.solver, operand.shape.axes
+        if not operand.shape.is_matrix or not (solver.unify(*axes) or solver.unify_factors(*axes)):
             reason = f"{what} needs a square matrix, found {self.shape(operand)}"
             raise self.refusal(reason, span, self.described(operand))
         return operand.shape.axes[0]

@@ -144,6 +144,16 @@ class SizeSolver:
                 return True
         return False
 
+    def unify_factors(self, left: Size, right: Size) -> bool:
+        """Makes two products of symbols equal factor by factor: more than has to be, but what is meant by the
+        trace of a Kronecker product.
+        """
+        first, second = self.resolve(left), self.resolve(right)
+        if first.coefficient != second.coefficient or len(first.symbols) != len(second.symbols):
+            return False
+        pairs = zip(first.symbols, second.symbols, strict=True)
+        return all(self.unify(symbol(one), symbol(other)) for one, other in pairs)
+
     def unify_axes(self, left: Shape, right: Shape) -> bool:
         """Makes two shapes equal axis by axis; False, and nothing bound, where they cannot be."""
         if left.rank != right.rank or left.is_row != right.is_row:

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     SPD = "spd"
     ORTHOGONAL = "orthogonal"
     DIAGONAL = "diagonal"
+    TRIANGULAR = "triangular"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Variable:
         shape: sizes as symbols or integers.
         constant: whether it was declared constant (not to be differentiated by).
         reread: whether it was not declared and its use decided against the default of its first letter.
+        positive: whether its entries were declared positive.
     """
 
     name: str
@@ -39,11 +41,13 @@ class Variable:
     shape: Shape
     constant: bool = False
     reread: bool = False
+    positive: bool = False
 
     def __str__(self) -> str:
         sizes = self.shape.axes if self.kind in (Kind.VECTOR, Kind.MATRIX) else self.shape.axes[:1]
         listed = f"({', '.join(map(str, sizes))})" if sizes else ""
-        return f"{self.name}: {'constant ' if self.constant else ''}{self.kind}{listed}"
+        words = ("constant " if self.constant else "") + ("positive " if self.positive else "")
+        return f"{self.name}: {words}{self.kind}{listed}"
 
 
 class Operation(StrEnum):

@@ -7,6 +7,7 @@ matrix product are multiplied out, so that no intermediate is larger than it has
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -59,9 +60,16 @@ HELPERS = {
         "    return e / {np}.sum(e, axis=1, keepdims=True)\n"
     ),
     "sigmoid": "def sigmoid(u):\n    return 0.5 * (1 + {np}.tanh(0.5 * u))\n",
+    "gaps": ("def gaps(w):\n    d = w[:, None] - w[None, :] + {np}.eye(len(w))\n    return 1 / d - {np}.eye(len(w))\n"),
+    "squared_gaps": (
+        "def squared_gaps(w):\n    d = w[:, None] ** 2 - w[None, :] ** 2 + {np}.eye(len(w))\n"
+        "    return 1 / d - {np}.eye(len(w))\n"
+    ),
     "logsumexp": ("def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"),
 }
-RESERVED = frozenset({"np", "jnp", "jax", *HELPERS})
+# Functions that NumPy lacks: imported from here, under the name that is used.
+SPECIAL = {"erf": "erf", "lgamma": "gammaln", "digamma": "digamma", "trigamma": "polygamma", "Phi": "ndtr"}
+RESERVED = frozenset({"np", "jnp", "jax", "scipy", "self", "_value", *HELPERS, *SPECIAL, *SPECIAL.values()})
 
 
 # Functions that the user defined: the source calls them by name.
@@ -74,7 +82,13 @@ def enter(name: str, function: Callable[..., Any]) -> None:
 
 
 def identifier(name: str) -> str:
-    """A variable's name as a Python identifier."""
+    """A variable's name as a Python identifier, different for different names.
+
+    Python takes some letters for others (``ϵ`` for ``ε``): these have the number of the letter behind them.
+    """
+    folded = unicodedata.normalize("NFKC", name)
+    if folded != name:
+        return folded + "_" + "".join(f"{ord(letter):x}" for letter in name if not letter.isascii())
     return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
 
 
@@ -128,6 +142,7 @@ class _Source:
         self._import = "import numpy as np" if library == "numpy" else "import jax.numpy as jnp"
         self._sizes = _sizes(arguments)
         self._helpers: dict[str, None] = {}
+        self._special: dict[str, None] = {}
         self._named: dict[Expression, str] = {}
 
     def function(self, expression: Expression, called: str) -> str:
@@ -141,8 +156,11 @@ class _Source:
         lines.append(f"return {self.of(body)}")
         text = "\n    ".join(lines)
         parameters = ", ".join(identifier(name) for name in self._arguments)
+        called = f"{called}_" if called in self._arguments else called
         helpers = "".join(HELPERS[name].format(np=self._np) + "\n\n" for name in self._helpers)
-        return f"{self._import}\n\n\n{helpers}def {called}({parameters}):\n    {text}\n"
+        module = "scipy.special" if self._np == "np" else "jax.scipy.special"
+        special = "".join(f"\nfrom {module} import {name}" for name in sorted(self._special))
+        return f"{self._import}{special}\n\n\n{helpers}def {called}({parameters}):\n    {text}\n"
 
     def _shared(self, body: Expression) -> list[str]:
         """Assignments for what is computed more than once, inner ones first."""
@@ -249,6 +267,8 @@ class _Source:
     def _size(self, size: str) -> str:
         if size in self._sizes:
             return self._sizes[size]
+        if size == "pi":
+            return f"{self._np}.pi"
         if size.isdigit():
             return size
         return " * ".join(self._size(part) for part in size.split("·")) if "·" in size else identifier(size)
@@ -380,6 +400,9 @@ class _Source:
         if name == "pow":
             left, right = (self.factor(argument) for argument in arguments)
             return f"{left} ** {right}"
+        if name in SPECIAL:
+            self._special[SPECIAL[name]] = None
+            return f"{SPECIAL[name]}({'1, ' if name == 'trigamma' else ''}{', '.join(sources)})"
         if name in ("max", "min"):
             return f"{np}.{name}imum({', '.join(sources)})"
         if name in DEFINED:
@@ -412,8 +435,24 @@ class _Source:
                 return f"{np}.linalg.{name}({inside})"
             case (("diag" | "diagonal"), _):
                 return f"{np}.diag({inside})"
-            case "eig", _:
+            case (("eig" | "eigenvalues"), _):
                 return f"{np}.linalg.eigvalsh({inside})"
+            case "eigenvectors", _:
+                return f"{np}.linalg.eigh({inside})[1]"
+            case "eigenvector", _:
+                return f"{np}.linalg.eigh({inside})[1][:, -1]"
+            case "singular_values", _:
+                return f"{np}.linalg.svd({inside}, compute_uv=False)"
+            case (("left_vectors" | "right_vectors"), _):
+                side = "[0]" if name == "left_vectors" else "[2].T"
+                return f"{np}.linalg.svd({inside}, full_matrices=False){side}"
+            case (("left_vector" | "right_vector"), _):
+                column = "[0][:, 0]" if name == "left_vector" else "[2][0]"
+                return f"{np}.linalg.svd({inside}, full_matrices=False){column}"
+            case (("norm_2" | "norm_nuc"), _):
+                return f"{np}.linalg.norm({inside}, {2 if name == 'norm_2' else repr('nuc')})"
+            case (("max_rows" | "min_rows"), _):
+                return f"{np}.{name[:3]}({inside}, axis=1)"
             case _:
                 return f"{np}.{name}({', '.join(self.of(argument) for argument in arguments)})"
 
@@ -427,7 +466,8 @@ class _Source:
                 letters.append(letter)
         if not operands:
             return _number(node.coefficient)
-        source = f"{self._np}.einsum('{','.join(letters)}->{''.join(node.free)}', {', '.join(operands)})"
+        order = ", optimize=True" if len(operands) > 2 and self._np == "np" else ""
+        source = f"{self._np}.einsum('{','.join(letters)}->{''.join(node.free)}', {', '.join(operands)}{order})"
         if node.coefficient == 1:
             return source
         return f"-{source}" if node.coefficient == -1 else f"{_number(node.coefficient)} * {source}"

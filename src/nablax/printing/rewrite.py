@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from fractions import Fraction
 
 from nablax.printing.expression import (
     Call,
@@ -14,6 +15,7 @@ from nablax.printing.expression import (
     Inverse,
     Kronecker,
     LinearMap,
+    Number,
     Piece,
     Power,
     Product,
@@ -39,6 +41,39 @@ def replaced(expression: Expression, old: Expression, new: Expression) -> Expres
 
     def change(node: Expression) -> Expression:
         return new if node == old else mapped(node, change)
+
+    return change(expression)
+
+
+def with_decimals(expression: Expression, kept: Collection[int]) -> Expression:
+    """The expression with fractions that end as decimal numbers, such as 41/100, written as these.
+
+    Args:
+        expression: any expression.
+        kept: denominators of fractions that stay.
+
+    Returns:
+        The expression; index notation too.
+    """
+
+    def decimal(value: Fraction | float) -> Fraction | float:
+        if not isinstance(value, Fraction) or value.denominator in {1, *kept} or 10**12 % value.denominator:
+            return value
+        return float(value)
+
+    def change(node: Expression) -> Expression:
+        node = mapped(node, change)
+        match node:
+            case Number(value):
+                return Number(decimal(value))
+            case Scale(coefficient, scalars, divisors, body):
+                return Scale(decimal(coefficient), scalars, divisors, body)
+            case Indexed(coefficient):
+                return replace(node, coefficient=decimal(coefficient))
+            case LinearMap(tensor=tensor):
+                return replace(node, tensor=change(tensor))
+            case _:
+                return node
 
     return change(expression)
 

@@ -58,6 +58,8 @@ GREEK = {
 FENCES = {
     "norm": ("‖", "‖"),
     "norm_F": ("‖", "‖"),
+    "norm_2": ("‖", "‖"),
+    "norm_nuc": ("‖", "‖"),
     "abs": ("|", "|"),
     "floor": ("⌊", "⌋"),
     "ceil": ("⌈", "⌉"),
@@ -107,6 +109,8 @@ def _inside(expression: Expression, least: Level) -> Layout:
 def name(text: str) -> Layout:
     """A variable's name; Greek names as letters, digits behind as an index."""
     stem = text.rstrip("0123456789").rstrip("_")
+    if stem == "e" and stem != text:
+        return Word(text)  # e₀ is a unit vector
     digits = text[len(stem) :].lstrip("_")
     word = Word(GREEK.get(stem, stem))
     if stem.startswith("d") and stem[1:] in GREEK:
@@ -117,7 +121,7 @@ def name(text: str) -> Layout:
 def number(value: Fraction | float) -> Placed:
     """A number; fractions as such."""
     if isinstance(value, float):
-        return Word(f"{value:.6g}", Style.NUMBER), Level.ATOM if value >= 0 else Level.SUM
+        return Word(f"{value:.15g}", Style.NUMBER), Level.ATOM if value >= 0 else Level.SUM
     if value < 0:
         inner, _ = number(-value)
         return row(Word("−", Style.MARK), inner), Level.SUM
@@ -203,7 +207,10 @@ def _with_powers(factors: Sequence[Expression]) -> list[Expression]:
         while k + turns < len(factors) and factors[k + turns] == factor:
             turns += 1
         k += turns
-        if turns > 1 and len(shape_of(factor)) == 2 and not isinstance(factor, Transpose):
+        if isinstance(factor, Transpose) and turns > 2 and len(shape_of(factor)) == 2:
+            power = Call("matrix_power", (factor.operand, Number(Fraction(turns))), shape_of(factor.operand))
+            found.append(Transpose(power))
+        elif turns > 1 and len(shape_of(factor)) == 2 and not isinstance(factor, Transpose):
             inverse = isinstance(factor, Inverse)
             base = factor.operand if isinstance(factor, Inverse) else factor
             found.append(Call("matrix_power", (base, Number(Fraction(-turns if inverse else turns)))))
@@ -357,6 +364,8 @@ def _scale(scale: Scale) -> Placed:
 
 def _one_line_simple(expression: Expression) -> bool:
     match expression:
+        case Power(base, Number(value)) if value == Fraction(1, 2):
+            return True
         case Power(base, Number(value)):
             return (isinstance(value, Fraction) and value.denominator == 1 and _one_line_simple(base)) or isinstance(
                 base, Sum
@@ -409,7 +418,8 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
     if text in FENCES:
         opening, closing = FENCES[text]
         fenced = Fenced(opening, typeset(arguments[0]), closing)
-        return (Sub(fenced, Word("F")) if text == "norm_F" else fenced), Level.ATOM
+        below = {"norm_F": "F", "norm_2": "2", "norm_nuc": "*"}.get(text)
+        return (Sub(fenced, Word(below)) if below else fenced), Level.ATOM
     if text == "d":
         inside = arguments[0]
         if isinstance(inside, Symbol):

@@ -1,0 +1,280 @@
+"""Formulas as books and this package print them, to the language: xᵀAx, ‖Ax − b‖², Xᵀp where p = σ(Xw), and LaTeX.
+
+Letters side by side are factors there, so words are taken apart unless they are functions, Greek letters, or names
+that are declared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from nablax.errors import FormulaError
+from nablax.formula.declarations import GREEK
+from nablax.formula.functions import SPELLINGS
+from nablax.formula.grammar import GREEK as GREEK_LETTERS
+
+MARKS = frozenset("ᵀ⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘½⅓¼¾⅔⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉")
+RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
+LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+FRACTIONS = {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅔": "(2/3)", "⅛": "(1/8)"}
+ENTRYWISE = {"⊙": " .* ", "⊘": " ./ "}  # looser than a product without a sign
+SIGNS = {**ENTRYWISE, "·": "*", "⋅": "*", "−": "-", "𝟏": "vector(1)", "⟨": "<", "⟩": ">"}
+COMMANDS = {
+    "cdot": "·", "odot": "⊙", "oslash": "⊘", "lVert": "‖", "rVert": "‖", "Vert": "‖", "|": "‖", "top": "ᵀ",
+    "intercal": "ᵀ", "mathbf1": "𝟏", "langle": "⟨", "rangle": "⟩", "lvert": "|", "rvert": "|", "times": "·",
+}  # fmt: skip
+STYLES = ("mathbf", "boldsymbol", "mathrm", "operatorname", "mathit", "bm", "text", "mathsf")
+TOKEN = re.compile(
+    rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<word>[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
+    r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?)|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|')|(?P<fraction>[½⅓¼¾⅔⅛])|(?P<one>𝟏)"
+    r"|(?P<norm>‖(?:_F|_\*|₂|_2)?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘·⋅−⟨⟩\[\]:]+?)|(?P<space>\s+)"
+)
+
+
+def is_printed(text: str) -> bool:
+    """Whether a text has signs that the language itself does not have."""
+    return bool(MARKS & set(text))
+
+
+def from_printed(text: str, declared: Collection[str] = ()) -> str:
+    """The formula in the language.
+
+    Args:
+        text: as a book prints it, in Unicode or LaTeX; definitions may follow after ``where``.
+        declared: names of more than one letter.
+
+    Returns:
+        Text that `parse_expression` reads.
+
+    Raises:
+        FormulaError: a sign that is none of these.
+
+    Example:
+        >>> from_printed("½‖Ax − b‖² + λxᵀx")
+        '(1/2)*norm2(A*x-b)^2+λ*x\\'*x'
+        >>> from_printed(r"\\\\frac{1}{2}\\\\|Ax-b\\\\|^2")
+        '((1)/(2))*norm2(A*x-b)^2'
+    """
+    text = _without_latex(text) if "\\" in text else text
+    body, _, definitions = text.partition(" where ")
+    result = _converted(body.strip(), declared)
+    pairs = re.split(r",\s*(?=[A-Za-z]\w*\s*=)", definitions) if definitions else []
+    for pair in reversed(pairs):
+        name, _, value = pair.partition("=")
+        meaning = _converted(value.strip(), declared)
+        result = re.sub(rf"(?<![A-Za-z0-9_.]){re.escape(name.strip())}(?![A-Za-z0-9_(])", f"({meaning})", result)
+    return result
+
+
+def bars(text: str) -> str:
+    """Absolute values by bars as calls: ``|x|`` is ``abs(x)``.
+
+    Example:
+        >>> bars("sum(|x - |y||)")
+        'sum(abs(x - abs(y)))'
+    """
+    pieces: list[str] = []
+    depth = 0
+    for letter in text:
+        if letter != "|":
+            pieces.append(letter)
+            continue
+        before = "".join(pieces).rstrip()
+        if before and (before[-1].isalnum() or before[-1] in ")]'") and depth:
+            pieces.append(")")
+            depth -= 1
+        else:
+            pieces.append("abs(")
+            depth += 1
+    return "".join(pieces) if not depth else text
+
+
+def _without_latex(text: str) -> str:
+    """LaTeX in the signs of Unicode."""
+    text = re.sub(r"\\(left|right|big|Big|bigl|bigr|displaystyle|,|;|!|quad)(?![A-Za-z])", " ", text)
+    text = text.replace(r"\{", "(").replace(r"\}", ")")
+    text = re.sub(r"\\mathbf\s*\{?1\}?", "𝟏", text)
+    text = re.sub(rf"\\(?:{'|'.join(STYLES)})\s*\{{([^{{}}]*)\}}", r" \1 ", text)
+    text = re.sub(r"\^\s*\{?\s*(?:\\top|\\intercal|T|\\mathsf\s*T)\s*\}?", "ᵀ", text)
+    text = re.sub(r"\^\s*\{\s*-\s*(?:\\top|T)\s*\}", "⁻ᵀ", text)
+    text = re.sub(r"\^\s*\{\s*(-?)(\d+)\s*\}", lambda m: _raised(m[1] + m[2]), text)
+    text = re.sub(r"\^\s*(\d)", lambda m: _raised(m[1]), text)
+    while (match := re.search(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", text)) is not None:
+        text = f"{text[: match.start()]}(({match[1]})/({match[2]})){text[match.end() :]}"
+    text = re.sub(r"\\sqrt\s*\{([^{}]*)\}", r"sqrt(\1)", text)
+    text = re.sub(r"\\sigma\s*\(", "sigmoid(", text)
+
+    def command(match: re.Match[str]) -> str:
+        word = match[1]
+        if word in COMMANDS:
+            return COMMANDS[word]
+        if word.lower() in GREEK or word in SPELLINGS:
+            return f" {word} "
+        raise FormulaError(f"the command \\{word} has no meaning here", text, advice="write the formula as plain text")
+
+    text = re.sub(r"\\(\||[A-Za-z]+)", command, text)
+    return text.replace("{", "(").replace("}", ")").replace("_(F)", "_F")
+
+
+def _raised(digits: str) -> str:
+    letters = {digit: letter for letter, digit in RAISED.items()} | {"-": "⁻"}
+    return "".join(letters[digit] for digit in digits)
+
+
+def _converted(text: str, declared: Collection[str]) -> str:
+    pieces: list[str] = []
+    opened: list[str] = []  # powers of functions, due behind their brackets
+    open_norms: list[str] = []  # what closes each one: a norm or a bar
+    place = 0
+    while place < len(text):
+        match = TOKEN.match(text, place)
+        if match is None:
+            reason = f"the character {text[place]!r} has no meaning here"
+            raise FormulaError(reason, text, advice="write the formula as plain text")
+        place = match.end()
+        kind, found = str(match.lastgroup), match[0]
+        ends = bool(pieces) and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")'_")
+        match kind:
+            case "space":
+                continue
+            case "word":
+                for part in _parts(found, declared, text[place : place + 1] == "("):
+                    _append(pieces, part)
+            case "number":
+                _append(pieces, found)
+            case "fraction":
+                _append(pieces, FRACTIONS[found])
+            case "one":
+                _append(pieces, "vector(1)")
+            case "power":
+                pieces.append(_power(found))
+            case "norm" | "bar":
+                closes = ends and bool(open_norms) and open_norms[-1] == kind
+                if closes:
+                    open_norms.pop()
+                    start = max(
+                        k for k, piece in enumerate(pieces) if piece in ("norm2(", "abs(") and _is_open(pieces[k:])
+                    )
+                    order = {"‖_*": ", nuc)", "‖₂": ", 2)", "‖_2": ", 2)"}.get(found, ")")
+                    pieces[start] = "norm(" if order != ")" else pieces[start]
+                    pieces.append(order)
+                else:
+                    open_norms.append(kind)
+                    _append(pieces, "norm2(" if kind == "norm" else "abs(")
+            case "root":
+                _append(pieces, "sqrt")
+                if text[place : place + 1] != "(":
+                    following = TOKEN.match(text, place)
+                    word = following[0] if following else ""
+                    pieces.append(f"({word})")
+                    place += len(word)
+            case _ if found == "(":
+                raised = ""
+                if len(pieces) > 1 and pieces[-1][0] == "^" and pieces[-2] in SPELLINGS:
+                    raised = "." + pieces.pop()  # tanh²(x)
+                if ends and pieces[-1] not in SPELLINGS:
+                    pieces.append("*")
+                pieces.append("(")
+                opened.append(raised)
+            case _ if found == ")":
+                pieces.append(")" + (opened.pop() if opened else ""))
+            case _:
+                pieces.append(SIGNS.get(found, found))
+    return "".join(_grouped(pieces))
+
+
+def _grouped(pieces: list[str]) -> list[str]:
+    """Products in brackets where they stand beside an entrywise sign."""
+    found: list[str] = []
+    starts: list[int] = [0]
+    products: list[bool] = [False]
+    entrywise: list[bool] = [_meets_entrywise(pieces, 0)]
+
+    def close() -> None:
+        """Ends a factor between entrywise signs."""
+        if products[-1] and entrywise[-1]:
+            found.insert(starts[-1], "(")
+            found.append(")")
+
+    for place, piece in enumerate(pieces):
+        inner = piece.endswith("(")
+        ends = piece.startswith(")") or piece in ("+", "-", ",", ", nuc)", ", 2)", "<", ">")
+        if piece in ENTRYWISE.values():
+            entrywise[-1] = True
+            close()
+        elif ends:
+            close()
+        if (piece.startswith(")") or piece in (", nuc)", ", 2)")) and len(starts) > 1:
+            starts.pop()
+            products.pop()
+            entrywise.pop()
+        found.append(piece)
+        if inner:
+            starts.append(len(found))
+            products.append(False)
+            entrywise.append(_meets_entrywise(pieces, place + 1))
+        elif ends and not piece.startswith(")"):
+            starts[-1], products[-1], entrywise[-1] = len(found), False, _meets_entrywise(pieces, place + 1)
+        elif piece in ENTRYWISE.values():
+            starts[-1], products[-1] = len(found), False
+        elif piece == "*":
+            products[-1] = True
+    close()
+    return found
+
+
+def _meets_entrywise(pieces: list[str], start: int) -> bool:
+    """Whether an entrywise sign follows in the same term."""
+    depth = 0
+    for piece in pieces[start:]:
+        if depth == 0 and piece in ENTRYWISE.values():
+            return True
+        if depth == 0 and (piece in ("+", "-", ",") or piece.startswith((")", ","))):
+            return False
+        depth += piece.endswith("(") - piece.startswith((")", ", nuc", ", 2"))
+    return False
+
+
+def _is_open(pieces: list[str]) -> bool:
+    joined = "".join(pieces)
+    return joined.count("(") > joined.count(")")
+
+
+def _append(pieces: list[str], piece: str) -> None:
+    """Puts a factor behind another: a product has a sign in the language."""
+    if pieces and pieces[-1] == "log" and piece == "det":
+        pieces[-1] = "logdet"
+        return
+    if pieces and pieces[-1] in SPELLINGS and not piece.endswith("(") and piece not in SPELLINGS:
+        pieces += ["(", piece, ")"]  # log x
+        return
+    if pieces and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")'") and pieces[-1] not in SPELLINGS:
+        pieces.append("*")
+    pieces.append(piece)
+
+
+def _parts(word: str, declared: Collection[str], called: bool) -> list[str]:
+    """A word as one name, or its letters."""
+    plain = "".join(LOWERED.get(letter, letter) for letter in word)
+    if plain == "σ" and called:
+        return ["sigmoid"]
+    if plain == "I":
+        return ["eye"]
+    stem = re.sub(r"_?\d+$", "", plain)
+    if plain in declared or stem in SPELLINGS or stem.lower() in GREEK or len(stem) == 1:
+        return [plain]
+    for function in sorted(SPELLINGS, key=len, reverse=True):  # xexp(y)
+        if called and stem.endswith(function) and stem == plain:
+            return [*_parts(stem[: -len(function)], declared, called=False), function]
+    return [*stem[:-1], stem[-1] + plain[len(stem) :]]
+
+
+def _power(found: str) -> str:
+    if found in ("ᵀ", "'"):
+        return "'"
+    if found.startswith("^⊙"):
+        return f".^({found[2:]})" if "/" in found else f".^{found[2:]}"
+    digits = "".join(RAISED.get(letter, "-" if letter == "⁻" else "") for letter in found)
+    exponent = "-1" if digits == "-" else digits
+    return f"^{exponent}" + ("'" if found.endswith("ᵀ") else "")

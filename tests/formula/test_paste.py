@@ -1,0 +1,53 @@
+"""Printed formulas, pasted: of this package, of books, and LaTeX."""
+
+from __future__ import annotations
+
+import pytest
+
+from nablax.formula import FormulaError, parse_formula
+from nablax.formula.paste import bars, from_printed
+
+PRINTED = {
+    "xᵀAx": "x'*A*x",
+    "½‖Ax − y‖² + λxᵀx": "(1/2)*norm2(A*x-y)^2+λ*x'*x",
+    "X⁻ᵀ": "X^-1'",
+    "y ⊙ Xw": "y .* (X*w)",
+    "P ⊙ GVᵀ − diag(x)P": "P .* (G*V')-diag(x)*P",
+    "1 ⊘ (1 + x)^⊙2": "1 ./ (1+x).^2",
+    "tanh²(Vx)": "tanh(V*x).^2",
+    "−2 exp(−xᵀx) x": "-2*exp(-x'*x)*x",
+    "log det(XᵀX)": "logdet(X'*X)",
+    "x/√(1 + x²)": "x/sqrt(1+x^2)",
+    "‖X‖_*": "norm(X, nuc)",
+    "x₁ + 2x₂": "x1+2*x2",
+    "Xᵀ(p − y)  where  p = σ(Xw)": "X'*((sigmoid(X*w))-y)",
+    r"\frac{1}{2}\|Ax-b\|^2": "((1)/(2))*norm2(A*x-b)^2",
+    r"\mathbf{x}^\top A\mathbf{x}": "x'*A*x",
+    r"\operatorname{tr}(A X^{-1})": "tr(A*X^-1)",
+    r"\log\det X": "logdet(X)",
+}
+
+
+@pytest.mark.parametrize("printed", PRINTED)
+def test_printed_formulas_are_read(printed: str) -> None:
+    assert from_printed(printed) == PRINTED[printed]
+    parse_formula(printed)
+
+
+def test_declared_names_stay_whole() -> None:
+    assert from_printed("xyᵀA", ["xy"]) == "xy'*A"
+    assert parse_formula("‖loss‖²", "loss: vector(n)").declaration == "loss: vector(n)"
+
+
+def test_bars_are_absolute_values() -> None:
+    assert bars("sum(|x - |y||)*|z|") == "sum(abs(x - abs(y)))*abs(z)"
+    assert str(parse_formula("sum(|x|)")) == "sum(abs(x))"
+    with pytest.raises(FormulaError, match="has no meaning here"):
+        parse_formula("|x")
+
+
+def test_what_is_no_formula_is_refused() -> None:
+    with pytest.raises(FormulaError, match="the character '∇' has no meaning here"):
+        parse_formula("∇f²")
+    with pytest.raises(FormulaError, match="the command .int has no meaning here"):
+        parse_formula(r"\int x")
