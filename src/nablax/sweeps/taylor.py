@@ -335,7 +335,7 @@ def _coefficients(program: Program, inputs: Sequence[list[Any]], order: int) -> 
 
 def _listed(curve: Curve, moves: bool, order: int) -> list[Any]:
     """Coefficients as arrays, zeros written out; one alone for what does not move."""
-    first = curve[0]
+    first: Any = curve[0]
     dtype = jnp.result_type(first)
     if not moves or not jnp.issubdtype(dtype, jnp.floating):
         return [first]
