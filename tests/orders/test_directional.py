@@ -86,6 +86,15 @@ def test_against_nesting(name: str) -> None:
         assert jax.tree.structure(a) == jax.tree.structure(b)
 
 
+def test_positions_known_at_run_time_are_read_not_multiplied() -> None:
+    # as a product with a matrix of ones this would hold 40 billion values
+    n = 200_000
+    x, places = jnp.asarray(RNG.normal(size=n)), jnp.asarray(RNG.integers(0, n, n))
+    found = nb.directional(lambda x, i: jnp.sum(jnp.sin(x[i])), 2)(x, jnp.ones(n), places)
+    s, c = jnp.sum(jnp.sin(x[places])), jnp.sum(jnp.cos(x[places]))
+    np.testing.assert_allclose(found, [s, c, -s], rtol=1e-10)
+
+
 def test_tanh_is_exact() -> None:
     # derivatives of tanh are polynomials in y = tanh x: p_(j+1) = p_j' (1 - y^2)
     x = 0.3

@@ -110,7 +110,9 @@ class Walk:
         self._calls: dict[tuple[Any, tuple[Node, ...]], Sequence[Curve]] = {}
         self._next = itertools.count(max((_position(x) for x in curves), default=0) + len(leaves) + 1)
         nodes = reachable(outputs)
-        fixed = dict.fromkeys(x for node in nodes if self.active(node) for x in node.inputs if not self.active(x))
+        read = (x for node in nodes if self.active(node) for x in node.inputs if not self.active(x))
+        # a selection is read by its positions and never written out
+        fixed = dict.fromkeys(x.inputs[0] if isinstance(x.kind, Selection) else x for x in read)
         fixed |= dict.fromkeys(node for node in outputs if not self.active(node))
         self._fixed: dict[Node, Any] = dict(zip(fixed, evaluate(list(fixed), leaves), strict=True))
         for node in nodes:  # inputs first, so that no curve is asked for deep down
@@ -153,12 +155,26 @@ class Walk:
                 assert_never(kind)
 
     def _contraction(self, node: Node, kind: Contraction) -> Curve:
+        if any(isinstance(x.kind, Selection) for x in node.inputs):
+            return self._selected(node)
         inputs = [self.curve(x) for x in node.inputs]
         if len(inputs) == 1:
             [only] = inputs
             return Curve(lambda j: None if only[j] is None else contract(kind, [only[j]], node.dtype))
         a, b = inputs
         return Curve(lambda j: convolved(lambda x, y: contract(kind, [x, y], node.dtype), a, b, j))
+
+    def _selected(self, node: Node) -> Curve:
+        """A product with a selection is linear in the other operand: it reads or writes at the positions."""
+        [source] = (x for x in node.inputs if not isinstance(x.kind, Selection))
+        positions = {x.inputs[0]: self.curve(x.inputs[0])[0] for x in node.inputs if isinstance(x.kind, Selection)}
+        own = self.curve(source)
+
+        def make(j: int) -> Any | None:
+            value = own[j]
+            return None if value is None else evaluate([node], self.leaves, {**positions, source: value})[0]
+
+        return Curve(make)
 
     def _moved(self, node: Node, kind: IndexMap) -> Curve:
         inputs = [self.curve(x) for x in node.inputs]
