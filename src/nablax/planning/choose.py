@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from nablax.errors import DifferentiationError, MemoryBoundError, StrategyError
 from nablax.graph.cost import Cost, cost_of, is_given, needed, node_cost, stored_among
 from nablax.graph.graph import Node, reachable
+from nablax.ops.kinds import Selection
 from nablax.planning.answer import Answer, Columns, Refusal, Slot, size_in_bytes
 from nablax.planning.question import Ending, Problem, Question
 from nablax.planning.strategies import STRATEGIES
@@ -197,13 +198,14 @@ def loop_cost(problem: Problem, answer: Answer, loop: Columns) -> tuple[Cost, Co
 
 
 def fixed_nodes(outputs: Sequence[Node], directions: Collection[Node]) -> list[Node]:
-    """Nodes that do not change with the directions and are read by nodes that do."""
+    """Nodes that do not change with the directions and are read by nodes that do; of a selection its positions."""
     moving: set[Node] = set(directions)
     fixed: dict[Node, None] = {}
     for node in reachable(outputs):
         if any(source in moving for source in node.inputs):
             moving.add(node)
-            fixed.update(dict.fromkeys(source for source in node.inputs if source not in moving))
+            still = (source for source in node.inputs if source not in moving)
+            fixed.update(dict.fromkeys(x.inputs[0] if isinstance(x.kind, Selection) else x for x in still))
     fixed.update(dict.fromkeys(node for node in outputs if node not in moving))
     return list(fixed)
 
