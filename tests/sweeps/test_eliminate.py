@@ -227,11 +227,18 @@ def test_waists_of_a_residual_network() -> None:
 
 
 def test_an_opaque_node_lets_no_axis_pass() -> None:
-    problem = posed(lambda x: jnp.sum(jnp.sort(x**2, axis=1) ** 2), *shaped((3, 4)))
+    problem = posed(lambda x: jnp.sum(jax.lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x**2) ** 2), *shaped((3, 4)))
     below, sweep = look(problem)
     opaque = [node for node in sweep.nodes if node.shape == (3, 4) and set(below.passing[node]) == set()]
     assert opaque
     assert below.width(opaque[0]) == 12
+
+
+def test_a_sort_along_one_axis_lets_the_other_pass() -> None:
+    problem = posed(lambda x: jnp.sum(jnp.sort(x**2, axis=1) ** 2), *shaped((3, 4)))
+    below, sweep = look(problem)
+    squared = [node for node in sweep.nodes if isinstance(node.kind, Elementwise) and node.shape == (3, 4)]
+    assert {below.passing[node] for node in squared} == {frozenset({0}), frozenset({0, 1})}
 
 
 # -- where cores are summed ----------------------------------------------------------------------------
