@@ -246,7 +246,8 @@ def test_a_plan_names_its_question(question: str) -> None:
 def test_an_unknown_question_is_refused() -> None:
     text = (
         "a plan was asked for the question 'curl', which does not exist. Ask one of: 'hessian', 'diagonal', 'trace', "
-        "'hvp', 'quadratic form', 'sparse hessian', 'diagonal estimate', 'jacobian', 'sparse jacobian'."
+        "'hvp', 'quadratic form', 'sparse hessian', 'diagonal estimate', 'jacobian', 'sparse jacobian', "
+        "'derivative', 'sparse derivative', 'derivative diagonal'."
     )
     with pytest.raises(nb.StrategyError, match=f"^{re.escape(text)}$"):
         nb.plan(smooth, "curl")

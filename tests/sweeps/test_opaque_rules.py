@@ -203,7 +203,6 @@ def test_a_core_holds_what_it_says(generator: np.random.Generator) -> None:
 BATCHED = {
     "cumsum": (lambda x: jnp.cumsum(x, 1), [(3, 4)]),
     "cumprod": (lambda x: jnp.cumprod(x, 0), [(3, 4)]),
-    "sort": (lambda x: jnp.sort(x, 0), [(3, 4)]),
 }
 
 

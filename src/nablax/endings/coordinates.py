@@ -20,6 +20,10 @@ from nablax.graph.graph import Graph, Node, NodeTerm
 from nablax.ops.kinds import AxesMap
 
 
+# A run that holds so many times the values of all others takes these in; adding them there is a scatter.
+LEAST_HOST = 3
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Coordinates:
     """Values and where they go.
@@ -133,7 +137,7 @@ def _inside(graph: Graph, runs: Sequence[_Run]) -> Coordinates | None:
     if host is None or len(runs) == 1:
         return None
     rest = [run for run in runs if run is not host]
-    if sum(run.value.size for run in rest) > host.value.size:
+    if LEAST_HOST * sum(run.value.size for run in rest) > host.value.size:
         return None
     others = _gathered(graph, rest)
     left, numbered = others.positions - host.start, np.zeros(others.positions.size, np.int64)
