@@ -19,7 +19,6 @@ from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph, Node, NodeTerm
 from nablax.ops.kinds import AxesMap
 
-
 # A run that holds so many times the values of all others takes these in; adding them there is a scatter.
 LEAST_HOST = 3
 
