@@ -206,10 +206,7 @@ FAMILIES = (
 GROUP = Group(
     "sparse",
     {TABLE: HEAD},
-    tuple(
-        Row(family.name, functools.partial(_measured, family), limit=600 if family.targets == (2.0,) else 2400)
-        for family in FAMILIES
-    ),
+    tuple(Row(family.name, functools.partial(_measured, family), limit=2400) for family in FAMILIES),
     legend=(
         "Double precision. `by hand`: the values only, without their positions. The error is that of a product with a "
         "vector, against forward over reverse.",
