@@ -129,6 +129,35 @@ def _alive(reference: weakref.ref[Any]) -> Function:
 _ANSWERS = Memory()
 
 
+class _OfMethod(Memory):
+    """Remembers the answers of one bound method."""
+
+    def __init__(self, method: Function) -> None:
+        super().__init__()
+        self._method = method
+        self._values: dict[Any, Any] = {}
+
+    def get(self, function: Function, key: Hashable, make: Callable[[Callable[[], Function]], Any]) -> Any:
+        """The value of a key, made at the first call."""
+        if key not in self._values:
+            self._values[key] = make(lambda: self._method)
+        return self._values[key]
+
+
+def memory_of(function: Function, shared: Memory = _ANSWERS) -> Memory:
+    """Where a verb keeps what it has compiled for a function.
+
+    Args:
+        function: the user's function.
+        shared: for functions that are objects of their own.
+
+    Returns:
+        `shared`; for a method a memory of the verb's own. A method's object may change between calls: its answers live
+        as long as the verb made from it.
+    """
+    return _OfMethod(function) if inspect.ismethod(function) else shared
+
+
 def answer(
     verb: str,
     question: Question,
@@ -137,7 +166,7 @@ def answer(
     options: Options,
     arrays: Sequence[Any],
     vector: Sequence[Any],
-    memory: Memory = _ANSWERS,
+    memory: Memory,
 ) -> Any:
     """Answer a question about a function at arguments.
 

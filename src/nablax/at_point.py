@@ -389,7 +389,7 @@ def curvature(
         Array([6., 2.], dtype=float32)
     """
     if not callable(f):
-        raise ArgumentError(f"curvature needs a function; it got a {type(f).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function("curvature", f)
     listed = positions("curvature", argnums)
     chosen = options("curvature", strategy, memory_bytes, calls, has_aux)
 

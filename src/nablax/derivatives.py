@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from nablax.answering import Memory, Options, answer, options, posed
+from nablax.answering import Options, answer, memory_of, options, posed
 from nablax.calling import ArgNums, bind, check_vector, positions
 from nablax.errors import ArgumentError
 from nablax.planning.choose import choose
@@ -439,12 +439,28 @@ def _verb(
     calls: int,
     has_aux: bool,
 ) -> Function:
+    return verb(name, question, f, positions(name, argnums), options(name, strategy, memory_bytes, calls, has_aux))
+
+
+def verb(name: str, question: Question, f: Function, listed: int | tuple[int, ...], chosen: Options) -> Function:
+    """The function of the user's arguments that answers a question.
+
+    Args:
+        name: of the verb, for messages.
+        question: what is asked.
+        f: the user's function.
+        listed: positions of the differentiated arguments.
+        chosen: how it may be answered.
+
+    Returns:
+        A function of the arguments of `f`; where the question has a vector it stands second.
+
+    Raises:
+        ArgumentError: `f` cannot be called.
+    """
     if not callable(f):
-        raise ArgumentError(f"{name} needs a function; it got a {type(f).__name__}. Pass the function itself.")
-    listed = positions(name, argnums)
-    chosen: Options = options(name, strategy, memory_bytes, calls, has_aux)
-    # A method's object may change between calls; its answers live as long as the verb made from it.
-    own = {"memory": OfMethod(f)} if inspect.ismethod(f) else {}
+        raise ArgumentError.no_function(name, f)
+    memory = memory_of(f)
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         vector: list[Any] = []
@@ -459,22 +475,7 @@ def _verb(
         signature, arrays = bind(name, listed, args, kwargs)
         if question.has_vector:
             vector = check_vector(name, signature, arrays, v)
-        return answer(name, question, f, signature, chosen, arrays, vector, **own)
+        return answer(name, question, f, signature, chosen, arrays, vector, memory)
 
     answered.__name__ = f"{name}_of_{getattr(f, '__name__', 'function')}"
     return answered
-
-
-class OfMethod(Memory):
-    """Remembers the answers of one bound method."""
-
-    def __init__(self, method: Function) -> None:
-        super().__init__()
-        self._method = method
-        self._values: dict[Any, Any] = {}
-
-    def get(self, function: Function, key: Any, make: Callable[[Callable[[], Function]], Any]) -> Any:
-        """The value of a key, made at the first call."""
-        if key not in self._values:
-            self._values[key] = make(lambda: self._method)
-        return self._values[key]

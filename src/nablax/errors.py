@@ -28,6 +28,11 @@ class NablaxError(Exception):
 class ArgumentError(NablaxError, TypeError):
     """An argument has the wrong type, dtype, shape or tree."""
 
+    @classmethod
+    def no_function(cls, verb: str, found: object) -> ArgumentError:
+        """What a verb that needs a function says of something that cannot be called."""
+        return cls(f"{verb} needs a function; it got a {type(found).__name__}. Pass the function itself.")
+
 
 class OutputError(NablaxError, TypeError):
     """The function returns something that the question cannot be asked about."""

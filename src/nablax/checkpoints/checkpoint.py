@@ -128,7 +128,7 @@ def checkpoint(f: Function, memory_bytes: float | str) -> Function:
         Griewank and Walther 2008, chapter 12; Beaumont, Herrmann, Pallez and Shilova 2019 for chains of unequal parts.
     """
     if not callable(f):
-        raise ArgumentError(f"checkpoint needs a function; it got a {type(f).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function("checkpoint", f)
     bound = bytes_of(memory_bytes)
     if bound is None:
         raise ArgumentError("checkpoint needs memory_bytes, the bound on what reverse mode keeps (bytes, or '200 MB').")

@@ -14,6 +14,7 @@ from nablax.contraction.index import Index, Label, affine, along, fresh, tabulat
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph, Node
+from nablax.graph.places import Places
 from nablax.graph.row import Row
 from nablax.ops.jaxprs import Equation
 from nablax.ops.kinds import AxesMap
@@ -287,24 +288,23 @@ class _Windows:
         return array, grid
 
 
-def _windows(
-    indices: Any, sizes: Sequence[int], extents: Sequence[int], indexed: Sequence[int], pairs: Mapping[int, int]
-) -> _Windows:
-    """Windows from an array of indices whose last axis lists the indexed axes; `pairs` are batched axes."""
-    grid = indices.shape[:-1]
+def _windows(indices: Any, places: Places, extents: Sequence[int]) -> _Windows:
+    """Windows from an array of indices whose last axis lists the indexed axes."""
+    grid, sizes = indices.shape[:-1], places.sizes
     starts = []
     for axis in range(len(extents)):
         start: Any = np.zeros(grid, dtype=np.int64)
-        if axis in indexed:
-            start = indices[..., list(indexed).index(axis)].astype(np.int64)
-        if axis in pairs:
-            run = np.arange(grid[pairs[axis]]).reshape([-1 if k == pairs[axis] else 1 for k in range(len(grid))])
+        if axis in places.indexed:
+            start = indices[..., places.indexed.index(axis)].astype(np.int64)
+        if axis in places.pairs:
+            paired = places.pairs[axis]
+            run = np.arange(grid[paired]).reshape([-1 if k == paired else 1 for k in range(len(grid))])
             start = np.broadcast_to(run, grid)
         starts.append(start)
     inside: Any = np.ones(grid, dtype=bool)
     for start, size, extent in zip(starts, sizes, extents, strict=True):
         inside = inside & (start >= 0) & (start <= extent - size)
-    return _Windows(tuple(starts), inside, tuple(sizes), tuple(extents))
+    return _Windows(tuple(starts), inside, sizes, tuple(extents))
 
 
 def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
@@ -312,22 +312,13 @@ def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Map
     mode = equation.params["mode"]
     if starts not in known or mode not in (Mode.CLIP, Mode.FILL_OR_DROP, Mode.PROMISE_IN_BOUNDS):
         return None
-    numbers = equation.params["dimension_numbers"]
-    pairs = dict(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True))
-    windows = _windows(
-        np.asarray(known[starts]), equation.params["slice_sizes"], x.shape, numbers.start_index_map, pairs
-    )
-    shape = equation.outputs[0].shape
-    target = fresh(shape)
-    offsets = [target[int(k)].labels[0] for k in numbers.offset_dims]
-    batch = [index.labels[0] for k, index in enumerate(target) if k not in numbers.offset_dims]
-    single = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    within = [None if axis in single else offsets.pop(0) for axis in range(len(x.shape))]
+    numbers, shape = equation.params["dimension_numbers"], equation.outputs[0].shape
+    places = Places.of_gather(numbers, shape, len(x.shape))
+    windows = _windows(np.asarray(known[starts]), places, x.shape)
 
     def read(chosen: _Windows) -> Node:
-        source, grid = chosen.axes(batch, within)
-        places = [grid.pop(0) if k not in numbers.offset_dims else index for k, index in enumerate(target)]
-        return graph.index_map((AxesMap(tuple(source), tuple(places)),), (x,), shape)
+        source, grid = chosen.axes(places.labels, places.within)
+        return graph.index_map((AxesMap(tuple(source), places.on_grid(grid)),), (x,), shape)
 
     if windows.inside.all():
         return [read(windows)]
@@ -336,7 +327,7 @@ def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Map
     if not np.issubdtype(x.dtype, np.floating):
         return None
     if mode is Mode.FILL_OR_DROP:
-        outside = np.expand_dims(~windows.inside, tuple(int(k) for k in numbers.offset_dims))
+        outside = np.expand_dims(~windows.inside, tuple(places.windowed))
         value = equation.params["fill_value"]
         filling = np.where(outside, x.dtype.type(np.nan if value is None else value), x.dtype.type(0))
         return [graph.add([read(windows), graph.constant(np.broadcast_to(filling, shape))])]
@@ -365,23 +356,15 @@ def _scattered(
         return None
     if not adds and equation.params["update_jaxpr"] is not None:
         return None  # a function of the user's own is applied to what is written
-    numbers = equation.params["dimension_numbers"]
-    pairs = dict(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True))
-    single = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
-    source = fresh(update.shape)
-    offsets = [source[int(k)].labels[0] for k in numbers.update_window_dims]
-    batch = [index.labels[0] for k, index in enumerate(source) if k not in numbers.update_window_dims]
-    within = [None if axis in single else offsets.pop(0) for axis in range(len(x.shape))]
-    sizes = [1 if label is None else label.size for label in within]
-    windows = _windows(np.asarray(known[starts]), sizes, x.shape, numbers.scatter_dims_to_operand_dims, pairs)
+    places = Places.of_scatter(equation.params["dimension_numbers"], update.shape, len(x.shape))
+    windows = _windows(np.asarray(known[starts]), places, x.shape)
     if not windows.inside.all():
         if mode is Mode.PROMISE_IN_BOUNDS:
             return None
         if mode is Mode.CLIP:
             windows = windows.clipped()
-    target, grid = windows.axes(batch, within)
-    read = [grid.pop(0) if k not in numbers.update_window_dims else index for k, index in enumerate(source)]
-    written = AxesMap(tuple(read), tuple(target))
+    target, grid = windows.axes(places.labels, places.within)
+    written = AxesMap(places.on_grid(grid), tuple(target))
     if adds:
         axes = fresh(x.shape)
         return [graph.index_map((AxesMap(axes, axes), written), (x, update), x.shape)]

@@ -22,6 +22,7 @@ from nablax.contraction.index import Index, Label, affine, along, fresh
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import relabelled
 from nablax.graph.graph import Graph, Node, NodeFactor
+from nablax.graph.places import Places
 from nablax.graph.row import Row
 from nablax.ops.jaxprs import Equation
 from nablax.ops.kinds import AxesMap, Call, Opaque
@@ -45,33 +46,22 @@ class _Windows:
     inside: Node | None
 
 
-def _windows(
-    graph: Graph,
-    starts: Mapping[int, Node],
-    grid: Sequence[Label],
-    within: Sequence[Label | None],
-    pairs: Mapping[int, Label],
-    x: Node,
-    ask_inside: bool,
-) -> _Windows:
+def _windows(graph: Graph, starts: Mapping[int, Node], places: Places, x: Node, ask_inside: bool) -> _Windows:
     """Windows from the first positions along some axes.
 
     Args:
         graph: makes the nodes.
         starts: for some axes of the array the first positions, over the grid.
-        grid: labels of the grid.
-        within: for each axis of the array the label of the places within a window; None where a window has one place
-            and no axis of its own.
-        pairs: axes of the array that are axes of the grid.
+        places: how the axes go together.
         x: the array, or one of its shape and dtype.
         ask_inside: whether windows may lie outside; else they are moved inside.
     """
     axes: list[Index] = []
     factors: list[NodeFactor] = []
     inside: list[Node] = []
-    for axis, (extent, label) in enumerate(zip(x.shape, within, strict=True)):
-        if axis in pairs:
-            axes.append(along(pairs[axis]))
+    for axis, (extent, label) in enumerate(zip(x.shape, places.within, strict=True)):
+        if axis in places.pairs:
+            axes.append(places.grid[places.pairs[axis]])
             continue
         size = 1 if label is None else label.size
         if axis in starts:
@@ -80,9 +70,9 @@ def _windows(
                 inside.append(graph.elementwise(_lies_inside(limit, first.dtype.name), (first,)))
             if limit > 0:
                 nearest = graph.elementwise(_bounded(limit, first.dtype.name), (first,))
-                labels = list(grid)
+                labels = list(places.labels)
                 if label is not None and size > 1:
-                    nearest = _counted_from(graph, nearest, grid, label)
+                    nearest = _counted_from(graph, nearest, places.grid, label)
                     labels.append(label)
                 place = along(Label(extent))
                 selection = graph.selection(nearest, extent, x.dtype)
@@ -94,9 +84,9 @@ def _windows(
     return _Windows(tuple(axes), tuple(factors), _all(graph, inside))
 
 
-def _counted_from(graph: Graph, first: Node, grid: Sequence[Label], label: Label) -> Node:
+def _counted_from(graph: Graph, first: Node, grid: Sequence[Index], label: Label) -> Node:
     """Positions from the first one on, along a new last axis."""
-    output = (*(along(one) for one in grid), along(label))
+    output = (*grid, along(label))
     run = graph.constant(np.arange(label.size, dtype=first.dtype))
     parts = [relabelled(graph, first, output[:-1], output), relabelled(graph, run, output[-1:], output)]
     return graph.add(parts)
@@ -146,12 +136,13 @@ def _constantly(value: float | None) -> Callable[[Any], Any]:
     return lambda x: x.dtype.type(np.nan if value is None else value)
 
 
-def _columns(graph: Graph, starts: Node, axes: Sequence[int], grid: Sequence[Index]) -> dict[int, Node]:
+def _columns(graph: Graph, starts: Node, places: Places) -> dict[int, Node]:
     """The first positions along each indexed axis, from an array whose last axis lists these axes."""
+    grid, count = places.grid, len(places.indexed)
     shape = tuple(index.extent for index in grid)
     return {
-        axis: graph.index_map((AxesMap((*grid, affine([], k, len(axes))), tuple(grid)),), (starts,), shape)
-        for k, axis in enumerate(axes)
+        axis: graph.index_map((AxesMap((*grid, affine([], k, count)), grid),), (starts,), shape)
+        for k, axis in enumerate(places.indexed)
     }
 
 
@@ -161,21 +152,13 @@ def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Map
     if not _moves(x, starts, known) or mode not in (Mode.CLIP, Mode.FILL_OR_DROP, Mode.PROMISE_IN_BOUNDS):
         return None
     numbers = equation.params["dimension_numbers"]
-    target = fresh(equation.outputs[0].shape)
-    batch = [index for k, index in enumerate(target) if k not in numbers.offset_dims]
-    offsets = [target[int(k)].labels[0] for k in numbers.offset_dims]
-    single = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    grid = [index.labels[0] for index in batch]
-    within = [None if axis in single else offsets.pop(0) for axis in range(len(x.shape))]
-    paired = zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
-    pairs = {axis: grid[place] for axis, place in paired}
-    first = _columns(graph, starts, numbers.start_index_map, batch)
-    windows = _windows(graph, first, grid, within, pairs, x, mode is not Mode.CLIP)
-    term = Term(1.0, (Factor(x, windows.axes), *windows.factors), (target,))
+    places = Places.of_gather(numbers, equation.outputs[0].shape, len(x.shape))
+    windows = _windows(graph, _columns(graph, starts, places), places, x, mode is not Mode.CLIP)
+    term = Term(1.0, (Factor(x, windows.axes), *windows.factors), (places.moved,))
     read = graph.multiply(term, x.dtype)
     if windows.inside is None:
         return [read]
-    flags = relabelled(graph, windows.inside, batch, target)
+    flags = relabelled(graph, windows.inside, places.grid, places.moved)
     otherwise: Callable[[Any], Any] = jax.lax.stop_gradient
     if mode is Mode.FILL_OR_DROP:
         otherwise = _constantly(equation.params["fill_value"])
@@ -190,31 +173,21 @@ def _scatter_add(
     moves = _moves(x, starts, known) or _moves(update, starts, known)
     if not moves or mode not in (Mode.CLIP, Mode.FILL_OR_DROP):
         return None  # of a promise that is not kept the value drops what the derivative does not: JAX's own
-    numbers = equation.params["dimension_numbers"]
-    source = fresh(update.shape)
-    batch = [index for k, index in enumerate(source) if k not in numbers.update_window_dims]
-    offsets = [source[int(k)].labels[0] for k in numbers.update_window_dims]
-    single = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
-    grid = [index.labels[0] for index in batch]
-    within = [None if axis in single else offsets.pop(0) for axis in range(len(x.shape))]
-    paired = zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True)
-    pairs = {axis: grid[place] for axis, place in paired}
-    first = _columns(graph, starts, numbers.scatter_dims_to_operand_dims, batch)
-    windows = _windows(graph, first, grid, within, pairs, x, mode is not Mode.CLIP)
+    places = Places.of_scatter(equation.params["dimension_numbers"], update.shape, len(x.shape))
+    windows = _windows(graph, _columns(graph, starts, places), places, x, mode is not Mode.CLIP)
     if windows.inside is not None:
-        flags = relabelled(graph, windows.inside, batch, source)
+        flags = relabelled(graph, windows.inside, places.grid, places.moved)
         update = graph.elementwise(_chosen(update.dtype.name, _constantly(0.0)), (flags, update))
-    term = Term(1.0, (Factor(update, source), *windows.factors), (windows.axes,))
+    term = Term(1.0, (Factor(update, places.moved), *windows.factors), (windows.axes,))
     return [graph.add([x, graph.multiply(term, x.dtype)])]
 
 
-def _sliced(
-    graph: Graph, x: Node, starts: Sequence[Node], shape: Sequence[int], known: Mapping[Node, Any]
-) -> tuple[tuple[Index, ...], _Windows]:
+def _sliced(graph: Graph, x: Node, starts: Sequence[Node], shape: Sequence[int]) -> tuple[Places, _Windows]:
     """The axes of a slice, and where it lies; a slice that would leave the array is moved inside."""
-    places = fresh(shape)
-    within = [index.labels[0] for index in places]
-    return places, _windows(graph, dict(enumerate(starts)), (), within, {}, x, False)
+    every = range(len(shape))
+    moved = fresh(shape)
+    places = Places(moved, frozenset(every), tuple(index.labels[0] for index in moved), tuple(every), {})
+    return places, _windows(graph, dict(enumerate(starts)), places, x, False)
 
 
 def _dynamic_slice(
@@ -223,8 +196,8 @@ def _dynamic_slice(
     x, *starts = inputs
     if not _moves(x, None, known):
         return None
-    places, windows = _sliced(graph, x, starts, equation.outputs[0].shape, known)
-    return [graph.multiply(Term(1.0, (Factor(x, windows.axes), *windows.factors), (places,)), x.dtype)]
+    places, windows = _sliced(graph, x, starts, equation.outputs[0].shape)
+    return [graph.multiply(Term(1.0, (Factor(x, windows.axes), *windows.factors), (places.moved,)), x.dtype)]
 
 
 def _dynamic_update_slice(
@@ -233,10 +206,10 @@ def _dynamic_update_slice(
     x, update, *starts = inputs
     if not (_moves(x, None, known) or _moves(update, None, known)):
         return None
-    places, windows = _sliced(graph, x, starts, update.shape, known)
-    put = graph.multiply(Term(1.0, (Factor(update, places), *windows.factors), (windows.axes,)), x.dtype)
+    places, windows = _sliced(graph, x, starts, update.shape)
+    put = graph.multiply(Term(1.0, (Factor(update, places.moved), *windows.factors), (windows.axes,)), x.dtype)
     ones = graph.full(1.0, update.shape, x.dtype)
-    there = graph.multiply(Term(1.0, (Factor(ones, places), *windows.factors), (windows.axes,)), x.dtype)
+    there = graph.multiply(Term(1.0, (Factor(ones, places.moved), *windows.factors), (windows.axes,)), x.dtype)
     flags = graph.elementwise(from_jax(lambda one: one > 0, x.dtype.name), (there,))
     return [graph.elementwise(_replaced(x.dtype.name), (flags, put, x))]
 

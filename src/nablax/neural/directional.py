@@ -43,7 +43,7 @@ def R(g: Function, v: Any) -> Function:
         Pearlmutter 1994, "Fast exact multiplication by the Hessian", section 2.
     """
     if not callable(g):
-        raise ArgumentError(f"R needs a function; it got a {type(g).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function("R", g)
 
     def along(w: Any, *rest: Any, **named: Any) -> Any:
         weights = jax.tree.map(_real_array, w)

@@ -141,7 +141,7 @@ def implicit(
         Bai, Kolter and Koltun 2019, "Deep equilibrium models"; Almeida 1987; Pineda 1987.
     """
     if not callable(f):
-        raise ArgumentError(f"implicit needs a function; it got a {type(f).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function("implicit", f)
     if linear_solver is not None and not isinstance(linear_solver, lx.AbstractLinearSolver):
         raise ArgumentError(
             f"implicit got linear_solver={linear_solver!r}. Pass a linear solver of lineax, such as lineax.LU()."

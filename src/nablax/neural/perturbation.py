@@ -236,7 +236,7 @@ def _asked(
     if not is_traced(scale):
         positive(verb, "scale", scale)
     if not callable(E):
-        raise ArgumentError(f"{verb} needs a function; it got a {type(E).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function(verb, E)
     u = jax.random.normal(key, (samples, w.size), w.dtype)
     tried = w + scale * u.reshape(samples, *w.shape)
     if batched:

@@ -127,7 +127,7 @@ def search(rule: IntervalRule, f: Function, a: Any, b: Any, tol: Any, max_steps:
         OutputError: `f` does not return one real number.
     """
     if not callable(f):
-        raise ArgumentError(f"{rule.name} needs a function; it got a {type(f).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function(rule.name, f)
     lower, upper, tolerance = _checked(rule.name, a, b, tol, max_steps)
     _check_output(rule.name, f, lower)
     if is_traced(lower, upper, tolerance):

@@ -120,7 +120,7 @@ def minimise(
         Nocedal and Wright 2006, chapters 3 to 7 and 10; Conn, Gould and Toint 2000; Cartis, Gould and Toint 2011.
     """
     if not callable(f):
-        raise ArgumentError(f"minimise needs a function; it got a {type(f).__name__}. Pass the function itself.")
+        raise ArgumentError.no_function("minimise", f)
     begin = time.perf_counter()
     residuals = method in LEAST_SQUARES if isinstance(method, str) else isinstance(method, LeastSquares)
     like = checked_start(x0)

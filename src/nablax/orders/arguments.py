@@ -1,20 +1,10 @@
-"""Checks that the verbs of any order share."""
+"""The check that the verbs of any order share."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nablax.errors import ArgumentError
-
-
-def check_function(verb: str, f: Any) -> None:
-    """Refuse what cannot be called.
-
-    Raises:
-        ArgumentError: it is no function.
-    """
-    if not callable(f):
-        raise ArgumentError(f"{verb} needs a function; it got a {type(f).__name__}. Pass the function itself.")
 
 
 def check_order(verb: str, order: Any, least: int = 1) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nablax.answering import Memory, Options, posed
+from nablax.answering import Memory, Options, memory_of, posed
 from nablax.calling import ArgNums, Signature, bind, check_vector, positions
-from nablax.derivatives import OfMethod
 from nablax.errors import ArgumentError
-from nablax.orders.arguments import check_function, check_order
+from nablax.orders.arguments import check_order
 from nablax.planning.question import JACOBIAN
 from nablax.sweeps.taylor import taylor
 
@@ -53,9 +51,10 @@ def directional(f: Function, order: int = 1, argnums: ArgNums = 0) -> Function:
         Griewank and Walther 2008, chapter 13; Bettencourt, Johnson and Duvenaud 2019.
     """
     highest = check_order("directional", order)
-    check_function("directional", f)
+    if not callable(f):
+        raise ArgumentError.no_function("directional", f)
     listed = positions("directional", argnums)
-    memory = OfMethod(f) if inspect.ismethod(f) else _PROGRAMS
+    memory = memory_of(f, _PROGRAMS)
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 2:

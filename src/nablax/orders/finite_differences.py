@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from nablax.calling import ArgNums, bind, check_vector, positions
 from nablax.errors import ArgumentError
-from nablax.orders.arguments import check_function, check_order
+from nablax.orders.arguments import check_order
 
 Function = Callable[..., Any]
 
@@ -62,7 +62,8 @@ def finite_difference(
     Source:
         Nocedal and Wright 2006, section 8.1; Squire and Trapp 1998 for the complex step.
     """
-    check_function("finite_difference", f)
+    if not callable(f):
+        raise ArgumentError.no_function("finite_difference", f)
     if check_order("finite_difference", order) > 2:
         raise ArgumentError(f"finite_difference was asked for order={order}; differences of order 1 and 2 exist.")
     if method not in METHODS or (method == "complex-step" and order == 2):
@@ -214,7 +215,8 @@ def step_errors(
     Source:
         Nocedal and Wright 2006, figure 8.1's argument; Pearlmutter 1994 for the exact `H v`.
     """
-    check_function("step_errors", f)
+    if not callable(f):
+        raise ArgumentError.no_function("step_errors", f)
     check_order("step_errors", order, least=0)
     listed = positions("step_errors", argnums)
     given: npt.NDArray[np.float64] = np.asarray(10.0 ** -np.arange(17.0) if steps is None else steps, np.float64)

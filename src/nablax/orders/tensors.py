@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nablax.answering import Options, answer, options
+from nablax.answering import answer, memory_of, options
 from nablax.calling import ArgNums, bind, check_vector, positions
-from nablax.derivatives import OfMethod
+from nablax.derivatives import verb
 from nablax.errors import ArgumentError
-from nablax.orders.arguments import check_function, check_order
-from nablax.planning.question import Ending, Question, of_order
+from nablax.orders.arguments import check_order
+from nablax.planning.question import Ending, of_order
 
 Function = Callable[..., Any]
 
@@ -63,7 +62,7 @@ def derivative(
         Griewank and Walther 2008, chapter 13; Faà di Bruno 1857 for the partitions that the product rule makes.
     """
     chosen = options("derivative", strategy, memory_bytes, calls, has_aux)
-    return _verb("derivative", of_order(check_order("derivative", order)), f, positions("derivative", argnums), chosen)
+    return verb("derivative", of_order(check_order("derivative", order)), f, positions("derivative", argnums), chosen)
 
 
 def derivative_diagonal(
@@ -101,7 +100,7 @@ def derivative_diagonal(
     least = check_order("derivative_diagonal", order, least=2)
     chosen = options("derivative_diagonal", strategy, memory_bytes, calls, has_aux)
     listed = positions("derivative_diagonal", argnums)
-    return _verb("derivative_diagonal", of_order(least, Ending.DIAGONAL), f, listed, chosen)
+    return verb("derivative_diagonal", of_order(least, Ending.DIAGONAL), f, listed, chosen)
 
 
 def derivative_sparse(
@@ -143,7 +142,7 @@ def derivative_sparse(
     """
     found = of_order(check_order("derivative_sparse", order), Ending.COORDINATES)
     chosen = options("derivative_sparse", strategy, memory_bytes, calls, has_aux)
-    return _verb("derivative_sparse", found, f, positions("derivative_sparse", argnums), chosen)
+    return verb("derivative_sparse", found, f, positions("derivative_sparse", argnums), chosen)
 
 
 def derivative_block(
@@ -189,7 +188,7 @@ def derivative_block(
     if len(listed) > 1:
         question = replace(question, slots=slots)
     chosen = options("derivative_block", strategy, memory_bytes, calls, has_aux)
-    return _verb("derivative_block", question, f, each if len(listed) > 1 else each[0], chosen)
+    return verb("derivative_block", question, f, each if len(listed) > 1 else each[0], chosen)
 
 
 def derivative_along(
@@ -234,8 +233,9 @@ def derivative_along(
     asked = check_order("derivative_along", order)
     listed = positions("derivative_along", argnums)
     chosen = options("derivative_along", strategy, memory_bytes, calls, has_aux)
-    check_function("derivative_along", f)
-    own = {"memory": OfMethod(f)} if inspect.ismethod(f) else {}
+    if not callable(f):
+        raise ArgumentError.no_function("derivative_along", f)
+    memory = memory_of(f)
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 2 or not isinstance(args[1], Sequence) or isinstance(args[1], str):
@@ -251,18 +251,6 @@ def derivative_along(
         signature, arrays = bind("derivative_along", listed, (args[0], *args[2:]), kwargs)
         flat = [x for v in vectors for x in check_vector("derivative_along", signature, arrays, v)]
         question = of_order(asked - len(vectors), along=len(vectors))
-        return answer("derivative_along", question, f, signature, chosen, arrays, flat, **own)
+        return answer("derivative_along", question, f, signature, chosen, arrays, flat, memory)
 
-    return answered
-
-
-def _verb(name: str, question: Question, f: Function, listed: int | tuple[int, ...], chosen: Options) -> Function:
-    check_function(name, f)
-    own = {"memory": OfMethod(f)} if inspect.ismethod(f) else {}
-
-    def answered(*args: Any, **kwargs: Any) -> Any:
-        signature, arrays = bind(name, listed, args, kwargs)
-        return answer(name, question, f, signature, chosen, arrays, [], **own)
-
-    answered.__name__ = f"{name}_of_{getattr(f, '__name__', 'function')}"
     return answered
