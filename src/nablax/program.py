@@ -15,7 +15,7 @@ from nablax.calling import Signature
 from nablax.errors import MemoryBoundError
 from nablax.graph.cost import is_fusible, is_given
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import reachable
+from nablax.graph.node import reachable
 from nablax.planning.answer import gradients
 from nablax.planning.choose import Choice, choose
 from nablax.planning.question import DIAGONAL, HESSIAN_SPARSE, Problem, Question

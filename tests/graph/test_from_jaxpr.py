@@ -14,7 +14,7 @@ from oracles import assert_close
 import nablax as nb
 from nablax.graph import contraction_rows
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node, reachable
+from nablax.graph.node import Node, reachable
 from nablax.ops.kinds import Constant, Elementwise, IndexMap, Leaf, Opaque
 from nablax.planning.question import Problem, pose
 from nablax.sweeps.second_order import reverse

@@ -11,7 +11,7 @@ import pytest
 from oracles import check_every_verb
 
 from nablax.graph.fuse import fuse
-from nablax.graph.graph import Node, reachable
+from nablax.graph.node import Node, reachable
 from nablax.ops.kinds import Elementwise
 from nablax.planning.question import pose
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import primitives
 
-from nablax.graph.graph import reachable
 from nablax.graph.inventory import DATA, OPAQUE, TABLES, Reading, entry
+from nablax.graph.node import reachable
 from nablax.ops.elementwise import ROWS
 from nablax.ops.kinds import Contraction, Elementwise, IndexMap, MatrixFunction, Opaque, Selection
 from nablax.planning.question import pose

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import check_every_verb
 
-from nablax.graph.graph import reachable
+from nablax.graph.node import reachable
 from nablax.ops.kinds import MatrixFunction
 from nablax.planning.question import pose
 

@@ -13,7 +13,7 @@ from jax import lax
 from oracles import assert_close
 
 import nablax as nb
-from nablax.graph.graph import reachable
+from nablax.graph.node import reachable
 from nablax.ops.kinds import Opaque, Selection
 from nablax.planning.question import pose
 

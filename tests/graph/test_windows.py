@@ -16,7 +16,7 @@ from oracles import assert_close, check_every_verb
 
 import nablax as nb
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import reachable
+from nablax.graph.node import reachable
 from nablax.ops.kinds import Opaque
 from nablax.planning.question import pose
 

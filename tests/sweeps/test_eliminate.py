@@ -17,7 +17,7 @@ from nablax.contraction.rates import Rates
 from nablax.contraction.term import Term, identity
 from nablax.endings.dense import dense
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node, identify
+from nablax.graph.node import Node, identify
 from nablax.ops.kinds import Contraction, Elementwise
 from nablax.planning.question import Problem, pose
 from nablax.sweeps.asked import Asked

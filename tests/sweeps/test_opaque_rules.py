@@ -19,7 +19,8 @@ from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, identity
 from nablax.errors import DifferentiationError
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.planning.question import Problem, pose
 from nablax.sweeps import opaque_calls

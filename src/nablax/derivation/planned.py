@@ -18,7 +18,8 @@ from nablax.formula import Kind, Operation
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.graph.recognise import CLOSED_FORM
 from nablax.ops.jaxprs import trace
 from nablax.sweeps.asked import Asked

@@ -14,7 +14,7 @@ from nablax.derivation.functions import apply, matrix_function
 from nablax.derivation.rules import is_function
 from nablax.derivation.tensors import Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import (
     Constant,
     Contraction,

@@ -16,7 +16,8 @@ import numpy as np
 from nablax.contraction.index import Index, Label, Positions, affine, along, tabulated
 from nablax.contraction.term import Axes, elements, within
 from nablax.graph.contraction_rows import reshaped_units
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import AxesMap
 
 # A run that holds so many times the values of all others takes these in; adding them there is a scatter.

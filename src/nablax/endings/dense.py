@@ -13,7 +13,8 @@ from nablax.contraction.index import Label, along, fresh, tabulated
 from nablax.contraction.rates import Rates
 from nablax.endings.coordinates import coordinates, strides_of
 from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import add_up
 from nablax.ops.kinds import AxesMap
 

@@ -24,7 +24,8 @@ from nablax.endings.coordinates import coordinates, strides_of
 from nablax.endings.dense import summed
 from nablax.endings.forms import Banded, Batch, Dense, Diagonal, Form, Group, Kronecker, LowRank, Sparse
 from nablax.endings.positions import COLUMNS, ROWS, Piece, Space
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 
 
 @dataclass(frozen=True, eq=False, slots=True)

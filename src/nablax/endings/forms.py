@@ -20,7 +20,7 @@ from nablax.endings.splits import (
     merged,
     waist,
 )
-from nablax.graph.graph import NodeTerm, identify
+from nablax.graph.node import NodeTerm, identify
 
 # Values that are listed at most to find out where a sparse matrix holds any.
 MOST_LISTED = 50_000_000

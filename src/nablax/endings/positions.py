@@ -14,7 +14,7 @@ import numpy as np
 from nablax.contraction.index import Index, Label, Positions, affine
 from nablax.contraction.term import Axes, elements
 from nablax.endings.coordinates import strides_of
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 
 ROWS, COLUMNS = 1, 2
 

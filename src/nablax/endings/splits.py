@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nablax.contraction.index import Label, along, same_index
 from nablax.contraction.term import Factor, Term, connected, elements
 from nablax.endings.positions import COLUMNS, ROWS, Piece
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 
 
 @dataclass(frozen=True, eq=False, slots=True)

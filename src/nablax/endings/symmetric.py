@@ -12,7 +12,8 @@ from typing import Any
 
 from nablax.contraction.index import Index, Label, affine, along, fresh
 from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import AxesMap
 
 # Tiles by order; shorter axes and other orders are computed whole.

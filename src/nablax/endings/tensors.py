@@ -19,7 +19,8 @@ from nablax.endings.dense import summed
 from nablax.endings.positions import Space, on_grid, ravelled
 from nablax.endings.symmetric import by_tiles
 from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import cheaper
 from nablax.sweeps.order_k import Orbit, Places, Tensor, Turn
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from nablax.contraction.index import Label, along
 from nablax.contraction.term import Factor, Term
-from nablax.graph.graph import Graph, Node, NodeTerm, identify
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, identify
 
 # A factor up to the names of its summed labels: its operand, and for each axis the label where it is open, else the
 # first axis that carries the same label.

@@ -9,7 +9,8 @@ import jax
 
 from nablax.contraction.index import Index, Label, along, fresh
 from nablax.contraction.term import Factor, Term
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.graph.row import Row, of_one_result
 from nablax.ops.jaxprs import Equation
 

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from nablax.contraction.rates import Rates
 from nablax.graph.contract import is_halved
-from nablax.graph.graph import Node, selecting
+from nablax.graph.node import Node, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.graph.contract import contract
-from nablax.graph.graph import Node, reachable, selecting
 from nablax.graph.move import move
+from nablax.graph.node import Node, reachable, selecting
 from nablax.ops.kinds import (
     Call,
     Constant,

@@ -14,8 +14,9 @@ import numpy as np
 
 from nablax.contraction.index import fresh
 from nablax.graph import contraction_rows, index_map_rows, matrix_rows, selection_rows, windows
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
+from nablax.graph.node import Node
 from nablax.graph.recognise import NUMERIC, defined, recognise
 from nablax.graph.row import Row
 from nablax.ops.constants import computed

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nablax.graph.graph import Graph, Node, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, reachable
 from nablax.ops.instruction import Argument
 from nablax.ops.kinds import Elementwise
 from nablax.ops.scalar_function import Builder

@@ -1,18 +1,20 @@
-"""Nodes and the hash-consed graph that makes them: equal expressions are one node."""
+"""The hash-consed graph, which makes nodes: equal expressions are one node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from nablax.contraction.index import Index, Label, along, same_index
+from nablax.contraction.index import Index, Label, along
 from nablax.contraction.order import pairwise_order
-from nablax.contraction.term import Factor, Term, elements
+from nablax.contraction.term import Factor, elements
+from nablax.graph.factors import first_selected, is_guard, selected_label, unguarded, windows_last
+from nablax.graph.node import Node, NodeFactor, NodeTerm
 from nablax.ops.elementwise import ROWS
 from nablax.ops.kinds import (
     AxesMap,
@@ -28,41 +30,6 @@ from nablax.ops.kinds import (
     Selection,
 )
 from nablax.ops.scalar_function import ScalarFunction, from_jax
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Node:
-    """One value of the computation, known by shape and dtype alone.
-
-    Args:
-        kind: what it does.
-        inputs: the nodes that it reads.
-        shape: elements along each axis.
-        dtype: dtype of the elements.
-        number: its place in the order of creation; inputs come first.
-        depends: bit k is set if a derivative with respect to leaf k can be non-zero.
-        line: the user's source line that it serves.
-    """
-
-    kind: Kind
-    inputs: tuple[Node, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    number: int
-    depends: int = field(repr=False)
-    line: str = field(default="", repr=False)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    def __repr__(self) -> str:
-        return f"<{self.number}: {type(self.kind).__name__} {self.dtype.name}{list(self.shape)}>"
-
-
-NodeTerm = Term[Node]
-NodeFactor = Factor[Node]
 
 
 class Graph:
@@ -260,7 +227,7 @@ class Graph:
         everything = {label for factor in factors for label in factor.labels}
         hot: set[Label] = set()
         last: list[NodeFactor] = []
-        while (label := _first_selected(waiting)) is not None:
+        while (label := first_selected(waiting)) is not None:
             group = [one for one in waiting if selected_label(one) is label]
             first = min(group, key=lambda one: (elements(one.labels), one.operand.number))
             waiting = [one for one in waiting if selected_label(one) is not label]
@@ -337,10 +304,10 @@ class Graph:
         if isinstance(factor.operand.kind, Selection) and selected_label(factor) is not None:
             at, labels = self._on_labels(Factor(factor.operand.inputs[0], factor.axes[:-1]))
             return self.selection(at, factor.axes[-1].extent, factor.operand.dtype), (*labels, bare[-1])
-        labels = _windows_last(factor.axes)
+        labels = windows_last(factor.axes)
         if len(bare) == len(factor.axes):  # a diagonal is taken
             return self._product(1.0, [(factor.operand, bare)], labels, factor.operand.dtype), labels
-        if _is_guard(factor):  # known here
+        if is_guard(factor):  # known here
             [index] = factor.axes
             positions = index.positions()
             there = (positions >= 0) & (positions < index.extent)
@@ -404,31 +371,6 @@ class Graph:
         return self._make(kind, tuple(n for n, _ in factors), tuple(x.size for x in output), dtype)
 
 
-def selected_label(factor: NodeFactor) -> Label | None:
-    """The label along which a factor selects; None where it is no selection, or not along a label of its own."""
-    if not isinstance(factor.operand.kind, Selection):
-        return None
-    label = factor.axes[-1].label
-    return None if label is None or any(label in index.labels for index in factor.axes[:-1]) else label
-
-
-def _first_selected(factors: Sequence[NodeFactor]) -> Label | None:
-    """A label along which a factor selects; one that tells where another selection's positions stand comes first."""
-    labels = [label for factor in factors if (label := selected_label(factor)) is not None]
-    inner = {x for factor in factors if selected_label(factor) is not None for i in factor.axes[:-1] for x in i.labels}
-    return next((label for label in labels if label in inner), labels[0] if labels else None)
-
-
-def selecting(node: Node) -> tuple[int, int] | None:
-    """For a product of two of which one is a selection: its place, and the label that it selects along."""
-    if not isinstance(node.kind, Contraction) or len(node.inputs) != 2:
-        return None
-    for place, (source, labels) in enumerate(zip(node.inputs, node.kind.inputs, strict=True)):
-        if isinstance(source.kind, Selection) and len(set(labels)) == len(labels):
-            return place, labels[-1]
-    return None
-
-
 @lru_cache(maxsize=64)
 def _equality(a: str, b: str, dtype: str) -> ScalarFunction:
     return from_jax(lambda x, y: (x == y).astype(dtype), a, b)
@@ -470,60 +412,3 @@ def _is_flat(kind: Kind) -> bool:
         return False
     steps = kind.function.instructions
     return len(steps) == 1 and steps[0].operation.name in ROWS and ROWS[steps[0].operation.name].flat
-
-
-def unguarded(factors: Sequence[NodeFactor]) -> tuple[NodeFactor, ...]:
-    """Factors without guards that say nothing: another factor is read at the index, and is zero outside as well.
-
-    Where the index does not leave its axis any more, only its labels have to stand elsewhere, to be summed over.
-    """
-    guards = [factor for factor in factors if _is_guard(factor)]
-    if not guards:
-        return tuple(factors)
-    kept = [factor for factor in factors if not _is_guard(factor)]
-    for guard in guards:
-        [at] = guard.axes
-        if at.leaves:
-            known = any(same_index(at, index) for factor in kept for index in factor.axes)
-        else:
-            known = {*at.labels} <= {label for factor in kept for label in factor.labels}
-        if not known:
-            kept.append(guard)
-    return tuple(kept)
-
-
-def _is_guard(factor: NodeFactor) -> bool:
-    """Whether a factor is a row of ones."""
-    kind = factor.operand.kind
-    if not isinstance(kind, Constant) or len(factor.axes) != 1:
-        return False
-    return isinstance(kind.value, np.ndarray) and bool((kind.value == 1).all())
-
-
-def _windows_last(axes: Sequence[Index]) -> tuple[Label, ...]:
-    """The labels of axes; the places in windows together, where the last window stands.
-
-    A product with a kernel sums over them: it is one matrix product of arrays as they lie in memory.
-    """
-    last = max((k for k, index in enumerate(axes) if len(index.labels) > 1), default=-1)
-    windows = [label for index in axes[: last + 1] for label in index.labels[1:]]
-    first = [label for index in axes[: last + 1] for label in index.labels[:1]]
-    rest = [label for index in axes[last + 1 :] for label in index.labels]
-    return tuple(dict.fromkeys((*first, *windows, *rest)))
-
-
-def identify(node: Node) -> int:
-    """What makes a node itself, for the keys of terms."""
-    return node.number
-
-
-def reachable(outputs: Iterable[Node]) -> list[Node]:
-    """All nodes that the outputs need, inputs first."""
-    found: dict[int, Node] = {}
-    waiting = list(outputs)
-    while waiting:
-        node = waiting.pop()
-        if node.number not in found:
-            found[node.number] = node
-            waiting += node.inputs
-    return [found[number] for number in sorted(found)]

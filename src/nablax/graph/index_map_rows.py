@@ -13,7 +13,8 @@ import numpy as np
 from nablax.contraction.index import Index, Label, affine, along, fresh, tabulated
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import reshaped_units
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.graph.places import Places
 from nablax.graph.row import Row
 from nablax.ops.jaxprs import Equation

@@ -11,7 +11,8 @@ import numpy as np
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.graph.row import Row
 from nablax.ops import matrix_functions
 from nablax.ops.jaxprs import Equation

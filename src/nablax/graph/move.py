@@ -17,7 +17,7 @@ import numpy as np
 
 from nablax.contraction.index import Index, Label
 from nablax.graph.contract import arranged
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.ops.kinds import AxesMap, IndexMap
 
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from nablax.graph.contraction_rows import reshaped_units
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.ops.jaxprs import Equation, trace
 
 

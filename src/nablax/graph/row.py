@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.ops.jaxprs import Equation
 
 # The nodes of an equation's results, from the equation, its inputs and the values that are known while tracing; None

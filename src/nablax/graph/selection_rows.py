@@ -21,7 +21,8 @@ import numpy as np
 from nablax.contraction.index import Index, Label, affine, along, fresh
 from nablax.contraction.term import Factor, Term
 from nablax.graph.contraction_rows import relabelled
-from nablax.graph.graph import Graph, Node, NodeFactor
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeFactor
 from nablax.graph.places import Places
 from nablax.graph.row import Row
 from nablax.ops.jaxprs import Equation

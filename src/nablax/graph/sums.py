@@ -8,7 +8,8 @@ from typing import Any
 from nablax.contraction.rates import Rates
 from nablax.graph.common_factors import gathered
 from nablax.graph.cost import cost_of
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 
 
 def add_up(

@@ -21,7 +21,8 @@ import numpy as np
 from nablax.contraction.index import Index, Label, affine, along, fresh
 from nablax.contraction.term import Axes, Factor, Term
 from nablax.graph.contraction_rows import highest
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.graph.row import Row, of_one_result
 from nablax.ops.jaxprs import Equation
 from nablax.ops.kinds import AxesMap

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from nablax.contraction.index import Positions
-from nablax.graph.graph import Node, reachable
+from nablax.graph.node import Node, reachable
 from nablax.planning.question import Problem, Question
 from nablax.sweeps.opaque_rules import has_reverse_rule_only
 from nablax.sweeps.second_order import mask_of, reverse

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nablax.errors import DifferentiationError, MemoryBoundError, StrategyError
 from nablax.graph.cost import Cost, cost_of, is_given, needed, node_cost, stored_among
-from nablax.graph.graph import Node, reachable
+from nablax.graph.node import Node, reachable
 from nablax.ops.kinds import Selection
 from nablax.planning.answer import Answer, Columns, Refusal, Slot, size_in_bytes
 from nablax.planning.question import Ending, Problem, Question

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from nablax.contraction.rates import Rates
 from nablax.graph.cost import cost_of, is_fusible, node_cost
-from nablax.graph.graph import Node, reachable, selecting
+from nablax.graph.node import Node, reachable, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nablax.endings.tensors import dense_tensor, diagonal_of, held_by, sites, turn_to, turned_block
 from nablax.errors import MemoryBoundError
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.planning.answer import Answer, Columns, Slot, directions, gradients, has_reverse_rule
 from nablax.planning.question import Ending, Problem, Question
 from nablax.sweeps.forward import tangents

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 
 from nablax.graph.cost import is_fusible
-from nablax.graph.graph import Node, reachable
+from nablax.graph.node import Node, reachable
 from nablax.ops.kinds import Constant, Leaf
 from nablax.pictures.boxes import Drawn, Joined, draw
 from nablax.pictures.svg import ORANGE, Picture, columns, length, stacked, written

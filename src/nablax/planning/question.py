@@ -16,7 +16,8 @@ from nablax.contraction.rates import Rates
 from nablax.errors import NEEDS_A_VALUE, OutputError, StrategyError, TracingError
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.ops.jaxprs import trace
 from nablax.ops.kinds import Constant
 from nablax.planning.rates import current_rates

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.planning.answer import Columns, Slot
 from nablax.planning.choose import Choice, fixed_nodes
 from nablax.planning.higher_order import places_of_tuples, unit_tuples

@@ -15,7 +15,7 @@ from nablax.contraction.term import Factor, Term
 from nablax.endings.coordinates import coordinates, count, strides_of
 from nablax.endings.dense import dense, summed, turned
 from nablax.errors import MemoryBoundError
-from nablax.graph.graph import Node, NodeTerm, reachable
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.planning.answer import (
     Answer,
     Columns,

@@ -14,7 +14,7 @@ from nablax.endings.factored import Factored, factored
 from nablax.endings.forms import Dense, Form, read
 from nablax.endings.positions import Piece, Space
 from nablax.endings.splits import merged
-from nablax.graph.graph import reachable
+from nablax.graph.node import reachable
 from nablax.planning.answer import has_reverse_rule
 from nablax.planning.question import Problem
 from nablax.sweeps.asked import Asked

@@ -13,7 +13,7 @@ import lineax as lx
 
 from nablax.endings.forms import Dense
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.planning.choose import Choice
 from nablax.planning.question import HESSIAN, PRODUCT, Question
 from nablax.planning.run import run

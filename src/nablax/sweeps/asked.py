@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from nablax.contraction.index import Label
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import elements
 from nablax.graph.cost import terms_of
-from nablax.graph.graph import Node, NodeTerm, selecting
+from nablax.graph.node import Node, NodeTerm, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,

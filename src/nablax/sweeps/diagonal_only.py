@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, compose, join_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.sweeps.local import LocalJacobian, differential, on_inputs, second_differential
 from nablax.sweeps.opaque_rules import opaque_core, pull_opaque

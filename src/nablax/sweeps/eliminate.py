@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from nablax.contraction.block import Block
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Term, compose
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import cheaper
 from nablax.ops.kinds import Contraction, IndexMap, Opaque
 from nablax.sweeps.asked import Asked

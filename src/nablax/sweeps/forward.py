@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, compose, identity, swap_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.ops.kinds import Elementwise, MatrixFunction, Opaque
 from nablax.ops.matrix_functions import ROWS
 from nablax.sweeps.eliminate import core_of

@@ -13,7 +13,7 @@ from functools import cached_property
 from nablax.contraction.block import Block, Part, Share
 from nablax.contraction.index import fresh
 from nablax.contraction.term import compose, identity, swap_sides
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.sweeps.steps import Step
 
 Legs = tuple[NodeTerm, ...]

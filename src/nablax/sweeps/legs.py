@@ -11,7 +11,9 @@ from nablax.contraction.index import Index, Label, along
 from nablax.contraction.order import pairwise_order
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term, collect_like, connected, elements, swap_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, identify, unguarded
+from nablax.graph.factors import unguarded
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, identify
 from nablax.graph.sums import add_up
 from nablax.sweeps.overlaps import without_overlaps
 

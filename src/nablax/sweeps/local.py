@@ -12,7 +12,8 @@ from typing import assert_never
 
 from nablax.contraction.index import Label, along, fresh
 from nablax.contraction.term import Factor, Term, collect_like, compose, identity, swap_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, identify
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, identify
 from nablax.ops.kinds import (
     Constant,
     Contraction,

@@ -13,7 +13,8 @@ from nablax.contraction.block import COLUMNS, ROWS, Block, Share
 from nablax.contraction.index import Index, affine, fresh, positions_over
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Axes, Factor, Term, compose, identity, swap_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.graph.sums import add_up
 from nablax.ops.kinds import Call, Packed
 from nablax.sweeps.asked import Asked

@@ -16,7 +16,7 @@ from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term, swap_sides
 from nablax.graph.cost import cost_of
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import add_up
 from nablax.ops.kinds import Call, Opaque
 from nablax.sweeps.eliminate import Elimination

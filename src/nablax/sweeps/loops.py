@@ -22,7 +22,8 @@ import jax.numpy as jnp
 
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.ops.kinds import Opaque
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination, core_of, eliminate, pulled

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.errors import DifferentiationError
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.ops.jaxprs import Literal, Program, Value, trace
 from nablax.ops.kinds import Call, Opaque
 from nablax.ops.plain_arrays import Special, special, to_plain

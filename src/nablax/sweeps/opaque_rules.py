@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from nablax.contraction.index import along, fresh
 from nablax.contraction.term import Factor, Term
-from nablax.graph.graph import Graph, Node, NodeTerm
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.jaxprs import Literal, Value
 from nablax.ops.kinds import Call, Contraction, Opaque
 from nablax.sweeps.opaque_calls import (

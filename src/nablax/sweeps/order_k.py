@@ -20,7 +20,8 @@ from functools import lru_cache
 
 from nablax.contraction.block import Share
 from nablax.contraction.term import Factor, compose, join_sides
-from nablax.graph.graph import Graph, Node, NodeTerm, identify
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, identify
 from nablax.sweeps.forward import legs_from
 from nablax.sweeps.frontier import SecondOrder
 from nablax.sweeps.second_order import mask_of

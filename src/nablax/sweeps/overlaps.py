@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from nablax.contraction.index import Index, Label, affine, along, same_index
 from nablax.contraction.term import Factor, elements
-from nablax.graph.graph import Graph, Node, NodeTerm, unguarded
+from nablax.graph.factors import unguarded
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import AxesMap
 
 

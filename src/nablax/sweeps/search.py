@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from nablax.contraction.index import Label
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Axes, elements
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.below import Below, pass_seconds
 from nablax.sweeps.frontier import Core, Frontier, Legs, is_diagonal

@@ -17,7 +17,8 @@ from nablax.contraction.block import Block
 from nablax.contraction.index import fresh
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import compose, identity
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination, eliminate
 from nablax.sweeps.frontier import Frontier, SecondOrder

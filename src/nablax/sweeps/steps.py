@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 
 
 class Rule(Enum):

@@ -31,8 +31,9 @@ from nablax.errors import DifferentiationError
 from nablax.graph.contract import contract
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
-from nablax.graph.graph import Graph, Node, NodeTerm, reachable
+from nablax.graph.graph import Graph
 from nablax.graph.move import move
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.ops.jaxprs import Loop, Program, trace
 from nablax.ops.kinds import (
     Call,

@@ -13,7 +13,8 @@ import numpy as np
 from nablax.contraction.block import Block
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
-from nablax.graph.graph import Graph, Node
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node
 from nablax.ops.jaxprs import Loop
 from nablax.sweeps.eliminate import Elimination
 from nablax.sweeps.frontier import SecondOrder

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import assert_never
 
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.ops.kinds import (
     Constant,
     Contraction,

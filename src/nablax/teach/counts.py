@@ -8,7 +8,7 @@ import numpy as np
 
 from nablax.errors import ArgumentError
 from nablax.graph.cost import cost_of
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.pictures.table import Cell, Table
 from nablax.planning.choose import choose
 from nablax.planning.question import DIAGONAL, HESSIAN, Problem, pose

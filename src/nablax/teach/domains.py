@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nablax.errors import DomainError
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.ops.instruction import Argument, Instruction
 from nablax.ops.instruction import Number as Literal
 from nablax.ops.kinds import Elementwise

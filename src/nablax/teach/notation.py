@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.instruction import Argument, Instruction
 from nablax.ops.instruction import Number as Literal
 from nablax.ops.kinds import (

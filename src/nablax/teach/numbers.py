@@ -18,7 +18,7 @@ from nablax.contraction.index import fresh
 from nablax.contraction.term import identity
 from nablax.errors import OutputError
 from nablax.graph.evaluate import evaluate
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import (
     Constant,
     Contraction,

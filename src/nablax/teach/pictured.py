@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nablax.errors import ArgumentError
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.pictures.boxes import Drawn, Joined, draw
 from nablax.pictures.svg import Picture, columns
 from nablax.teach import cells

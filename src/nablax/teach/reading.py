@@ -21,7 +21,8 @@ from nablax.formula.functions import SPELLINGS
 from nablax.formula.nested import nested_text, parse_nested
 from nablax.formula.shapes import CONSTANTS, variable_names
 from nablax.graph.from_jaxpr import build
-from nablax.graph.graph import Graph, Node, reachable
+from nablax.graph.graph import Graph
+from nablax.graph.node import Node, reachable
 from nablax.ops.jaxprs import trace
 from nablax.ops.kinds import Constant, Contraction, Leaf
 from nablax.printing.expression import Expression

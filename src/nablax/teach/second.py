@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from nablax.graph.graph import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import Contraction, Elementwise
 from nablax.pictures.table import Cell, Table
 from nablax.printing.expression import Expression

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.errors import ArgumentError
-from nablax.graph.graph import Node
+from nablax.graph.node import Node
 from nablax.ops.kinds import Leaf
 from nablax.pictures.table import Cell, Table
 from nablax.printing.expression import Expression
