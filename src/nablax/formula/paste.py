@@ -52,8 +52,8 @@ def from_printed(text: str, declared: Collection[str] = ()) -> str:
 
     Example:
         >>> from_printed("½‖Ax − b‖² + λxᵀx")
-        '(1/2)*norm2(A*x-b)^2+λ*x\\'*x'
-        >>> from_printed(r"\\\\frac{1}{2}\\\\|Ax-b\\\\|^2")
+        "(1/2)*norm2(A*x-b)^2+λ*x'*x"
+        >>> from_printed(r"\\frac{1}{2}\\|Ax-b\\|^2")
         '((1)/(2))*norm2(A*x-b)^2'
     """
     text = _without_latex(text) if "\\" in text else text
