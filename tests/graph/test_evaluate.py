@@ -50,3 +50,21 @@ def test_under_jit_vmap_and_grad(generator: np.random.Generator) -> None:
         assert_close(jax.jit(own)(x), f(x))
         assert_close(jax.vmap(own)(stack), jax.vmap(f)(stack))
         assert_close(jax.grad(lambda x, g=own: g(x).sum())(x), jax.grad(lambda x, g=f: g(x).sum())(x))
+
+
+@pytest.mark.parametrize(
+    ("inner", "readers", "barriers"),
+    [
+        (lambda x: jnp.exp(jnp.sin(x)) * jnp.cos(x), 3, 1),  # four operations, computed again twice
+        (lambda x: jnp.exp(jnp.sin(x)) * jnp.cos(x), 1, 0),  # read in one place
+        (lambda x: 2.0 * x, 3, 0),  # cheaper to compute than to read
+    ],
+)
+def test_what_index_maps_read_in_several_places_is_stored(inner: Any, readers: int, barriers: int) -> None:
+    def f(x: Any) -> Any:
+        y = inner(x)
+        return sum(jnp.pad(y[k:], (0, k)) for k in range(1, readers + 1))
+
+    x = np.linspace(-1.0, 1.0, 9)
+    assert str(jax.make_jaxpr(lowered(f, x))(x)).count("optimization_barrier") == barriers
+    assert_close(lowered(f, x)(x), f(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -42,6 +43,7 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
     values: dict[Node, Any] = dict(known or {})
     needed = _needed(outputs, values)
     sources = _sources(needed)
+    stored = _read_elsewhere(needed)
     results: dict[_CallOn, Sequence[Any]] = {}
     several: dict[_CallOn, Sequence[Any]] = {}
     for node in _in_order(needed, sources, values):
@@ -57,7 +59,8 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
         else:
             chosen = _selecting(node, values)
             inputs = [values[one.inputs[0] if k == chosen else one] for k, one in enumerate(node.inputs)]
-            values[node] = _value(node, inputs, leaves, chosen)
+            value = _value(node, inputs, leaves, chosen)
+            values[node] = jax.lax.optimization_barrier(value) if node in stored else value
     return [values[node] for node in outputs]
 
 
@@ -74,6 +77,25 @@ def _stored(nodes: Sequence[Node], values: Sequence[Any]) -> list[Any]:
         jax.lax.optimization_barrier(value) if isinstance(node.kind, IndexMap) else value
         for node, value in zip(nodes, values, strict=True)
     ]
+
+
+# Operations for each element that cost as much as writing it and reading it again, on banded problems of CUTEst.
+_STORED_FROM = 4
+
+
+def _read_elsewhere(needed: Iterable[Node]) -> set[Node]:
+    """Elementwise nodes that index maps read in several places, and that cost more to compute again than to store.
+
+    XLA takes what an index map reads into the fusion of its reader, and computes it again at every place where it is
+    read: a power that five diagonals of a banded Hessian read is computed ten times for each element. A barrier has it
+    computed once (XLA on CPU heeds it from jax 0.11 or 0.12 on; 0.10.2 drops it before it fuses).
+    """
+    readers = Counter(one for node in needed if isinstance(node.kind, IndexMap) for one in node.inputs)
+    return {
+        node
+        for node, count in readers.items()
+        if isinstance(node.kind, Elementwise) and node.kind.function.flops * (count - 1) >= _STORED_FROM
+    }
 
 
 @dataclass(frozen=True)
