@@ -206,3 +206,26 @@ def estimate(n: int, is_residual: bool) -> float:
 @pytest.mark.parametrize("is_residual", [False, True])
 def test_the_estimated_time_of_a_deep_network_is_linear(is_residual: bool) -> None:
     assert estimate(48, is_residual) <= 4.6 * estimate(12, is_residual)
+
+
+def transformer_block(p: Mapping[str, Any], X: Any) -> Any:
+    def norm(h: Any) -> Any:
+        centred = h - h.mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5) * p["scale"] + p["shift"]
+
+    n = norm(X)
+    q, k, v = ((n @ p[name]).reshape(8, 16, 4, 8) for name in ("query", "key", "value"))
+    weights = jax.nn.softmax(jnp.einsum("bthd,bshd->bhts", q, k), axis=-1)
+    h = X + jnp.einsum("bhts,bshd->bthd", weights, v).reshape(8, 16, 32) @ p["out"]
+    h = h + jax.nn.gelu(norm(h) @ p["wide"] + p["bias"]) @ p["narrow"]
+    return jax.nn.logsumexp(h.mean(1) @ p["head"], axis=-1).sum()
+
+
+def test_what_an_attention_adds_unchanged_is_answered_along_its_own_axes() -> None:
+    """A shift below an attention is answered from legs that keep head and token apart, not from all pairs of rows."""
+    shapes = dict.fromkeys(("query", "key", "value", "out"), (32, 32))
+    shapes |= {"scale": (32,), "shift": (32,), "wide": (32, 128), "bias": (128,), "narrow": (128, 32), "head": (32, 10)}
+    p = {name: array(*shape) for name, shape in shapes.items()}
+    plan = nb.plan(transformer_block, "diagonal")(p, array(8, 16, 32))
+    gradient = 2 * 3 * 8 * 16 * 32 * (4 * 32 + 2 * 128 + 2 * 16)  # forward, and twice as much backward
+    assert plan.choice.chosen.cost.flops < 60 * gradient

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from nablax.contraction.index import Label
+from nablax.contraction.order import pairwise_order
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Axes, elements
 from nablax.graph.node import Node, NodeTerm
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.below import Below, pass_seconds
-from nablax.sweeps.frontier import Core, Frontier, Legs, is_diagonal
+from nablax.sweeps.frontier import Core, Frontier, Legs
 
 # Dense blocks on more nodes together than this are not considered: a long-short memory's carry has two.
 MOST_TOGETHER = 3
@@ -121,9 +122,23 @@ def _gain(frontier: Frontier, cut: Cut, below: Below, rates: Rates, calls: int) 
 
 def _beside_seconds(core: Core, node: Node, below: Below, rates: Rates) -> float:
     """Time of a core's diagonal on what a node adds unchanged, from the core's legs."""
-    rows = _rank(core, (node,), below.rank)
-    diagonal = all(form.slots[0] == form.slots[1] and is_diagonal(form.term) for form in core.forms)
-    return 2.0 * below.beside[node] * rows * (1 if diagonal else rows) / rates.batched_flops
+    products = sum(_products(term) for term in core.block(node, node).diagonal())
+    return 2.0 * products * below.beside[node] / node.size / rates.batched_flops
+
+
+def _products(term: NodeTerm) -> float:
+    """Multiplications that summing a term takes, in its best order: few where labels of its legs are shared."""
+    factors = [factor.labels for factor in term.factors]
+    opened = term.open_labels
+    sizes = {label: label.size for label in (*term.factor_labels, *opened)}
+    count = 0.0
+    for places in pairwise_order(factors, opened, sizes):
+        taken = {label for place in places for label in factors[place]}
+        count += elements(taken)
+        factors = [labels for place, labels in enumerate(factors) if place not in places]
+        left = taken & {*opened, *(label for labels in factors for label in labels)}
+        factors.append(tuple(left))
+    return count
 
 
 def _later(waist: Node, rows: int, stored: int, below: Below, rates: Rates) -> float:
