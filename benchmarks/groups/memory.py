@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,10 +10,23 @@ import jax.numpy as jnp
 
 import nablax as nb
 from benchmarks import networks, ours
-from benchmarks.report import REMARKS, Group, Line, Row, Setting, failure, megabytes
+from benchmarks.report import (
+    LINEAR,
+    REMARKS,
+    Group,
+    Line,
+    Row,
+    Setting,
+    at_most,
+    exponent,
+    failure,
+    megabytes,
+)
 from benchmarks.timing import limited
 
 TABLE = "Memory"
+GROWTH = "Growth"
+GROWTH_HEAD = ("question", "size", "estimate MB", "held MB", "held with half of it", "jax.grad: held MB")
 SHARES = (1.0, 0.5, 0.25)
 LIMIT, QUICK_LIMIT = 300.0, 60.0
 
@@ -122,13 +136,98 @@ def _measured(name: str, question: str, make: Callable[[], Example], setting: Se
     yield from (Line(REMARKS, (note,)) for note in notes)
 
 
+# -- four and sixteen times the size ---------------------------------------------------------------------------------
+
+
+def _rows(n: int) -> Example:
+    f, (w, X, y) = _logistic()
+    return f, (w, jnp.tile(X, (n // 2000 + 1, 1))[:n], jnp.tile(y, n // 2000 + 1)[:n])
+
+
+def _layers(loss: Callable[..., Any], depth: int) -> Example:
+    return loss, (networks.make_layers((32,) * depth + (10,), 1), *networks.make_batch(128, 32, 10, 2))
+
+
+def _turns(n: int) -> Example:
+    return networks.gru_loss, (networks.make_recurrent(3, 16, 1), _normal(n, 32, 16), _normal(32, 16))
+
+
+def _band(n: int) -> Example:
+    return lambda x: jnp.sum(jnp.exp(jnp.sin(x[1:] - x[:-1] ** 2))), (_normal(n),)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A function at three sizes.
+
+    Attributes:
+        question: a key of `ours.VERBS`.
+        make: the function and its arguments at a size.
+        sizes: what grows, 1, 4 and 16 times.
+    """
+
+    question: str
+    make: Callable[[int], Example]
+    sizes: tuple[int, ...]
+
+
+FAMILIES = {
+    "Hessian, logistic loss, rows of 200": Family("hessian", _rows, (1000, 4000, 16000)),
+    "diagonal, plain layers of 32": Family("diagonal", functools.partial(_layers, networks.plain_loss), (4, 16, 64)),
+    "diagonal, residual layers of 32": Family(
+        "diagonal", functools.partial(_layers, networks.residual_loss), (4, 16, 64)
+    ),
+    "diagonal, GRU, turns": Family("diagonal", _turns, (8, 32, 128)),
+    "sparse Hessian, chain of n": Family("sparse hessian", _band, (10**4, 4 * 10**4, 16 * 10**4)),
+}
+
+
+def _grown(name: str, family: Family, setting: Setting) -> Iterator[Line]:
+    if not setting.nablax:
+        return
+    helds: list[float | None] = []
+    bounded: list[float | None] = []
+    sizes = family.sizes[: 2 if setting.quick else 3]
+    for size in sizes:
+        f, arguments = family.make(size)
+        try:
+            with limited(LIMIT):
+                estimate = nb.plan(f, family.question)(*arguments).choice.chosen.cost.peak
+                held, _ = _held(family.question, f, arguments, None)
+                memory = jax.jit(jax.grad(f)).lower(*arguments).compile().memory_analysis()
+        except Exception as error:  # shown in the table
+            yield Line(GROWTH, [name, str(size), *["failed"] * 4])
+            yield Line(REMARKS, (f"{name}, {size}: {failure(error)}",))
+            continue
+        try:
+            with limited(LIMIT):
+                half: float | None = _held(family.question, f, arguments, held / 2)[0]
+        except nb.MemoryBoundError:
+            half = None
+        helds.append(held)
+        bounded.append(half)
+        cell = "refused" if half is None else f"{megabytes(half)} {'pass' if half <= held / 2 else 'MISS'}"
+        gradient = megabytes(memory.temp_size_in_bytes + memory.output_size_in_bytes)
+        yield Line(GROWTH, [name, str(size), megabytes(estimate), megabytes(held), cell, gradient])
+    if len(helds) == len(sizes):
+        slopes = [at_most(exponent(sizes, helds), LINEAR), at_most(exponent(sizes, bounded), LINEAR)]
+        yield Line(GROWTH, [name, "exponent", "", *slopes, ""])
+
+
 GROUP = Group(
     "memory",
-    {TABLE: ("question", "result MB", "estimate MB", "held MB", *(f"bound {share:g} of it" for share in SHARES))},
-    tuple(Row(name, functools.partial(_measured, name, question, make)) for name, (question, make) in EXAMPLES.items()),
+    {
+        TABLE: ("question", "result MB", "estimate MB", "held MB", *(f"bound {share:g} of it" for share in SHARES)),
+        GROWTH: GROWTH_HEAD,
+    },
+    (
+        *(Row(name, functools.partial(_measured, name, question, make)) for name, (question, make) in EXAMPLES.items()),
+        *(Row(name, functools.partial(_grown, name, family)) for name, family in FAMILIES.items()),
+    ),
     legend=(
         "`held`: temporaries and results of the compiled program, by XLA's `memory_analysis`, without a bound and with "
         "`memory_bytes` at shares of it. `estimate`: the plan's own, without a bound.",
         "`refused`: a MemoryBoundError; it passes where the result alone is larger than the bound.",
+        f"`exponent`: slope of a column's logarithm over that of the size; up to {LINEAR} passes for linear.",
     ),
 )
