@@ -16,6 +16,7 @@ from nablax.optimise.least_squares import GaussNewton, LevenbergMarquardt
 from nablax.optimise.line import LineSearch
 from nablax.optimise.newton import GradientDescent, Newton, NewtonCG
 from nablax.optimise.rounding import rounding
+from nablax.optimise.sparse_trust_region import NAME
 from nablax.optimise.state import Method
 from nablax.optimise.trust_region import SMALL, SteihaugToint, TrustRegion
 from nablax.optimise.wrapped import Optimistix, Transformation
@@ -53,6 +54,11 @@ class Chosen:
 
     method: Method | None
     reason: str
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        return NAME if self.method is None else self.method.name
 
 
 def choose(

@@ -11,23 +11,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from rich.console import Console
 from rich.status import Status as Line
 
 from nablax.errors import ArgumentError
-from nablax.optimise.choose import LEAST_SQUARES, Chosen, choose
+from nablax.optimise.choose import LEAST_SQUARES, choose
 from nablax.optimise.least_squares import LeastSquares, Residuals
 from nablax.optimise.line import LineSearch
 from nablax.optimise.objective import Objective
 from nablax.optimise.outcome import Status, first_of
-from nablax.optimise.programs import Programs, summary
+from nablax.optimise.programs import Loop, Programs, Report, summary
 from nablax.optimise.remembered import Remembered, is_traced
 from nablax.optimise.result import Optimum
 from nablax.optimise.rounding import rounding
-from nablax.optimise.sparse_trust_region import NAME
-from nablax.optimise.starting import apart, check_finite, check_limits, check_output, checked_bounds, checked_start
-from nablax.optimise.state import Method, State, advanced, replaced, started
+from nablax.optimise.starting import (
+    apart,
+    arrays_of,
+    check_begun,
+    check_limits,
+    check_output,
+    checked_bounds,
+    checked_start,
+    shapes_of,
+)
+from nablax.optimise.state import advanced, started
 from nablax.optimise.trust_region import SMALL
 
 Function = Callable[..., Any]
@@ -123,97 +130,127 @@ def minimise(
         raise ArgumentError.no_function("minimise", f)
     begin = time.perf_counter()
     residuals = method in LEAST_SQUARES if isinstance(method, str) else isinstance(method, LeastSquares)
-    like = checked_start(x0)
     check_limits(tol, max_iterations, max_seconds)
     data, static = apart(args)
+    leaves, structure = jax.tree.flatten(x0)
     make = Residuals if residuals else Objective
-    objective = make(f, like, args)
-    start = objective.flat(x0)
-    traced = is_traced(start, data)
-    tolerance = rounding(start.dtype) ** 0.5 if tol is None else tol
-    flat_bounds = None if bounds is None else checked_bounds(bounds, objective, x0)
-    if flat_bounds is not None:
-        start = jnp.clip(start, *flat_bounds)
-    if traced:
-        check_output(f, x0, args, residuals)
-        c = None if residuals else objective.at(start)
-        chosen = choose(method, c, start.size, bounds=flat_bounds, search=search, traced=True, dtype=start.dtype)
-        assert chosen.method is not None
-        first = started(chosen.method, objective, start, tolerance)
-        state = advanced(chosen.method, objective, first, max_iterations)
-        return _result(state, chosen, summary(chosen.method, objective, state), None)
-    check_finite(start)
+    if is_traced(leaves, data):
+        return _traced(make, f, x0, args, method, search, bounds, tol, max_iterations)
+
+    leaves = arrays_of(leaves)
 
     def compiled(own: Function) -> Programs:
+        like = checked_start(x0)
         check_output(f, x0, args, residuals)
         return Programs(make, own, like, static)
 
-    leaves, structure = jax.tree.flatten(like)
-    key = (make, static, structure, tuple((leaf.shape, leaf.dtype.name) for leaf in leaves))
-    programs: Programs = _PROGRAMS.get(f, key, compiled)
-    chosen = programs.choose(method, search, start, data, flat_bounds, not residuals)
-    run = _Run(programs, chosen.method, data, objective)
-    state, found = run.driven(start, tolerance, max_iterations, max_seconds, callback, progress)
-    if int(state.iteration) == 0 and not np.isfinite(float(state.norm) + float(state.value)):
-        what = "gradient" if np.isfinite(float(state.value)) else "value"
-        raise ArgumentError(
-            f"minimise was asked to begin at a point where the {what} of the function is not finite (its value "
-            f"there is {float(state.value):g}). Begin inside the function's domain."
-        )
-    return _result(state, chosen, found, time.perf_counter() - begin)
+    programs: Programs = _PROGRAMS.get(f, (make, static, structure, shapes_of(leaves)), compiled)
+    flat_bounds = None
+    if bounds is not None:
+        objective = make(f, programs.like, args)
+        flat_bounds = checked_bounds(bounds, objective, x0)
+        x0 = objective.tree(jnp.clip(objective.flat(x0), *flat_bounds))
+        leaves = jax.tree.leaves(x0)
+    chosen, loop = programs.choose(method, search, x0, data, flat_bounds, not residuals)
+    tolerance = programs.tolerance if tol is None else float(tol)
+    # what is small is done before an interrupt could matter
+    stride = 1 if callback is not None or programs.size > SMALL else FIRST_STRIDE
+    limit = min(stride, max_iterations)
+    found = loop.begin(leaves, tolerance, limit, data)
+    check_begun(leaves, found)
+    status = found.status
+    if found.going or callback is not None:
+        run = _Run(loop, data, max_iterations, max_seconds, callback, begin)
+        with _progress(progress) as tell:
+            found, status = run.driven(found, stride, limit, tell)
+    return Optimum(
+        found.x,
+        found.value,
+        found.gradient,
+        found.gradient_norm,
+        found.smallest_eigenvalue,
+        found.iterations,
+        found.counts,
+        status,
+        time.perf_counter() - begin,
+        chosen.name,
+        chosen.reason,
+    )
 
 
 _PROGRAMS = Remembered()
 
 
+def _traced(
+    make: Any, f: Function, x0: Any, args: Any, name: Any, search: Any, bounds: Any, tol: Any, max_iterations: int
+) -> Optimum:
+    """The whole minimisation inside a transformation: no limit of time, no callback, nothing on the host."""
+    objective = make(f, checked_start(x0), args)
+    start = objective.flat(x0)
+    flat_bounds = None if bounds is None else checked_bounds(bounds, objective, x0)
+    if flat_bounds is not None:
+        start = jnp.clip(start, *flat_bounds)
+    check_output(f, x0, args, make is Residuals)
+    c = None if make is Residuals else objective.at(start)
+    chosen = choose(name, c, start.size, bounds=flat_bounds, search=search, traced=True, dtype=start.dtype)
+    assert chosen.method is not None
+    tolerance = rounding(start.dtype) ** 0.5 if tol is None else tol
+    first = started(chosen.method, objective, start, tolerance)
+    state = advanced(chosen.method, objective, first, max_iterations)
+    x, value, gradient, norm, eigenvalue = summary(chosen.method, objective, state)
+    status = first_of(Status, (state.status == Status.running, Status.max_iterations), otherwise=state.status)
+    return Optimum(
+        x,
+        value,
+        gradient,
+        norm,
+        eigenvalue,
+        state.iteration,
+        state.counts,
+        status,
+        None,
+        chosen.name,
+        chosen.reason,
+    )
+
+
 @dataclass(frozen=True)
 class _Run:
-    """One minimisation: its programs, and what they are called with."""
+    """What is left of a minimisation, in stretches of compiled steps."""
 
-    programs: Programs
-    method: Method | None
+    loop: Loop
     data: Any
-    objective: Objective
+    max_iterations: int
+    max_seconds: float | None
+    callback: Callback | None
+    begin: float
 
     def driven(
-        self,
-        start: Any,
-        tolerance: float,
-        max_iterations: int,
-        max_seconds: float | None,
-        callback: Callback | None,
-        progress: bool,
-    ) -> tuple[State, Any]:
-        """The last state that was reached, and its summary."""
-        begin = time.perf_counter()
-        state = self.programs.start(self.method, start, tolerance, self.data)
-        # what is small is done before an interrupt could matter
-        stride = 1 if callback is not None or start.size > SMALL else FIRST_STRIDE
-        limit, going, found = 0, True, None
-        with _progress(progress) as tell:
-            try:
-                while going and limit < max_iterations:
-                    first, limit = limit == 0, min(limit + stride, max_iterations)
-                    before = time.perf_counter()
-                    state, going, found = self.programs.advance(self.method, state, limit, self.data)
-                    now = time.perf_counter()
-                    if callback is None:
-                        # the first call was compiled, too: its time says nothing
-                        stride = FIRST_STRIDE if first else _stride(stride, now - before)
-                    elif callback(self._told(state)):
-                        return replaced(state, status=INTERRUPTED), found
-                    tell(state, now - begin)
-                    if going and max_seconds is not None and now - begin > max_seconds:
-                        return replaced(state, status=LATE), found
-            except KeyboardInterrupt:
-                if found is None:  # not even the first step was reached
-                    raise
-                return replaced(state, status=INTERRUPTED), found
-        return (replaced(state, status=EXHAUSTED) if going else state), found
+        self, found: Report, stride: int, limit: int, tell: Callable[[Report, float], None]
+    ) -> tuple[Report, Any]:
+        """The last report, and why it is the last."""
+        try:
+            while True:
+                now = time.perf_counter()
+                if self.callback is not None and self.callback(_told(found)):
+                    return found, INTERRUPTED
+                if not found.going:
+                    return found, found.status
+                if limit >= self.max_iterations:
+                    return found, EXHAUSTED
+                tell(found, now - self.begin)
+                if self.max_seconds is not None and now - self.begin > self.max_seconds:
+                    return found, LATE
+                limit = min(limit + stride, self.max_iterations)
+                found = self.loop.advance(found, limit, self.data)
+                if self.callback is None:
+                    stride = _stride(stride, time.perf_counter() - now)
+        except KeyboardInterrupt:
+            return found, INTERRUPTED
 
-    def _told(self, state: State) -> Iteration:
-        x = self.objective.tree(jnp.asarray(state.x))
-        return Iteration(int(state.iteration), x, float(state.value), float(state.norm))
+
+def _told(found: Report) -> Iteration:
+    return Iteration(found.iterations, found.x, float(found.value), float(found.gradient_norm))
 
 
 def _stride(stride: int, seconds: float) -> int:
@@ -221,30 +258,18 @@ def _stride(stride: int, seconds: float) -> int:
     return int(min(max(1, stride * PATIENCE / max(seconds, 1e-6)), 8 * stride, 1 << 20))
 
 
-def _result(state: State, chosen: Chosen, found: Any, seconds: float | None) -> Optimum:
-    x, value, gradient, norm, eigenvalue = found
-    status = state.status
-    if seconds is None:
-        status = first_of(Status, (status == Status.running, Status.max_iterations), otherwise=status)
-    name = NAME if chosen.method is None else chosen.method.name
-    return Optimum(
-        x, value, gradient, norm, eigenvalue, state.iteration, state.counts, status, seconds, name, chosen.reason
-    )
-
-
 @contextmanager
-def _progress(wanted: bool) -> Iterator[Callable[[State, float], None]]:
+def _progress(wanted: bool) -> Iterator[Callable[[Report, float], None]]:
     """A line on standard error, once a run has taken a while."""
     if not (wanted and sys.stderr.isatty()):
-        yield lambda state, seconds: None
+        yield lambda found, seconds: None
         return
     line = Line("", console=Console(stderr=True))
 
-    def tell(state: State, seconds: float) -> None:
+    def tell(found: Report, seconds: float) -> None:
         if seconds > SECONDS_BEFORE_PROGRESS:
-            shown = (
-                f"{int(state.iteration)} iterations, value {float(state.value):.6g}, gradient {float(state.norm):.1e}"
-            )
+            value, norm = float(found.value), float(found.gradient_norm)
+            shown = f"{found.iterations} iterations, value {value:.6g}, gradient {norm:.1e}"
             line.update(shown)
             line.start()
 

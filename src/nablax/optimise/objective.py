@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -16,7 +15,9 @@ from nablax.at_point import Curvature, curvature
 Function = Callable[..., Any]
 
 
-class Counts(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Counts:
     """How often what was asked.
 
     Args:

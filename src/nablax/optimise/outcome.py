@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 
 
 class SearchOutcome(eqx.Enumeration):
@@ -55,6 +56,25 @@ def first_of(kind: Any, *cases: tuple[Any, Any], otherwise: Any) -> Any:
     return found
 
 
+def number_of(item: Any) -> int:
+    """The number that stands for an outcome in an array of integers.
+
+    Args:
+        item: a concrete item.
+    """
+    [number] = jax.tree.leaves(item)
+    return int(number)
+
+
+def item_of(number: int) -> Any:
+    """The status that a number stands for; the reverse of `number_of`.
+
+    Args:
+        number: of an item of `Status`.
+    """
+    return _ITEMS[number]
+
+
 def told(item: Any) -> str:
     """The sentence of an outcome; of a mapped one, all of them.
 
@@ -68,3 +88,18 @@ def told(item: Any) -> str:
     kinds: tuple[Any, ...] = (SearchOutcome, Status)
     [kind] = [kind for kind in kinds if isinstance(item, kind)]
     return str(kind[item])
+
+
+_ITEMS = {
+    number_of(item): item
+    for item in (
+        Status.running,
+        Status.converged,
+        Status.max_iterations,
+        Status.stalled,
+        Status.not_finite,
+        Status.unbounded,
+        Status.interrupted,
+        Status.max_seconds,
+    )
+}

@@ -1,9 +1,11 @@
-"""The compiled programs of one function: methods, points and data are their arguments."""
+"""The compiled programs of one function: start, steps and the report are one call, points and data its arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,63 @@ import numpy as np
 
 from nablax.optimise.choose import Chosen, choose
 from nablax.optimise.line import LineSearch
-from nablax.optimise.objective import Objective
-from nablax.optimise.outcome import Status
+from nablax.optimise.objective import Counts, Objective
+from nablax.optimise.outcome import Status, item_of, number_of
+from nablax.optimise.packing import Packing
+from nablax.optimise.rounding import rounding
 from nablax.optimise.sparse_trust_region import SparseTrustRegion
 from nablax.optimise.starting import together
-from nablax.optimise.state import Method, State, advanced, replaced, started
+from nablax.optimise.state import Method, State, advanced, either, started
 
 Function = Callable[..., Any]
+# Value, norm of the gradient and smallest eigenvalue.
+MEASURES = 3
+WHOLE = np.dtype(np.int32)
+RUNNING = number_of(Status.running)
+
+
+YES, NO = np.True_, np.False_
+
+
+@lru_cache(maxsize=64)
+def on_device(number: float, dtype: Any) -> Any:
+    """A number as an array, which a compiled program takes faster.
+
+    Args:
+        number: an int or a float.
+        dtype: of the array.
+    """
+    return jnp.asarray(number, dtype)
+
+
+class Report(NamedTuple):
+    """Where a minimiser stands, as the host sees it.
+
+    Args:
+        x: tree of the best point.
+        value: the function there.
+        gradient: at the last point, a tree.
+        gradient_norm: its measure.
+        smallest_eigenvalue: of the Hessian, where it is known; NaN elsewhere.
+        iterations: steps tried.
+        counts: what was evaluated.
+        status: one of `Status`.
+        going: whether it has not ended.
+        begins_finite: whether the start was finite.
+        state: from which it goes on.
+    """
+
+    x: Any
+    value: Any
+    gradient: Any
+    gradient_norm: Any
+    smallest_eigenvalue: Any
+    iterations: int
+    counts: Counts
+    status: Any
+    going: bool
+    begins_finite: bool
+    state: Any
 
 
 class Programs:
@@ -34,20 +86,18 @@ class Programs:
         def objective(data: Any) -> Objective:
             return make(f, like, together(data, static))
 
+        flat = make(f, like, ())
+        self.like, self.size, self.dtype = like, flat.size, flat.dtype
+        self.tolerance = rounding(flat.dtype) ** 0.5
+        self._structure = jax.tree.structure(like)
         self._objective = objective
-        self._host = SparseTrustRegion(self._objective)
-        self._start = jax.jit(lambda method, x, tol, data: started(method, self._objective(data), x, tol))
-        self._advance = jax.jit(self._advanced)
-        self._choices: dict[Any, Chosen] = {}
-        self._starts: dict[Any, State] = {}
+        self._choices: dict[Any, tuple[Chosen, Loop]] = {}
+        self._wholes: dict[Any, _Whole] = {}
 
-    def _advanced(self, method: Method, state: State, limit: Any, data: Any) -> tuple[State, Any, Any]:
-        objective = self._objective(data)
-        state = advanced(method, objective, state, limit)
-        return state, state.status == Status.running, summary(method, objective, state)
-
-    def choose(self, name: Any, search: LineSearch | None, x: Any, data: Any, bounds: Any, curved: bool) -> Chosen:
-        """The method of a name; asked once."""
+    def choose(
+        self, name: Any, search: LineSearch | None, x0: Any, data: Any, bounds: Any, curved: bool
+    ) -> tuple[Chosen, Loop]:
+        """The method of a name, asked once, and what runs it."""
         key = (name, search)
         try:
             if bounds is None and key in self._choices:
@@ -55,34 +105,135 @@ class Programs:
         except TypeError:  # a minimiser without a hash
             key = (id(name), search)
         objective = self._objective(data)
+        x = objective.flat(x0)
         c = objective.at(x) if curved else None
-        found = choose(name, c, x.size, bounds=bounds, search=search, traced=False, dtype=x.dtype)
+        chosen = choose(name, c, x.size, bounds=bounds, search=search, traced=False, dtype=x.dtype)
+        found = chosen, self._loop(chosen.method)
         if bounds is None:
             self._choices[key] = found
         return found
 
-    def start(self, method: Method | None, x: Any, tolerance: float, data: Any) -> State:
-        """The state before the first look."""
+    def _loop(self, method: Method | None) -> Loop:
         if method is None:
-            return self._host.start(x, tolerance)
-        if method.starts_anywhere:
-            key = jax.tree.structure(method)
-            if key not in self._starts:
-                self._starts[key] = self._start(method, x, tolerance, data)
-            before = (x, self._starts[key].before[1])
-            return replaced(self._starts[key], x=x, before=before, bound=np.asarray(tolerance, x.dtype))
-        found: State = self._start(method, x, tolerance, data)
-        return found
+            return _HostLoop(SparseTrustRegion(self._objective), self._objective, self._structure)
+        arrays, structure = jax.tree.flatten(method)
+        if structure not in self._wholes:
+            self._wholes[structure] = _Whole(structure, self._objective)
+        return _CompiledLoop(self._wholes[structure], arrays, self._structure, self.dtype)
 
-    def advance(self, method: Method | None, state: State, limit: int, data: Any) -> tuple[State, bool, Any]:
-        """The state after the end, or after so many steps in all; whether it has not ended; and its summary."""
-        if method is None:
-            state, going = self._host.advance(state, limit, data)
-            objective = self._objective(data)
-            x, gradient = (objective.tree(jnp.asarray(v)) for v in (state.x, state.gradient))
-            return state, going, (x, jnp.asarray(state.value), gradient, state.norm, np.nan)
-        state, going, found = self._advance(method, state, np.int32(limit), data)
-        return state, bool(going), found
+
+class Loop(Protocol):
+    """A method at work: from the start, and on."""
+
+    def begin(self, leaves: Any, tolerance: float, limit: int, data: Any) -> Report:
+        """The report after the end, or after so many steps."""
+
+    def advance(self, found: Report, limit: int, data: Any) -> Report:
+        """The same, from where the last report stood; the limit counts all steps."""
+
+
+class _Whole:
+    """The one program of a method: from a start, or from where it stood, to the end or the limit, and the report.
+
+    Args:
+        structure: of the method's tree.
+        objective: makes the function from its further arguments.
+    """
+
+    def __init__(self, structure: Any, objective: Callable[[Any], Objective]) -> None:
+        def empty(arrays: Any, data: Any) -> State:
+            own, method = objective(data), jax.tree.unflatten(structure, arrays)
+            return started(method, own, jnp.zeros((own.size,), own.dtype), 0.0)
+
+        def run(
+            arrays: Any, leaves: Any, tolerance: Any, begins: Any, packed: Any, limit: Any, data: Any
+        ) -> tuple[Any, ...]:
+            own, method = objective(data), jax.tree.unflatten(structure, arrays)
+            x = own.flat(jax.tree.unflatten(jax.tree.structure(own.like), leaves))
+            packing = Packing(jax.eval_shape(empty, arrays, data))
+            state = either(begins, started(method, own, x, tolerance), packing.unpacked(packed))
+            state = advanced(method, own, state, limit)
+            best, value, gradient, norm, eigenvalue = summary(method, own, state)
+            [status] = jax.tree.leaves(state.status)
+            numbers = [status, jnp.all(jnp.isfinite(x)), state.iteration, *jax.tree.leaves(state.counts)]
+            # one array of bits: each that is brought to the host takes its time
+            whole = jnp.stack([jnp.asarray(one).astype(int) for one in numbers])
+            measures = jnp.stack([jnp.asarray(one).astype(float) for one in (value, norm, eigenvalue)])
+            bits = jnp.concatenate([whole, jax.lax.bitcast_convert_type(measures, whole.dtype)])
+            return bits, jax.tree.leaves(best), jax.tree.leaves(gradient), packing.packed(state)
+
+        self.run = jax.jit(run)
+        self._empty = empty
+        self._nothing: dict[Any, Any] = {}
+
+    def nothing(self, arrays: Any, data: Any) -> Any:
+        """A state that is not used, of the shapes that these data ask for."""
+        key = tuple(map(np.shape, data))
+        if key not in self._nothing:
+            shapes = jax.eval_shape(self._empty, arrays, data)
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            self._nothing[key] = Packing(shapes).packed(zeros)
+        return self._nothing[key]
+
+
+@dataclass(frozen=True)
+class _CompiledLoop:
+    whole: _Whole
+    arrays: Any
+    structure: Any
+    dtype: Any
+
+    def begin(self, leaves: Any, tolerance: float, limit: int, data: Any) -> Report:
+        nothing = self.whole.nothing(self.arrays, data)
+        return self._ran(leaves, on_device(tolerance, self.dtype), YES, nothing, limit, data)
+
+    def advance(self, found: Report, limit: int, data: Any) -> Report:
+        leaves, tolerance, packed = found.state
+        return self._ran(leaves, tolerance, NO, packed, limit, data)
+
+    def _ran(self, leaves: Any, tolerance: Any, begins: Any, packed: Any, limit: int, data: Any) -> Report:
+        most = on_device(limit, WHOLE)
+        bits, x, gradient, packed = self.whole.run(self.arrays, leaves, tolerance, begins, packed, most, data)
+        whole = np.asarray(bits)  # here the host waits; the point and the gradient stay where they are
+        status, finite, iterations, *counts = whole[:-MEASURES].tolist()
+        value, norm, eigenvalue = whole[-MEASURES:].view(f"f{whole.itemsize}").astype(self.dtype)
+        return Report(
+            jax.tree.unflatten(self.structure, x),
+            value,
+            jax.tree.unflatten(self.structure, gradient),
+            norm,
+            eigenvalue,
+            iterations,
+            Counts(*counts),
+            item_of(status),
+            status == RUNNING,
+            bool(finite),
+            (leaves, tolerance, packed),
+        )
+
+
+@dataclass(frozen=True)
+class _HostLoop:
+    host: SparseTrustRegion
+    objective: Callable[[Any], Objective]
+    structure: Any
+
+    def begin(self, leaves: Any, tolerance: float, limit: int, data: Any) -> Report:
+        x = np.asarray(self.objective(data).flat(jax.tree.unflatten(self.structure, leaves)))
+        report = self._ran(self.host.start(x, tolerance), limit, data)
+        return report if np.all(np.isfinite(x)) else report._replace(begins_finite=False)
+
+    def advance(self, found: Report, limit: int, data: Any) -> Report:
+        return self._ran(found.state, limit, data)
+
+    def _ran(self, state: State, limit: int, data: Any) -> Report:
+        state, going = self.host.advance(state, limit, data)
+        own = self.objective(data)
+        x, gradient = (own.tree(jnp.asarray(v)) for v in (state.x, state.gradient))
+        counts = Counts(*map(int, jax.tree.leaves(state.counts)))
+        return Report(
+            x, state.value, gradient, state.norm, np.nan, int(state.iteration), counts, state.status, going, True, state
+        )
 
 
 def summary(method: Method, objective: Objective, state: State) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +24,9 @@ MOST_EIGENVALUES = 2_000
 LANCZOS_TOLERANCE = 1e-6
 
 
-class Optimum(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Optimum:
     """What `minimise` found; prints itself.
 
     Args:
@@ -50,9 +51,9 @@ class Optimum(eqx.Module):
     iterations: Any
     counts: Counts
     status: Any
-    seconds: float | None = eqx.field(static=True)
-    method: str = eqx.field(static=True)
-    reason: str = eqx.field(static=True)
+    seconds: float | None = field(metadata={"static": True})
+    method: str = field(metadata={"static": True})
+    reason: str = field(metadata={"static": True})
 
     @property
     def converged(self) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
 
 
+@cache
 def rounding(dtype: Any) -> float:
     """ε: the distance from 1 to the next number.
 

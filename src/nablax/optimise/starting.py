@@ -34,6 +34,25 @@ def checked_start(x0: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), x0)
 
 
+def arrays_of(leaves: Any) -> list[Any]:
+    """Leaves of a start as arrays without weak types, for which nothing is compiled again.
+
+    Args:
+        leaves: arrays and numbers.
+    """
+    return [
+        np.asarray(leaf, jnp.result_type(float)) if type(leaf) is float
+        else jnp.asarray(leaf, leaf.dtype) if getattr(leaf, "weak_type", False)
+        else leaf
+        for leaf in leaves
+    ]  # fmt: skip
+
+
+def shapes_of(leaves: Any) -> tuple[Any, ...]:
+    """What a compiled program depends on: shapes and dtypes; the type of what will be refused."""
+    return tuple((leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else type(leaf) for leaf in leaves)
+
+
 def check_limits(tol: Any, max_iterations: Any, max_seconds: Any) -> None:
     """Refuse limits that are not positive."""
     if tol is not None and not is_traced(tol) and not float(tol) > 0:
@@ -61,13 +80,26 @@ def check_output(f: Function, x0: Any, args: Any, residuals: bool) -> None:
         )
 
 
-def check_finite(start: Any) -> None:
-    """Refuse a start that is not finite."""
-    wrong = int(np.sum(~np.isfinite(np.asarray(start, np.float64))))
-    if wrong:
+def check_begun(leaves: Any, found: Any) -> None:
+    """Refuse a start that is not finite, or where the function is not, once the first steps have been asked for.
+
+    Args:
+        leaves: arrays of the start.
+        found: the first `Report`.
+    """
+    if not found.begins_finite:
+        numbers = [np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves]
+        wrong = sum(int(np.sum(~np.isfinite(one))) for one in numbers)
         raise ArgumentError(
-            f"minimise was given a start of which {wrong} of {start.size} numbers are not finite. Begin at a "
-            "finite point."
+            f"minimise was given a start of which {wrong} of {sum(one.size for one in numbers)} numbers are not "
+            "finite. Begin at a finite point."
+        )
+    value = float(found.value)
+    if found.iterations == 0 and not np.isfinite(float(found.gradient_norm) + value):
+        what = "gradient" if np.isfinite(value) else "value"
+        raise ArgumentError(
+            f"minimise was asked to begin at a point where the {what} of the function is not finite (its value "
+            f"there is {value:g}). Begin inside the function's domain."
         )
 
 
