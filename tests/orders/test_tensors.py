@@ -196,21 +196,32 @@ def test_under_transformations() -> None:
     assert nb.derivative(f, 3)(x.astype(jnp.float32)).dtype == jnp.float32 or A.dtype == jnp.float64
 
 
-def test_blocks_of_a_symmetric_tensor() -> None:
-    # wide enough that only the blocks of rising tiles are computed; of unequal tiles
-    a, x = jnp.asarray(RNG.normal(size=(60, 50))), jnp.asarray(RNG.normal(size=50))
+@pytest.mark.parametrize(("size", "share"), [(49, 0.62), (101, 0.45), (151, 0.4)])
+def test_blocks_of_a_symmetric_tensor(size: int, share: float) -> None:
+    # wide enough that blocks are computed: of one, two and three strips of unequal widths
+    a, x = jnp.asarray(RNG.normal(size=(60, size))), 0.2 * jnp.asarray(RNG.normal(size=size))
     f = lambda x, a: jax.nn.logsumexp(a @ x)
     third = nb.derivative(f, 3)(x, a)
     p = jax.nn.softmax(a @ x)
     centred = a - p @ a
-    np.testing.assert_allclose(
-        third, jnp.einsum("i,ij,ik,il->jkl", p, centred, centred, centred), rtol=1e-9, atol=1e-12
-    )
-    plan = nb.plan(f, "derivative", order=3)(x, a)
-    assert plan.candidates[0].cost.flops < 0.5 * 2 * 60 * 50**3
-    wide = jnp.asarray(RNG.normal(size=(4, 49)))
-    g = lambda w: jnp.sum(jnp.tanh(jnp.sum(w, 0) * x[:49] @ a[:49, :49]) ** 2)  # a leaf of two axes stays whole
-    assert nb.plan(g, "derivative", order=3)(wide[:1]).strategy in ("legs-backward", "legs-forward")
+    expected = jnp.einsum("i,ij,ik,il->jkl", p, centred, centred, centred)
+    np.testing.assert_allclose(third, expected, rtol=1e-9, atol=1e-12)
+    # a third of all products, and Gram matrices
+    assert nb.plan(f, "derivative", order=3)(x, a).choice.chosen.cost.flops < share * 2 * 60 * size**3
+
+
+def test_blocks_of_leaves_with_two_axes_and_of_several_results() -> None:
+    a, w = jnp.asarray(RNG.normal(size=(2, 5, 49, 2))), 0.2 * jnp.asarray(RNG.normal(size=(49, 2)))
+    g = lambda w: jnp.sum(jnp.exp(jnp.tensordot(a, w)), 1)
+    expected = jnp.einsum("oi,oijp,oikq,oilr->ojpkqlr", jnp.exp(jnp.tensordot(a, w)), a, a, a)
+    np.testing.assert_allclose(nb.derivative(g, 3)(w), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_blocks_of_order_four() -> None:
+    a, x = jnp.asarray(RNG.normal(size=(5, 49))), 0.2 * jnp.asarray(RNG.normal(size=49))
+    f = lambda x: jnp.sum(jnp.exp(a @ x))
+    expected = jnp.einsum("i,ij,ik,il,im->jklm", jnp.exp(a @ x), a, a, a, a)
+    np.testing.assert_allclose(nb.derivative(f, 4)(x), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_rows_of_the_textbook() -> None:

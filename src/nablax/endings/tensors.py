@@ -18,7 +18,7 @@ from nablax.endings.coordinates import gathered_at
 from nablax.endings.dense import summed
 from nablax.endings.positions import Space, on_grid, ravelled
 from nablax.endings.runs import Coordinates
-from nablax.endings.symmetric import by_tiles
+from nablax.endings.symmetric import by_blocks
 from nablax.graph.contraction_rows import relabelled
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm
@@ -63,8 +63,8 @@ def dense_tensor(
     if not any(term.summed_labels for term in terms):
         return whole
     dtype = slots[0].dtype
-    tiled = by_tiles(graph, terms, opened, slots, lambda own, shape: summed(graph, own, shape, dtype, rates))
-    return whole if tiled is None else cheaper(tiled, whole, before, rates)
+    blocked = by_blocks(graph, terms, opened, slots, lambda own, shape: summed(graph, own, shape, dtype, rates))
+    return whole if blocked is None else cheaper(blocked, whole, before, rates)
 
 
 def _as_orbits(

@@ -105,6 +105,8 @@ def _pair(
     b_free = tuple(label for label in b_labels if label not in a_labels)
     if not summed:
         return _aligned(a, a_labels, target) * _aligned(b, b_labels, target)
+    if (*batch, *b_free, *a_free) == target:  # as it is to be, rather than transposed afterwards
+        a, a_labels, a_free, b, b_labels, b_free = b, b_labels, b_free, a, a_labels, a_free
     value = jax.lax.dot_general(
         a,
         b,
