@@ -1,4 +1,4 @@
-"""How long a derivation may take: what is late says what it has."""
+"""How long a derivation may compute: what is late says what it has."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def within(seconds: float) -> Iterator[None]:
     """A block that is to end in time.
 
     Args:
-        seconds: from now on.
+        seconds: of processor time, so that what is found does not depend on what else the machine does.
     """
-    token = _END.set(min(_END.get(), time.monotonic() + seconds))
+    token = _END.set(min(_END.get(), time.thread_time() + seconds))
     try:
         yield
     finally:
@@ -38,7 +38,7 @@ def unbounded() -> Iterator[None]:
 
 def late() -> bool:
     """Whether the time is over: what is left is not made shorter."""
-    return time.monotonic() > _END.get()
+    return time.thread_time() > _END.get()
 
 
 def in_time() -> None:
