@@ -90,7 +90,7 @@ def _read_elsewhere(needed: Iterable[Node]) -> set[Node]:
 
     XLA takes what an index map reads into the fusion of its reader, and computes it again at every place where it is
     read: a power that five diagonals of a banded Hessian read is computed ten times for each element. A barrier has it
-    computed once (XLA on CPU heeds it from jax 0.11 or 0.12 on; 0.10.2 drops it before it fuses).
+    computed once (XLA on CPU heeds it from jax 0.11.2 on; up to 0.11.0 it is dropped before fusing).
     """
     readers = Counter(one for node in needed if isinstance(node.kind, IndexMap) for one in node.inputs)
     return {
