@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import primitives
 
-from nablax.graph.inventory import DATA, OPAQUE, TABLES, Reading, entry
+from nablax.graph.inventory import DATA, OPAQUE, REWRITTEN, TABLES, Reading, entry
 from nablax.graph.node import reachable
 from nablax.ops.elementwise import ROWS
 from nablax.ops.kinds import Contraction, Elementwise, IndexMap, MatrixFunction, Opaque, Selection
@@ -26,7 +26,7 @@ def test_every_primitive_of_jax_has_an_entry(name: str) -> None:
 
 
 def test_no_primitive_has_two() -> None:
-    tables = [set(table) for table in TABLES.values()] + [set(ROWS), set(OPAQUE), set(DATA)]
+    tables = [set(table) for table in TABLES.values()] + [set(ROWS), set(OPAQUE), set(DATA), set(REWRITTEN)]
     twice = {name for k, table in enumerate(tables) for other in tables[k + 1 :] for name in table & other}
     # a selection by a constant triangle is a masked matrix, any other one acts on each element
     # places known while tracing are an index map, others a selection
@@ -39,13 +39,15 @@ READ: dict[str, tuple[Any, type]] = {
     "rev": (lambda x: jax.lax.rev(x, (0,)), IndexMap),
     "cholesky": (lambda x: jax.lax.linalg.cholesky(x, symmetrize_input=False), MatrixFunction),
     "sort": (lambda x: jnp.sort(x, 0), Selection),
-    "cumsum": (lambda x: jnp.cumsum(x, 0), Opaque),
+    "cumsum": (lambda x: jnp.cumsum(x, 0), Contraction),
+    "cumprod": (lambda x: jnp.cumprod(x, 0), Elementwise),
     "cond": (lambda x: jax.lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x), Opaque),
     "scan": (lambda x: jax.lax.scan(lambda c, s: (c * s, None), x[0], x)[0], Opaque),
 }
 KINDS = {
     Reading.ELEMENTWISE: {Elementwise},
     Reading.STRUCTURED: {Contraction, IndexMap, Selection, MatrixFunction},
+    Reading.REWRITTEN: {Elementwise},
     Reading.OPAQUE: {Opaque},
     Reading.LOOP: {Opaque},
 }

@@ -15,9 +15,9 @@ from nablax.errors import DefinitionError
 from nablax.formula.evaluate import enter as enter_value
 from nablax.formula.functions import SPELLINGS
 from nablax.formula.functions import enter as enter_spelling
-from nablax.graph.recognise import enter as enter_matrix
 from nablax.ops.elementwise import ROWS as PRIMITIVES
 from nablax.ops.matrix_functions import ROWS
+from nablax.ops.registry import enter as enter_row
 from nablax.printing.python import enter as enter_source
 from nablax.printing.typeset import enter as enter_printing
 
@@ -98,8 +98,7 @@ def define(
             )
         check_terms(name, value, terms, sample)
         function = with_terms(name, value, terms)
-        enter_matrix(name, function)
-        ROWS[name] = matrix_row(name, function, terms, sample)
+        enter_row(matrix_row(name, function, terms, sample))
     else:
         raise DefinitionError(
             f"{name} was given both functions and einsum terms as partials. Give functions for an elementwise "

@@ -120,7 +120,7 @@ def matrix_row(name: str, function: Function, terms: Sequence[Sequence[EinsumTer
     def drawn(random: np.random.Generator) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(np.asarray(x) for x in sample(random)), {}
 
-    return MatrixRow(name, function, differential, flops, drawn)
+    return MatrixRow(name, function, differential, flops, drawn, function=function)
 
 
 def square(random: np.random.Generator) -> Sequence[Any]:

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nablax.graph.node import direction
 from nablax.ops.kinds import Contraction
+from nablax.ops.linear_map import LinearMap
 
 
 def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any, selecting: int | None = None) -> Any:
@@ -32,7 +34,7 @@ def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any, selecting: in
     present = {k for labels in kind.inputs for k in labels}
     target = tuple(k for k in distinct if k in present)
     operands = [
-        (x, labels) if k == selecting else _diagonals(x, labels)
+        (x, labels) if k == selecting or isinstance(x, LinearMap) else _diagonals(x, labels)
         for k, (x, labels) in enumerate(zip(inputs, kind.inputs, strict=True))
     ]
     coefficient = kind.coefficient * math.prod(
@@ -44,6 +46,8 @@ def contract(kind: Contraction, inputs: Sequence[Any], dtype: Any, selecting: in
     elif len(operands) == 1:
         [(value, labels)] = operands
         value = arranged(*_reduced(value.astype(dtype), labels, target), target)
+    elif any(isinstance(x, LinearMap) for x in inputs):
+        value = _mapped(operands, target, dtype)
     elif len(operands) == 2 and selecting is not None:
         (at, at_labels), (other, labels) = operands[selecting], operands[1 - selecting]
         value = _at_positions(at, at_labels, other.astype(dtype), labels, target, kind.sizes)
@@ -115,6 +119,23 @@ def _pair(
         precision=precision,
     )
     return arranged(value, (*batch, *a_free, *b_free), target)
+
+
+def _mapped(operands: Sequence[Labelled], target: tuple[int, ...], dtype: Any) -> Any:
+    """A product with the matrix of a linear map: the map of the other operand, or its transposed one."""
+    [(linear, own)] = (pair for pair in operands if isinstance(pair[0], LinearMap))
+    [(value, labels)] = (pair for pair in operands if not isinstance(pair[0], LinearMap))
+    made, given = own[: len(linear.made)], own[len(linear.made) :]
+    forward = direction(linear, own, labels, target)
+    if forward is None:
+        raise AssertionError("a matrix that a product cannot read is written out before")
+    read, written = (given, made) if forward else (made, given)
+    value, labels = _reduced(value.astype(dtype), labels, (*target, *read))
+    batch = tuple(label for label in labels if label not in read)
+    value = arranged(value, labels, (*batch, *read))
+    value = linear.apply(value) if forward else linear.transposed(value)
+    value, labels = _reduced(value, (*batch, *written), target)
+    return arranged(value, labels, target)
 
 
 def _at_positions(

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from nablax.contraction.rates import Rates
 from nablax.graph.contract import is_halved
-from nablax.graph.node import Node, selecting
+from nablax.graph.node import Node, applied, map_flops, map_of, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,
@@ -121,7 +121,7 @@ def node_cost(node: Node, stored: bool, rates: Rates) -> tuple[float, float, flo
     if not stored:
         return own, 0.0, seconds
     read = [x.inputs[0] if isinstance(x.kind, Selection) else x for x in node.inputs]
-    sizes = [x.size * x.dtype.itemsize for x in (node, *read)]
+    sizes = [x.size * x.dtype.itemsize for x in (node, *read) if map_of(x) is None]
     transfer = sum(size / (rates.cache_bytes if size < rates.cache_size else rates.memory_bytes) for size in sizes)
     launch = rates.launch_seconds + rates.batch_seconds * _batch(node)
     return own, float(sum(sizes)), launch + max(seconds, transfer)
@@ -198,6 +198,8 @@ def _operations(node: Node, rates: Rates) -> tuple[float, float]:
         case Elementwise():
             return float(kind.function.flops * node.size), rates.element_flops
         case Contraction():
+            if applied(node) is not None:
+                return map_flops(node), rates.element_flops
             terms = terms_of(node)
             if selecting(node) is not None:
                 return float(terms), rates.element_flops / PLACED

@@ -26,6 +26,7 @@ from nablax.ops.kinds import (
     Placeholder,
     Selection,
 )
+from nablax.ops.linear_map import LinearMap
 from nablax.ops.matrix_functions import ROWS
 
 
@@ -61,7 +62,8 @@ def evaluate(outputs: Sequence[Node], leaves: Sequence[Any], known: Mapping[Node
             inputs = [values[one.inputs[0] if k == chosen else one] for k, one in enumerate(node.inputs)]
             value = _value(node, inputs, leaves, chosen)
             values[node] = jax.lax.optimization_barrier(value) if node in stored else value
-    return [values[node] for node in outputs]
+    found = [values[node] for node in outputs]
+    return [value.dense() if isinstance(value, LinearMap) else value for value in found]
 
 
 _CallOn = tuple[Any, tuple[Node, ...]]
@@ -226,6 +228,8 @@ def _value(node: Node, inputs: list[Any], leaves: Sequence[Any], chosen: int | N
             given = leaves[kind.position]
             return given if node.dtype == np.dtype(object) else jnp.asarray(given, node.dtype)
         case Constant():
+            if isinstance(kind.value, LinearMap):
+                return kind.value
             return jnp.asarray(kind.value, node.dtype)
         case Elementwise():
             return jnp.broadcast_to(kind.function(*inputs), node.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,14 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
-from nablax.graph import contraction_rows, index_map_rows, matrix_rows, selection_rows, windows
+from nablax.graph import contraction_rows, index_map_rows, linear_rows, matrix_rows, selection_rows, windows
+from nablax.graph.batch_axes import batch_axes_of
 from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.node import Node
-from nablax.graph.recognise import NUMERIC, defined, recognise
+from nablax.graph.recognise import NUMERIC, called, recognise
+from nablax.graph.rewritten import on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
-from nablax.ops.jaxprs import Equation, Literal, Program, Value, Variable
+from nablax.ops.jaxprs import BatchAxis, Equation, Literal, Program, Value, Variable, trace_alone
 from nablax.ops.kinds import Call, Opaque, Packed
 from nablax.ops.plain_arrays import Special, special, to_plain
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
@@ -44,6 +46,7 @@ class _Reader:
     graph: Graph
     known: dict[Node, Any]
     functions: frozenset[str]
+    line: str = ""  # the user's, while what stands for an operation of theirs is read
 
     def run(self, program: Program, inputs: Sequence[Node]) -> list[Node]:
         values: dict[Value, Node] = dict(zip(program.inputs, inputs, strict=True))
@@ -76,9 +79,10 @@ class _Reader:
         if equation.is_call and equation.body is not None:
             known = recognise(self.graph, equation, inputs, self.functions)
             return known if known is not None else self.run(equation.body, inputs)
-        self.graph.line = equation.line
-        if any(_special(value) is not None for value in (*equation.inputs, *equation.outputs)):
-            return self.opaque(_on_plain_arrays(equation), inputs, read)
+        self.graph.line = self.line or equation.line
+        kinds = [_special(value) for value in (*equation.inputs, *equation.outputs)]
+        if any(kind is not None for kind in kinds):
+            return self.special(equation, inputs, read, keys=any(kind is not None and kind.is_key for kind in kinds))
         folded = self.folded(equation, inputs)
         if folded is not None:
             return folded
@@ -87,14 +91,48 @@ class _Reader:
                 found = table[equation.name](self.graph, equation, inputs, self.known)
                 if found is not None:
                     return found
-        own = defined(self.graph, equation, inputs)
+        instead = rewritten(equation)
+        if instead is not None:
+            return self.instead(equation, instead, inputs)
+        own = called(self.graph, equation, inputs)
         if own is not None:
-            return [own]
+            return own
+        linear = self.linear(equation, inputs, equation.outputs[0].shape) if len(equation.outputs) == 1 else None
+        if linear is not None:
+            return [linear]
         if len(equation.outputs) == 1:
             element = self.elementwise(equation, inputs)
             if element is not None:
                 return [element]
         return self.opaque(equation, inputs, read)
+
+    def special(
+        self, equation: Equation, inputs: Sequence[Node], read: Sequence[int], *, keys: bool
+    ) -> Sequence[Node] | Mapping[int, Node]:
+        """An equation with complex values or random keys, on the plain arrays that stand for them."""
+        if not keys and len(equation.outputs) == 1:
+            transformed = self.linear(equation, inputs, _on_plain_arrays(equation).outputs[0].shape)
+            if transformed is not None:
+                return [transformed]
+            instead = on_pairs(equation)
+            if instead is not None:
+                return self.instead(equation, instead, inputs)
+        return self.opaque(_on_plain_arrays(equation), inputs, read)
+
+    def linear(self, equation: Equation, inputs: Sequence[Node], shape: tuple[int, ...]) -> Node | None:
+        """The node of an equation that is a linear map of its only input."""
+        row = linear_rows.row_of(equation.name)
+        if row is None or len(inputs) != 1:
+            return None
+        return linear_rows.mapped(self.graph, row, equation, inputs[0], shape)
+
+    def instead(
+        self, equation: Equation, function: Callable[..., Sequence[Any]], inputs: Sequence[Node]
+    ) -> Sequence[Node]:
+        """The nodes of a function that is read in place of an equation."""
+        structs = [jax.ShapeDtypeStruct(node.shape, node.dtype) for node in inputs]
+        inner = replace(self, line=self.line or equation.line)
+        return inner.run(trace_alone(function, structs), inputs)
 
     def folded(self, equation: Equation, inputs: Sequence[Node]) -> list[Node] | None:
         """Values that follow from constants alone: index arithmetic, masks, iotas."""
@@ -157,7 +195,7 @@ class _Reader:
             width,
             width,
             primitives=equation.primitives,
-            batch_axes=equation.batch_axes if isinstance(equation, Equation) and floats == (0,) and not others else (),
+            batch_axes=_batch_axes(equation) if floats == (0,) and not others else (),
             loop=equation.loop if isinstance(equation, Equation) else None,
             packed=_packed(equation, floats),
             branches=equation.branches if isinstance(equation, Equation) else None,
@@ -165,7 +203,7 @@ class _Reader:
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:
             flops = equation.flops / width
-            kind = Opaque(equation.name, (key, place), call, place, flops, equation.line, equation.bytes)
+            kind = Opaque(equation.name, (key, place), call, place, flops, self.line or equation.line, equation.bytes)
             return self.graph.opaque(kind, inputs, shape, dtype)
 
         found = {
@@ -185,6 +223,17 @@ class _Reader:
                 found[k] = self.graph.cast(shaped, equation.outputs[k].dtype)
                 start += size
         return found
+
+
+def _batch_axes(equation: Equation | _OnPlainArrays) -> tuple[BatchAxis, ...]:
+    """Axes of the only result of an opaque equation along which it acts on each element alone."""
+    if not isinstance(equation, Equation):
+        return ()
+    if equation.branches is None:
+        return equation.batch_axes
+    cases = [build(Graph(), branch)[1][0] for branch in equation.branches]
+    found = batch_axes_of(cases, len(equation.inputs) - 1)
+    return tuple((axis, (None, *places)) for axis, places in found)  # the first input chooses
 
 
 def _packed(equation: Equation | _OnPlainArrays, floats: tuple[int, ...]) -> tuple[Packed, ...]:

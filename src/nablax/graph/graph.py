@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from nablax.contraction.index import Index, Label, along
+from nablax.contraction.index import Index, Label, along, fresh
 from nablax.contraction.order import pairwise_order
-from nablax.contraction.term import Factor, elements
+from nablax.contraction.term import Factor, Term, elements
 from nablax.graph.factors import first_selected, is_guard, selected_label, unguarded, windows_last
-from nablax.graph.node import Node, NodeFactor, NodeTerm
+from nablax.graph.node import Node, NodeFactor, NodeTerm, direction, map_of
 from nablax.ops.elementwise import ROWS
 from nablax.ops.kinds import (
     AxesMap,
@@ -29,6 +29,8 @@ from nablax.ops.kinds import (
     Placeholder,
     Selection,
 )
+from nablax.ops.linear_map import ROWS as LINEAR
+from nablax.ops.linear_map import LinearMap
 from nablax.ops.scalar_function import ScalarFunction, from_jax
 
 
@@ -56,6 +58,8 @@ class Graph:
 
     def _make(self, kind: Kind, inputs: tuple[Node, ...], shape: Sequence[int], dtype: Any) -> Node:
         dtype = jnp.dtype(dtype)
+        if not isinstance(kind, Contraction):  # only a product knows how to read a matrix that is not written out
+            inputs = tuple(self.written(node) for node in inputs)
         key = (kind, tuple(node.number for node in inputs), tuple(shape), dtype)
         if key not in self._nodes:
             depends = 0
@@ -88,6 +92,29 @@ class Graph:
         else:
             key = _Identity(value)
         return self._make(Constant(value, key), (), np.shape(value), value.dtype)
+
+    def linear_map(self, name: str, made: Sequence[int], given: Sequence[int], dtype: Any, **params: Any) -> Node:
+        """The matrix of a row of the linear maps, axes (of a value, of an argument)."""
+        own = LinearMap(LINEAR[name], tuple(sorted(params.items())), tuple(made), tuple(given), jnp.dtype(dtype))
+        return self._matrix(own)
+
+    def _matrix(self, linear: LinearMap) -> Node:
+        return self._make(Constant(linear, linear), (), linear.shape, linear.dtype)
+
+    def written(self, node: Node) -> Node:
+        """A node as an array: the matrix of a linear map is the map of the identity."""
+        linear = map_of(node)
+        if linear is None:
+            return node
+        given = fresh(linear.given)
+        inner = fresh(linear.given)
+        made = fresh(linear.made)
+        labels = [index.label for index in (*inner, *given) if index.label is not None]
+        half = len(labels) // 2
+        sizes = tuple(label.size for label in labels[:half])
+        one = self._make(Contraction((), (*range(half), *range(half)), sizes, 1.0), (), sizes * 2, node.dtype)
+        factors = (Factor(node, (*made, *inner)), Factor(one, (*inner, *given)))
+        return self.multiply(Term(1.0, factors, ((*made, *given),)), node.dtype)
 
     def elementwise(self, function: ScalarFunction, inputs: Sequence[Node]) -> Node:
         """A scalar function of each element."""
@@ -146,6 +173,9 @@ class Graph:
         dtype = jnp.dtype(dtype)
         if node.dtype == dtype:
             return node
+        linear = map_of(node)
+        if linear is not None:
+            return self._matrix(replace(linear, dtype=dtype))
         return self.elementwise(from_jax(lambda value: value.astype(dtype), node.dtype.name), (node,))
 
     # -- products ----------------------------------------------------------------------------------
@@ -330,6 +360,37 @@ class Graph:
             return pair
         return self._product(1.0, [pair], kept, node.dtype), kept
 
+    def _readable(
+        self, factors: Sequence[tuple[Node, tuple[Label, ...]]], output: Sequence[Label]
+    ) -> Sequence[tuple[Node, tuple[Label, ...]]]:
+        """Factors among which no matrix of a linear map stands that the product would have to write out."""
+        if len(factors) == 1:
+            [(node, labels)] = factors
+            linear = map_of(node)
+            assert linear is not None
+            if tuple(labels) == tuple(output) and len(set(labels)) == len(labels):
+                return factors
+            for summed in (labels[: len(linear.made)], labels[len(linear.made) :]):
+                rest = [label for label in labels if label not in summed]
+                if (
+                    len(rest) + len(summed) == len(labels)
+                    and not set(summed) & set(output)
+                    and set(rest) <= set(output)
+                ):
+                    return [(node, labels), (self.full(1.0, [x.size for x in summed], node.dtype), summed)]
+            return [(self.written(node), labels)]
+        (a, a_labels), (b, b_labels) = factors
+        if a is b and a_labels == b_labels:
+            linear = map_of(a)
+            squared = None if linear is None else linear.square
+            if squared is not None:
+                return [(self._matrix(squared), a_labels)]
+        for place, (one, own, other) in enumerate(((a, a_labels, b_labels), (b, b_labels, a_labels))):
+            linear = map_of(one)
+            if linear is not None and direction(linear, own, other, output) is not None:
+                return [(x if k == place else self.written(x), ls) for k, (x, ls) in enumerate(factors)]
+        return [(self.written(x), ls) for x, ls in factors]
+
     def _product(
         self,
         coefficient: float,
@@ -340,6 +401,8 @@ class Graph:
         symmetric: bool = False,
     ) -> Node:
         """The node of one contraction; operands in a canonical order, labels numbered by appearance."""
+        if any(map_of(node) is not None for node, _ in factors):
+            factors = self._readable(factors, output)
         if len(factors) > 1:
             factors = sorted(factors, key=lambda pair: pair[0].number)
         if len(factors) == 1:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nablax.graph.from_jaxpr import TABLES
+from nablax.graph.linear_rows import row_of
+from nablax.graph.rewritten import PRODUCTS
 from nablax.ops.elementwise import ROWS as ELEMENTWISE
 from nablax.ops.jaxprs import INLINED
 
@@ -16,6 +18,7 @@ class Reading(Enum):
 
     ELEMENTWISE = "a scalar function of each element"
     STRUCTURED = "a row of its own"
+    REWRITTEN = "read as other operations"
     LOOP = "opaque for first derivatives; second ones turn by turn"
     INLINED = "read as its body"
     OPAQUE = "opaque: differentiated by JAX"
@@ -40,7 +43,6 @@ class Entry:
 _AT_RUN_TIME = "which elements are meant is known at run time only"
 _COLLECTIVE = "moves values between devices"
 _COMPLEX = "complex values stand in the graph as pairs of real ones, inside JAX's rule"
-_ALONG = "acts along one axis; legs keep the others apart"
 _RANDOM = "random numbers"
 _EFFECT = "an effect or a placement, no arithmetic"
 _USER = "a rule of the user's, honoured as such"
@@ -53,16 +55,21 @@ OPAQUE: Mapping[str, str] = {
         _AT_RUN_TIME,
     ),
     **dict.fromkeys(("all_gather", "all_to_all", "pmax", "pmin", "ppermute", "psum", "ragged_all_to_all"), _COLLECTIVE),
-    **dict.fromkeys(("complex", "conj", "eig", "fft", "imag", "real", "schur"), _COMPLEX),
-    **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "reduce_prod"), _ALONG),
+    **dict.fromkeys(("eig", "schur"), _COMPLEX),
     **dict.fromkeys(("custom_vjp_call", "custom_lin", "custom_linear_solve"), _USER),
     **dict.fromkeys(("householder_product", "hessenberg", "lu", "tridiagonal", "tridiagonal_solve"), _FACTORS),
     **dict.fromkeys(("device_put", "name", "sharding_constraint", "get", "swap"), _EFFECT),
     **dict.fromkeys(("reduce", "reduce_window"), "combines elements by a function of the user's"),
-    "cond": "the branch is chosen at run time",
+    "cond": "the branch is chosen at run time; an axis on which every case acts element by element passes",
     "while": "the number of turns is known at run time only",
     "random_gamma": "JAX differentiates the sampler in its parameter",
     "eval_jaxpr": "a program that JAX keeps as a value",
+}
+
+# Primitives that are read as others.
+REWRITTEN: Mapping[str, str] = {
+    **dict.fromkeys(PRODUCTS, "a tree of operations on pairs of elements, as in JAX's own derivative"),
+    **dict.fromkeys(("complex", "conj", "imag", "real"), "a pair of real arrays stands for a complex one"),
 }
 
 # Primitives whose results carry no derivative.
@@ -88,9 +95,10 @@ def entry(name: str) -> Entry | None:
 
     Example:
         >>> entry("tanh").reading.name, entry("cond").reason
-        ('ELEMENTWISE', 'the branch is chosen at run time')
+        ('ELEMENTWISE', 'the branch is chosen at run time; an axis on which every case acts element by element passes')
     """
     rooms = [room for room, table in TABLES.items() if name in table]
+    rooms += ["linear map"] if row_of(name) is not None else []
     if rooms:
         return Entry(name, Reading.STRUCTURED, " or ".join(rooms))
     if name in ELEMENTWISE:
@@ -98,6 +106,8 @@ def entry(name: str) -> Entry | None:
         if flat.flat or not flat.domain:
             return Entry(name, Reading.DATA, "constant between its steps, or no real number")
         return Entry(name, Reading.ELEMENTWISE)
+    if name in REWRITTEN:
+        return Entry(name, Reading.REWRITTEN, REWRITTEN[name])
     if name in INLINED or name == "custom_jvp_call":
         return Entry(name, Reading.INLINED)
     if name == "scan":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from nablax.contraction.term import Factor, Term
-from nablax.ops.kinds import Contraction, Kind, Selection
+from nablax.ops.kinds import Constant, Contraction, Kind, Selection
+from nablax.ops.linear_map import LinearMap
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,4 +73,54 @@ def selecting(node: Node) -> tuple[int, int] | None:
     for place, (source, labels) in enumerate(zip(node.inputs, node.kind.inputs, strict=True)):
         if isinstance(source.kind, Selection) and len(set(labels)) == len(labels):
             return place, labels[-1]
+    return None
+
+
+def map_of(node: Node) -> LinearMap | None:
+    """The linear map of which a node is the matrix; None for any other node."""
+    kind = node.kind
+    return kind.value if isinstance(kind, Constant) and isinstance(kind.value, LinearMap) else None
+
+
+def applied(node: Node) -> tuple[int, LinearMap] | None:
+    """For a product with the matrix of a linear map: its place among the operands, and the map."""
+    if isinstance(node.kind, Contraction) and len(node.inputs) == 2:
+        for place, source in enumerate(node.inputs):
+            found = map_of(source)
+            if found is not None:
+                return place, found
+    return None
+
+
+def map_flops(node: Node) -> float:
+    """Operations of a product with the matrix of a linear map."""
+    found = applied(node)
+    kind = node.kind
+    if found is None or not isinstance(kind, Contraction):
+        raise TypeError("no product with a linear map")
+    place, linear = found
+    within = set(kind.inputs[place])
+    return linear.flops * math.prod(n for k, n in enumerate(kind.sizes) if k not in within)
+
+
+def direction(
+    linear: LinearMap, own: Sequence[Hashable], other: Collection[Hashable], output: Collection[Hashable]
+) -> bool | None:
+    """How a product with the matrix of a linear map is an application.
+
+    Args:
+        linear: the map.
+        own: labels of the matrix's axes.
+        other: labels of the other operand.
+        output: labels of the result.
+
+    Returns:
+        True if the map is applied, False if the transposed one is; None if it is neither.
+    """
+    made, given = own[: len(linear.made)], own[len(linear.made) :]
+    if len(set(own)) < len(own):
+        return None
+    for forward, read, written in ((True, given, made), (False, made, given)):
+        if all(x in other and x not in output for x in read) and not any(x in other for x in written):
+            return forward
     return None

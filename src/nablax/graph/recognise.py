@@ -15,12 +15,13 @@ import jax.numpy as jnp
 
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph
+from nablax.graph.linear_rows import mapped
 from nablax.graph.node import Node
 from nablax.ops.jaxprs import Equation, trace
-
-
-def _inv(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
-    return [graph.matrix_function("inv", inputs, inputs[0].shape)]
+from nablax.ops.linear_map import ROWS as LINEAR
+from nablax.ops.linear_map import LinearRow
+from nablax.ops.matrix_functions import ROWS as MATRIX
+from nablax.ops.matrix_row import MatrixRow
 
 
 def _solve(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
@@ -41,57 +42,69 @@ def _det(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
 
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[Graph, Sequence[Node]], list[Node]]]] = {
-    "inv": (jnp.linalg.inv, _inv),
     "solve": (jnp.linalg.solve, _solve),
     "slogdet": (jnp.linalg.slogdet, _slogdet),
     "det": (jnp.linalg.det, _det),
 }
 
 
+def _det_anywhere(graph: Graph, inputs: Sequence[Node]) -> list[Node] | None:
+    if inputs[0].shape[-1] <= 3:
+        return None  # written out by JAX as a polynomial
+    return [graph.matrix_function("det_anywhere", inputs, inputs[0].shape[:-2])]
+
+
 # The determinant's differential det(X) X^-T is a closed form, but worthless at a singular X, where det is smooth
-# all the same; for numbers JAX's own rule by cofactors is used.
-NUMERIC = frozenset({"inv", "solve", "slogdet"})
+# all the same; for numbers a row serves that holds there, too.
+NUMERIC = frozenset({"solve", "slogdet"})
 CLOSED_FORM = NUMERIC | {"det"}
+_INSTEAD: dict[str, Callable[[Graph, Sequence[Node]], list[Node] | None]] = {"det": _det_anywhere}
 
 
 def recognise(graph: Graph, equation: Equation, inputs: Sequence[Node], functions: frozenset[str]) -> list[Node] | None:
-    """The nodes of a call of one of the known library functions; None if it is none."""
-    if equation.called not in functions or equation.body is None:
+    """The nodes of a call of one of the known library functions, or of a row's own function; None if it is none."""
+    name = equation.called
+    if equation.body is None:
         return None
-    build = _FUNCTIONS[equation.called][1]
+    if name not in functions | _INSTEAD.keys():
+        return called(graph, equation, inputs)
+    function, build = _FUNCTIONS[name]
     given = tuple((node.shape, node.dtype.name) for node in inputs)
-    if given and _text(equation.called, given) == equation.text:
+    if given and _text(name, function, given) == equation.text:
         matrix = inputs[0].shape
         same_batch = len(inputs) == 1 or len(inputs[1].shape) in (1, len(matrix))
         if same_batch and (len(inputs) == 1 or len(inputs[1].shape) == 1 or inputs[1].shape[:-2] == matrix[:-2]):
-            return build(graph, inputs)
+            return build(graph, inputs) if name in functions else _INSTEAD[name](graph, inputs)
     return None
 
 
-def enter(name: str, function: Callable[..., Any]) -> None:
-    """A user's matrix function: its calls become nodes of the row of that name."""
-    _DEFINED[name] = function
-    _text.cache_clear()
-
-
-_DEFINED: dict[str, Callable[..., Any]] = {}
-
-
-def defined(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node | None:
-    """The node of a call of a user's matrix function; None if it is none."""
-    given = tuple((node.shape, node.dtype.name) for node in inputs)
-    if equation.called not in _DEFINED or _text(equation.called, given) != equation.text:
-        return None
-    return graph.matrix_function(equation.called, inputs, equation.outputs[0].shape)
+def called(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> list[Node] | None:
+    """The nodes of a call of the function of a row; None if it is none."""
+    rows: tuple[MatrixRow | LinearRow, ...] = (*MATRIX.values(), *LINEAR.values())
+    for row in rows:
+        if row.function is None:
+            continue
+        given = tuple((node.shape, node.dtype.name) for node in inputs)
+        if not equation.called or equation.called != getattr(row.function, "__name__", ""):
+            continue
+        if _text(equation.called, row.function, given) != equation.text:
+            continue
+        if isinstance(row, LinearRow):
+            node = mapped(graph, row, equation, inputs[0], equation.outputs[0].shape) if len(inputs) == 1 else None
+            return None if node is None else [node]
+        if row.shapes is None:
+            return [graph.matrix_function(row.name, inputs, equation.outputs[0].shape)]
+        shapes = row.shapes(*(x.shape for x in inputs))
+        return [graph.matrix_function(row.name, inputs, shape, output=k) for k, shape in enumerate(shapes)]
+    return None
 
 
 @lru_cache(maxsize=256)
-def _text(called: str, given: tuple[tuple[tuple[int, ...], str], ...]) -> str | None:
-    function = _DEFINED[called] if called in _DEFINED else _FUNCTIONS[called][0]
+def _text(name: str, function: Callable[..., Any], given: tuple[tuple[tuple[int, ...], str], ...]) -> str | None:
     structs = [jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for shape, dtype in given]
     try:
         program = trace(lambda *arrays: tuple(jax.tree.leaves(function(*arrays))), structs)
     except (TypeError, ValueError):
         return None
-    calls = [equation for equation in program.equations if equation.called == called]
+    calls = [equation for equation in program.equations if equation.called == name]
     return calls[0].text if len(calls) == 1 else None

@@ -354,16 +354,11 @@ def _flops(equation: Any) -> float:
     return float(turns * sum(bodies)) if bodies else max(inputs, outputs)
 
 
-_CUMULATIVE = frozenset({"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"})
-
-
 def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tuple[BatchAxis, ...]:
     if name == "cholesky":
         return tuple((k, (k,)) for k in range(ranks[0] - 2))
     if name == "triangular_solve" and ranks[0] == ranks[1]:
         return tuple((k, (k, k)) for k in range(ranks[0] - 2))
-    if name in _CUMULATIVE:
-        return tuple((k, (k,)) for k in range(ranks[0]) if k != params["axis"])
     if name == "sort" and len(ranks) == 1:
         return tuple((k, (k,)) for k in range(ranks[0]) if k != params["dimension"])
     return ()

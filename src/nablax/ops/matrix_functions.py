@@ -15,23 +15,10 @@ import numpy as np
 
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term
-from nablax.ops.matrix_row import Differential, Maker, MatrixRow, network
-from nablax.ops.solves import SOLVES, cube, square
+from nablax.ops.determinants import DETERMINANTS
+from nablax.ops.matrix_row import Differential, Maker, MatrixRow
+from nablax.ops.solves import SOLVES
 from nablax.ops.spectral import SPECTRAL
-
-
-def _inverse(graph: Maker[Any], x: Any) -> Any:
-    return graph.matrix_function("inv", (x,), x.shape)
-
-
-def _logdet(graph: Maker[Any], y: Any, inputs: Sequence[Any]) -> Differential:
-    # d log|det X| = tr(X^-1 dX)
-    return {0: [network(1.0, [(_inverse(graph, inputs[0]), "ji")], (y.shape, ""), (inputs[0].shape, "ij"))]}
-
-
-def _det(graph: Maker[Any], y: Any, inputs: Sequence[Any]) -> Differential:
-    # d det X = det X tr(X^-1 dX)
-    return {0: [network(1.0, [(y, ""), (_inverse(graph, inputs[0]), "ji")], (y.shape, ""), (inputs[0].shape, "ij"))]}
 
 
 def _extremum(graph: Maker[Any], y: Any, inputs: Sequence[Any], *, axes: tuple[int, ...]) -> Differential:
@@ -83,9 +70,7 @@ def _linear(y: tuple[int, ...], x: tuple[int, ...], *_: tuple[int, ...]) -> floa
 _ROWS = (
     *SOLVES,
     *SPECTRAL,
-    MatrixRow("logdet", lambda x: jnp.linalg.slogdet(x)[1], _logdet, cube, square),
-    MatrixRow("sign_det", lambda x: jnp.linalg.slogdet(x)[0], _flat, cube, square),
-    MatrixRow("det", jnp.linalg.det, _det, cube, square),
+    *DETERMINANTS,
     MatrixRow(
         "reduce_max", lambda x, axes: jnp.max(x, axes), _extremum, _linear,
         lambda g: ((g.normal(size=(3, 4)),), {"axes": (1,)}),

@@ -95,6 +95,8 @@ class MatrixRow:
         equations: from the parameters, the equations that define the value; none where the differential is stated.
         projection: arrays moved into the domain where it is a linear space (symmetric, triangular); the differential
             holds along it. None where all matrices are allowed.
+        function: the function whose calls it is, if it is one: of JAX's library or the user's, under `jax.jit` or with
+            a rule of its own (`jax.custom_jvp`).
     """
 
     name: str
@@ -105,6 +107,7 @@ class MatrixRow:
     shapes: Callable[..., tuple[tuple[int, ...], ...]] | None = None
     equations: Callable[..., tuple[Equation, ...]] | None = None
     projection: Callable[..., tuple[Any, ...]] | None = None
+    function: Callable[..., Any] | None = None
 
     def values(self, graph: Maker[Any], y: Any, inputs: Sequence[Any], params: Mapping[str, Any]) -> tuple[Any, ...]:
         """All values, of which `y` is one."""

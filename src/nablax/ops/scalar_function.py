@@ -116,8 +116,10 @@ def _operation(equation: Equation, reading: _Reading) -> Operation | None:
     if equation.name == "custom_jvp_call":
         if (equation.called, equation.text) == (reading.called, reading.text):
             return _ITSELF
-        # a rule may use functions with rules of their own, but not without end (jnp.sinc does)
-        return _with_own_rule(equation, reading.shape, reading.depth + 1) if reading.depth < 3 else None
+        # a rule may use functions with rules of their own, and those others without end (jnp.sinc of JAX 0.10 does)
+        if reading.depth < 3:
+            return _with_own_rule(equation, reading.shape, reading.depth + 1)
+        return _with_rule_when_asked(equation, reading.shape)
     return None
 
 
@@ -163,6 +165,50 @@ def _with_own_rule(equation: Equation, shape: tuple[int, ...], depth: int) -> Op
             return None
         tangents.append(found[0])
     return _own_rule(equation.called, _Rule(value[0], tuple(tangents)), equation.line)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unread:
+    """The key of a function whose derivative rule is read when it is asked for; equal to itself alone."""
+
+    value: ScalarFunction
+    equation: Equation
+    shape: tuple[int, ...]
+
+
+def _with_rule_when_asked(equation: Equation, shape: tuple[int, ...]) -> Operation | None:
+    """As `_with_own_rule`, the rule not yet read: deep inside others it is one of an order that few ask for."""
+    value = None if equation.body is None else _read(equation.body, _Reading(shape, derivative=False, depth=3))
+    if value is None or len(value) != 1:
+        return None
+    dtypes = tuple(v.dtype.name for v in equation.inputs)
+
+    def function(*arguments: Any) -> Any:
+        return value[0](*arguments)
+
+    function.__name__ = function.__qualname__ = equation.called
+    ruled = jax.custom_jvp(function)
+    operation = Operation(equation.called, _Unread(value[0], equation, shape), ruled, _unread_tangent, equation.line)
+
+    @ruled.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        out = ruled(*primals)
+        slopes = [_unread_tangent(operation, dtypes, k) if is_real(dtype) else None for k, dtype in enumerate(dtypes)]
+        moved = [slope(*primals, t) for slope, t in zip(slopes, tangents, strict=True) if slope is not None]
+        return out, reduce(jnp.add, moved, jnp.zeros_like(out))
+
+    return operation
+
+
+@lru_cache(maxsize=256)
+def _unread_tangent(operation: Operation, dtypes: tuple[str, ...], position: int) -> ScalarFunction | None:
+    """The tangent of a function whose rule has not been read before."""
+    key: _Unread = operation.key
+    given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in key.equation.inputs]
+    tangent = partial(_tangent, lambda *arguments: key.equation.apply(*arguments)[0], position)
+    reading = _Reading(key.shape, True, key.equation.called, key.equation.text)
+    found = _read(trace_alone(tangent, [*given, given[position]]), reading)
+    return None if found is None else _resolved(found[0], operation)
 
 
 def _tangent(function: Callable[..., Any], position: int, *arguments: Any) -> Any:

@@ -145,7 +145,7 @@ def _triangular(generator: np.random.Generator) -> tuple[tuple[npt.NDArray[Any],
 
 
 SOLVES = (
-    MatrixRow("inv", jnp.linalg.inv, _alone(_inv), cube, square, equations=_inv),
+    MatrixRow("inv", jnp.linalg.inv, _alone(_inv), cube, square, equations=_inv, function=jnp.linalg.inv),
     MatrixRow(
         "solve", jnp.linalg.solve, _alone(_solve), cube,
         lambda g: ((g.normal(size=(3, 3)) + 3 * np.eye(3), g.normal(size=(3, 2))), {}), equations=_solve,

@@ -148,6 +148,11 @@ def _evaluate_svd(x: Any) -> tuple[Any, ...]:
     return s, u, vt
 
 
+def svd_of(graph: Maker[Any], x: Any) -> tuple[Any, ...]:
+    """The nodes of singular values, left and right frame of a matrix."""
+    return tuple(graph.matrix_function("svd", (x,), shape, output=k) for k, shape in enumerate(_svd_shapes(x.shape)))
+
+
 # -- qr: Q R = A, Q' Q = 1, R upper triangular; values Q and R -----------------------------------------------------
 #
 # With X = r R^-1, Z = Q' X, Y = Q' dQ: Y + dR R^-1 = Z, whose second part is upper triangular, and Y + Y' = q, so that

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nablax.errors import DifferentiationError, MemoryBoundError, StrategyError
 from nablax.graph.cost import Cost, cost_of, is_given, needed, node_cost, stored_among
-from nablax.graph.node import Node, reachable
+from nablax.graph.node import Node, map_of, reachable
 from nablax.ops.kinds import Selection
 from nablax.planning.answer import Answer, Columns, Refusal, Slot, size_in_bytes
 from nablax.planning.question import Ending, Problem, Question
@@ -204,7 +204,7 @@ def fixed_nodes(outputs: Sequence[Node], directions: Collection[Node]) -> list[N
     for node in reachable(outputs):
         if any(source in moving for source in node.inputs):
             moving.add(node)
-            still = (source for source in node.inputs if source not in moving)
+            still = (source for source in node.inputs if source not in moving and map_of(source) is None)
             fixed.update(dict.fromkeys(x.inputs[0] if isinstance(x.kind, Selection) else x for x in still))
     fixed.update(dict.fromkeys(node for node in outputs if node not in moving))
     return list(fixed)

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from nablax.contraction.rates import Rates
 from nablax.graph.cost import cost_of, is_fusible, node_cost
-from nablax.graph.node import Node, reachable, selecting
+from nablax.graph.node import Node, applied, reachable, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,
@@ -243,8 +243,10 @@ def _what(node: Node, rates: Rates) -> str:
         case Contraction():
             spelled = ",".join("".join(LETTERS[k % 26] for k in labels) for labels in kind.inputs)
             output = "".join(LETTERS[k % 26] for k in kind.output)
-            chosen = selecting(node)
+            chosen, linear = selecting(node), applied(node)
             what = "contract" if chosen is None else "put at" if chosen[1] in kind.output else "read at"
+            if linear is not None:
+                what = linear[1].row.name
             return f"{what} {spelled}->{output} ({_number(node_cost(node, True, rates)[0])} flops)"
         case Selection():
             return "select positions"

@@ -14,7 +14,7 @@ from nablax.contraction.index import Label
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import elements
 from nablax.graph.cost import terms_of
-from nablax.graph.node import Node, NodeTerm, selecting
+from nablax.graph.node import Node, NodeTerm, applied, map_flops, selecting
 from nablax.ops.kinds import (
     Constant,
     Contraction,
@@ -174,7 +174,7 @@ def _passing(
     if not inner:
         return frozenset(range(len(node.shape)))
     if jacobian is None:
-        return frozenset()
+        return _passing_alone(node, inner, known)
     axes = set(range(len(node.shape)))
     for source, terms in jacobian.items():
         if source in ends:
@@ -186,6 +186,16 @@ def _passing(
                     carried.update(index.labels)
             axes = {a for a in axes if carried.issuperset(term.sides[0][a].labels)}
     return frozenset(axes)
+
+
+def _passing_alone(node: Node, inner: Sequence[Node], known: Mapping[Node, frozenset[int]]) -> frozenset[int]:
+    """Axes along which an opaque node acts on each element alone, of inputs that pass there."""
+    assert isinstance(node.kind, Opaque)
+    return frozenset(
+        axis
+        for axis, places in node.kind.call.batch_axes
+        if all(place in known[x] for place, x in zip(places, node.inputs, strict=True) if x in inner)
+    )
 
 
 def _row_seconds(node: Node, ends: set[Node], mask: int, rates: Rates, rows: int) -> float:
@@ -200,6 +210,8 @@ def _row_seconds(node: Node, ends: set[Node], mask: int, rates: Rates, rows: int
         case Elementwise() | IndexMap():
             return one_pass * max(inner, 1)
         case Contraction():
+            if applied(node) is not None:
+                return map_flops(node) / rates.element_flops + one_pass * (inner + settled)
             # into a leaf only squares or products of small factors are summed
             terms = terms_of(node) if selecting(node) else math.prod(kind.sizes)
             work = 2.0 * terms * inner / rates.product_flops

@@ -240,16 +240,25 @@ def _through_reverse(function: Function) -> Function:
 
 
 def second_derivative(
-    node: Node, passes: ReverseMode, coupled: tuple[int, ...], q: int, extents: tuple[int, ...]
+    node: Node,
+    passes: ReverseMode,
+    coupled: tuple[int, ...],
+    q: int,
+    extents: tuple[int, ...],
+    kept: tuple[int, ...],
 ) -> tuple[Call, Program, float]:
-    """Blocks between some inputs (rows) and one (columns), for rows of cotangents; and the bytes held inside."""
+    """Blocks between some inputs (rows) and one (columns), for rows of cotangents; and the bytes held inside.
+
+    Of the columns' axes only those of `kept` are axes of the blocks: along the others all elements move at once.
+    """
     kind = passes.kind
-    key = ("second derivative", passes.call.key, coupled, q, extents)
+    key = ("second derivative", passes.call.key, coupled, q, extents, kept)
     memory = passes.call.memory
     if key not in memory:
         group = passes.groups[q]
         shape, dtype = node.inputs[group[0]].shape, node.inputs[group[0]].dtype
-        size = math.prod(shape)
+        axes = tuple(shape[k] for k in kept)
+        size = math.prod(axes)
         backward, backward_program = passes.backward(extents)
         groups_moved = _with_all_floats(kind, node.inputs, (group,))
         distinct = distinct_values(passes.residuals)
@@ -270,9 +279,10 @@ def second_derivative(
             values = [inputs[places[0]] for places in groups_moved]
             _, tangent = jax.linearize(gradients, *values)
             still = [jnp.zeros_like(value) for value in values[1:]]
-            units = jnp.eye(size, dtype=dtype).reshape(-1, *shape)
+            units = jnp.eye(size, dtype=dtype).reshape(-1, *(n if k in kept else 1 for k, n in enumerate(shape)))
+            units = jnp.broadcast_to(units, (size, *shape))
             columns = _mapped(lambda unit: tangent(unit, *still), units, chunk)
-            return [jnp.moveaxis(one, 0, -1).reshape(one.shape[1:] + shape) for one in columns]
+            return [jnp.moveaxis(one, 0, -1).reshape(one.shape[1:] + axes) for one in columns]
 
         value = passes.program.outputs[kind.place]
         given = jax.ShapeDtypeStruct(extents + value.shape, value.dtype)

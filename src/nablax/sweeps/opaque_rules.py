@@ -10,28 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from nablax.contraction.index import along, fresh
-from nablax.contraction.term import Factor, Term
+from nablax.contraction.index import Index, along, fresh
+from nablax.contraction.term import Axes, Factor, Term
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm
 from nablax.ops.jaxprs import Literal, Value
-from nablax.ops.kinds import Call, Contraction, Opaque
+from nablax.ops.kinds import Contraction, Opaque
 from nablax.sweeps.opaque_calls import (
     REVERSE_RULE,
     ReverseMode,
     distinct_values,
     forward_mode,
     opaque_kind,
-    over_axes,
     places_of,
     reverse_mode,
     second_derivative,
-    structs_of,
-    traced,
-    with_values,
 )
 
 
@@ -51,14 +46,9 @@ def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[
     sources = _active(node, mask)
     if not sources:
         return {}
-    rows = _side_labels(leg)
-    for axis, places in kind.call.batch_axes:
-        index = leg.sides[1][axis]
-        elsewhere = [x for k, other in enumerate(leg.sides[1]) if k != axis for x in other.labels]
-        alike = all(len({places[k] for k in places_of(node, source)}) == 1 for source in sources)
-        bare = index.label is not None and index.label not in elsewhere
-        if alike and bare and index.label in [row.label for row in rows]:
-            return _pull_along(graph, leg, node, sources, axis, places)
+    alone = _alone(node, dict.fromkeys(sources, ()), leg.sides[1])
+    rows = tuple(index for index in _side_labels(leg) if index.label not in {x.label for x in alone.values()})
+    alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in _side_labels(leg)}}
     extents = tuple(index.extent for index in rows)
     cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
     passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
@@ -78,7 +68,7 @@ def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[
         )
         source = sources[k]
         value = graph.opaque(derived, (*residuals, cotangent), extents + source.shape, source.dtype)
-        axes = fresh(source.shape)
+        axes = _tied(node, source, alone)
         found[source] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
     return found
 
@@ -123,6 +113,9 @@ def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> 
         return None
     sides = [leg.sides[0] for leg in moving.values()]
     columns = _side_labels(next(iter(moving.values())))
+    alone = _alone(node, {source: leg.sides[1] for source, leg in moving.items()}, None)
+    alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in columns}}
+    columns = tuple(index for index in columns if index.label not in {x.label for x in alone.values()})
     bare = all(index.label is not None for side in sides for index in side)
     alike = bare and all([index.label for index in side] == [index.label for index in sides[0]] for side in sides)
     if len(moving) > 1 and not alike:
@@ -145,7 +138,7 @@ def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> 
         program.bytes,
     )
     value = graph.opaque(derived, (*node.inputs, *tangents), extents + node.shape, node.dtype)
-    axes = fresh(node.shape)
+    axes = tuple(alone.get(k, index) for k, index in enumerate(fresh(node.shape)))
     return Term(1.0, (Factor(value, (*columns, *axes)),), (sides[0], axes))
 
 
@@ -203,12 +196,15 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
     extents = tuple(index.extent for index in rows)
     cotangent = graph.multiply(adjoint.replace(sides=(rows, adjoint.sides[1])), node.dtype)
     passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
+    # along these the second derivative has values for equal elements only
+    shared = list(_alone(node, dict.fromkeys(sources, ()), fresh(node.shape)))
     found: dict[tuple[Node, Node], list[NodeTerm]] = {}
     for q, column in enumerate(sources):
         coupled = tuple(p for p in range(q + 1) if set(places_of(node, column)) & passes.coupled[p])
         if not coupled or column.size == 0:
             continue
-        call, program, held = second_derivative(node, passes, coupled, q, extents)
+        kept = tuple(k for k in range(len(column.shape)) if k not in {_place(node, column, axis) for axis in shared})
+        call, program, held = second_derivative(node, passes, coupled, q, extents, kept)
         for place, p in enumerate(coupled):
             if place in call.zeros:
                 continue
@@ -222,10 +218,11 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
                 kind.line,
                 held,
             )
-            shape = extents + row.shape + column.shape
+            left = fresh(row.shape)
+            right = _tied(node, column, {axis: left[_place(node, row, axis)] for axis in shared})
+            shape = extents + row.shape + tuple(column.shape[k] for k in kept)
             value = graph.opaque(derived, (*node.inputs, cotangent), shape, row.dtype)
-            left, right = fresh(row.shape), fresh(column.shape)
-            factor = Factor(value, (*rows, *left, *right))
+            factor = Factor(value, (*rows, *left, *(right[k] for k in kept)))
             sides = (adjoint.sides[0], left, right)
             if row is column:
                 # A rule that assumes structure of its tangents (eigh: symmetric) need not give a symmetric matrix.
@@ -278,70 +275,42 @@ def _residuals(graph: Graph, node: Node, passes: ReverseMode) -> list[Node]:
     return [known[value] for value in distinct_values(passes.residuals)]
 
 
-def _pull_along(
-    graph: Graph, leg: NodeTerm, node: Node, sources: Sequence[Node], axis: int, places: tuple[int | None, ...]
-) -> dict[Node, NodeTerm]:
-    """`pull_opaque_all` where a row and an axis of the node carry one label, along which the operation acts alone.
+def _alone(node: Node, sides: Mapping[Node, Sequence[Index]], value: Sequence[Index] | None) -> dict[int, Index]:
+    """Axes of a node along which it acts on each element of some inputs alone, with the bare label of a leg there.
 
-    Each element of that axis is pulled by itself, so that the Kronecker delta stays one. An input that all elements
-    share gets a leg with the label on its rows only.
+    Args:
+        node: the opaque node.
+        sides: the inputs that move, with the axes of a leg on each; empty axes where legs stand on the value.
+        value: the axes of a leg on the value; None where legs stand on the inputs.
+
+    Returns:
+        For each such axis the index of the leg, or that of the legs on all inputs.
     """
-    kind = opaque_kind(node)
-    shared = leg.sides[1][axis]
-    rows = tuple(index for index in _side_labels(leg) if index.label is not shared.label)
-    extents = tuple(index.extent for index in rows)
-    cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
-    groups = tuple(places_of(node, source) for source in sources)
-    key = ("transposed along", kind.call.key, axis, groups, extents)
-    if key not in kind.call.memory:
-
-        def one(*arguments: Any) -> list[Any]:
-            inputs, weights = _whole(arguments[:-1], places), jnp.expand_dims(arguments[-1], len(rows) + axis)
-
-            def moved(*values: Any) -> Any:
-                return kind.call.function(*with_values(inputs, groups, values))[kind.place]
-
-            _, back = jax.vjp(moved, *(inputs[group[0]] for group in groups))
-            found = over_axes(back, len(rows))(weights)
-            ends = [places[group[0]] for group in groups]
-            return [x if end is None else jnp.squeeze(x, len(rows) + end) for x, end in zip(found, ends, strict=True)]
-
-        def run(*arguments: Any) -> list[Any]:
-            ends = [places[group[0]] for group in groups]
-            out = [0 if end is None else len(rows) + end for end in ends]
-            return list(jax.vmap(one, (*places, len(rows) + axis), out)(*arguments))
-
-        program = traced(kind, run, [*structs_of(node.inputs), *structs_of([cotangent])])
-        width = len(groups)
-        call = Call(key, program.apply, key, width, width, primitives=program.primitives, zeros=program.zeros)
-        kind.call.memory[key] = (call, program)
-    call, program = kind.call.memory[key]
-    found: dict[Node, NodeTerm] = {}
-    for k, source in enumerate(sources):
-        if k in call.zeros:
+    found: dict[int, Index] = {}
+    for axis, places in opaque_kind(node).call.batch_axes:
+        at = {source: {places[k] for k in places_of(node, source)} for source in sides}
+        if any(len(own) != 1 or None in own for own in at.values()):
             continue
-        derived = Opaque(
-            f"{kind.name} transposed",
-            (call.key, k),
-            call,
-            k,
-            program.flops / len(sources),
-            kind.line,
-            program.bytes,
-        )
-        axes = list(fresh(source.shape))
-        place = places[groups[k][0]]
-        if place is None:
-            index = (shared, *rows, *axes)
-        else:
-            axes[place] = shared
-            index = (*rows, *axes)
-        shape = tuple(one.extent for one in index)
-        value = graph.opaque(derived, (*node.inputs, cotangent), shape, source.dtype)
-        found[source] = Term(1.0, (Factor(value, index),), (leg.sides[0], tuple(axes)))
+        standing = [(value, axis)] if value is not None else [(sides[x], next(iter(own))) for x, own in at.items()]
+        labels = {index.label for side, place in standing if place is not None for index in [side[place]]}
+        [label] = labels if len(labels) == 1 else [None]
+        once = all(sum(label in index.labels for index in side) == 1 for side, _ in standing if label is not None)
+        if label is not None and once and label not in {index.label for index in found.values()}:
+            found[axis] = along(label)
     return found
 
 
-def _whole(elements: Sequence[Any], places: Sequence[int | None]) -> list[Any]:
-    """Elements of batched inputs as batches of one."""
-    return [x if k is None else jnp.expand_dims(x, k) for x, k in zip(elements, places, strict=True)]
+def _place(node: Node, source: Node, axis: int) -> int:
+    """The axis of an input that goes with an axis of an opaque node."""
+    places = dict(opaque_kind(node).call.batch_axes)[axis]
+    place = places[places_of(node, source)[0]]
+    assert place is not None
+    return place
+
+
+def _tied(node: Node, source: Node, alone: Mapping[int, Index]) -> Axes:
+    """Axes of an input, those along which the node acts alone with the labels that they have on the node."""
+    axes = list(fresh(source.shape))
+    for axis, index in alone.items():
+        axes[_place(node, source, axis)] = index
+    return tuple(axes)

@@ -33,7 +33,7 @@ from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.graph import Graph
 from nablax.graph.move import move
-from nablax.graph.node import Node, NodeTerm, reachable
+from nablax.graph.node import Node, NodeTerm, applied, map_of, reachable
 from nablax.ops.jaxprs import Loop, Program, trace
 from nablax.ops.kinds import (
     Call,
@@ -111,7 +111,7 @@ class Walk:
         self._calls: dict[tuple[Any, tuple[Node, ...]], Sequence[Curve]] = {}
         self._next = itertools.count(max((_position(x) for x in curves), default=0) + len(leaves) + 1)
         nodes = reachable(outputs)
-        read = (x for node in nodes if self.active(node) for x in node.inputs if not self.active(x))
+        read = (x for node in nodes if self.active(node) for x in node.inputs if not self.active(x) and not map_of(x))
         # a selection is read by its positions and never written out
         fixed = dict.fromkeys(x.inputs[0] if isinstance(x.kind, Selection) else x for x in read)
         fixed |= dict.fromkeys(node for node in outputs if not self.active(node))
@@ -156,7 +156,7 @@ class Walk:
                 assert_never(kind)
 
     def _contraction(self, node: Node, kind: Contraction) -> Curve:
-        if any(isinstance(x.kind, Selection) for x in node.inputs):
+        if any(isinstance(x.kind, Selection) for x in node.inputs) or applied(node) is not None:
             return self._selected(node)
         inputs = [self.curve(x) for x in node.inputs]
         if len(inputs) == 1:
@@ -166,8 +166,8 @@ class Walk:
         return Curve(lambda j: convolved(lambda x, y: contract(kind, [x, y], node.dtype), a, b, j))
 
     def _selected(self, node: Node) -> Curve:
-        """A product with a selection is linear in the other operand: it reads or writes at the positions."""
-        [source] = (x for x in node.inputs if not isinstance(x.kind, Selection))
+        """A product with a selection, or with the matrix of a linear map, is linear in the other operand."""
+        [source] = (x for x in node.inputs if not isinstance(x.kind, Selection) and map_of(x) is None)
         positions = {x.inputs[0]: self.curve(x.inputs[0])[0] for x in node.inputs if isinstance(x.kind, Selection)}
         own = self.curve(source)
 

@@ -1,0 +1,91 @@
+"""Branches: one case is run, and an axis along which every case acts on each element alone keeps its delta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import assert_close, check_every_verb
+
+import nablax as nb
+from nablax.graph.node import reachable
+from nablax.ops.kinds import Opaque
+from nablax.planning.question import pose
+
+X = np.random.default_rng(4).normal(size=(3, 4))
+W = np.random.default_rng(5).normal(size=(4, 4))
+
+
+def batched(which: Any) -> Callable[[Any], Any]:
+    cases = [lambda x: jnp.tanh(x @ W), lambda x: jnp.sin(x[:, ::-1]) * x[:, :1], lambda x: jnp.cumsum(x, 1) ** 2]
+    return lambda x: jnp.sum(jax.lax.switch(which(x), cases, jnp.sin(x)) ** 2)
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    **{f"case {k} of a batch": (batched(lambda x, k=k: jnp.int32(jnp.sum(x) * 0.0) + k), X) for k in range(3)},
+    "elementwise": (lambda x: jnp.sum(jax.lax.cond(x[0, 0] > 0, jnp.tanh, lambda x: x**3, x) ** 2), X),
+    "a case that is not finite": (
+        lambda x: jnp.sum(jax.lax.cond(x[0] > 9.0, lambda x: jnp.log(x - 9.0), jnp.sin, x) ** 2), X[0]
+    ),
+    "two operands": (
+        lambda x: jnp.sum(jax.lax.cond(x[0, 0] < 9, lambda a, b: a * jnp.sin(b), lambda a, b: a + b, x, jnp.cos(x))), X
+    ),
+    "an operand that all share": (
+        lambda x: jnp.sum(jax.lax.cond(x[0, 0] < 9, lambda a, w: jnp.tanh(a @ w), lambda a, w: a, x, x.T @ x) ** 2), X
+    ),
+    "several results": (
+        lambda x: sum(jnp.sum(y**2) for y in jax.lax.cond(x[0, 0] < 9, lambda x: (x * x, jnp.sin(x[0])), lambda x: (x, x[1]), x)), X
+    ),
+    "a branch in a branch": (
+        lambda x: jnp.sum(
+            jax.lax.cond(x[0, 0] < 9, lambda x: jax.lax.cond(x[0, 1] < 9, jnp.exp, jnp.sin, x) * x, jnp.cos, x)
+        ), X
+    ),
+    "a branch in a loop": (
+        lambda x: jnp.sum(jax.lax.fori_loop(0, 4, lambda k, c: jax.lax.cond(k % 2 == 0, jnp.sin, lambda c: c * c, c), x)), X
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_verb(name: str) -> None:
+    check_every_verb(*FUNCTIONS[name], tolerance=1e-9)
+
+
+def axes(f: Callable[..., Any], *arrays: Any) -> Any:
+    problem = pose(f, arrays, list(range(len(arrays))), scalar="")
+    return next(n.kind.call.batch_axes for n in reachable(problem.outputs) if isinstance(n.kind, Opaque))
+
+
+def test_the_axes_that_every_case_keeps() -> None:
+    p = jnp.bool_(True)
+    turned = [lambda x: x.T, lambda x: jnp.sin(x.T)]
+    assert axes(lambda p, x: jax.lax.cond(p, *turned, x), p, np.ones((3, 4))) == ((0, (None, 1)), (1, (None, 0)))
+    assert axes(lambda p, x: jax.lax.cond(p, lambda x: x.T, jnp.sin, x), p, np.ones((4, 4))) == ()
+    summed = [lambda x: jnp.sum(x, 1), lambda x: x[:, 0]]
+    assert axes(lambda p, x: jax.lax.cond(p, *summed, x), p, np.ones((3, 4))) == ((0, (None, 0)),)
+    assert axes(lambda p, x: jax.lax.cond(p, jnp.sin, lambda x: jnp.roll(x, 1), x), p, np.ones(4)) == ()
+
+
+@pytest.mark.parametrize("verb", ["hessian", "diagonal"])
+def test_a_batch_passes_through_a_branch(verb: str) -> None:
+    def flops(batch: int) -> float:
+        asked = nb.plan(batched(lambda x: jnp.int32(jnp.sum(x))), verb, strategy="legs-backward")
+        return asked(jnp.ones((batch, 4))).choice.chosen.cost.flops
+
+    # the dense Hessian has as many elements as the square of the batch says, and no more work for them
+    assert flops(200) <= (110 if verb == "diagonal" else 110**2) * flops(2)
+
+
+def test_only_one_case_is_run() -> None:
+    x = np.linspace(-1.0, 1.0, 5)
+
+    def f(x: Any) -> Any:
+        return jnp.sum(jax.lax.cond(x[0] > 0, lambda x: jnp.sqrt(-jnp.ones(5) * jnp.inf) * x, jnp.sin, x))
+
+    assert_close(nb.hessian(f)(x), np.diag(-np.sin(x)))
+    assert_close(nb.hessian_diagonal(f)(x), -np.sin(x))
