@@ -24,6 +24,10 @@ $(VENV)/.setup: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[test,examples,docs]'
 	@touch $@
 
+$(VENV)/.models: $(VENV)/.setup
+	$(BIN)/python -m pip install --quiet -e '.[models]'
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	@touch $@
@@ -40,7 +44,7 @@ test: setup ## lint, format check, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not exhaustive" $(PYTEST_FLAGS)
 
-test-all: setup ## every test, the exhaustive ones too
+test-all: $(VENV)/.models ## every test, the exhaustive ones and those of other packages' models too
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-fast: setup ## types, and the fast tests of what depends on versions

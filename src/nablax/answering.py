@@ -295,8 +295,9 @@ def _sparse(choice: Choice, signature: Signature, arrays: Sequence[Any], vector:
         indices = positions.astype(np.int32)
         ordered = bool(np.array_equal(np.lexsort(positions.T[::-1]), np.arange(len(positions))))
     else:
-        indices = np.stack(np.divmod(positions, max(columns, 1)), axis=-1).astype(np.int32)
-        ordered = bool(np.all(np.diff(positions) > 0))
+        indices = np.empty((positions.size, 2), np.int32)
+        indices[:, 0], indices[:, 1] = np.divmod(positions, max(columns, 1))
+        ordered = bool(np.all(positions[1:] > positions[:-1]))
 
     def values(given: Sequence[Any], along: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
         [found] = run(choice, (*given, *along)).values()

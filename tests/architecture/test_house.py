@@ -254,7 +254,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def third_party(paths: Iterable[Path]) -> set[str]:
     names = {name.split(".")[0] for path in paths for name in imported(path.read_text())}
-    return names - set(sys.stdlib_module_names) - {"nablax", "oracles", "corpus", "benchmarks", "structure"}
+    return (
+        names
+        - set(sys.stdlib_module_names)
+        - {"nablax", "oracles", "corpus", "benchmarks", "structure", "fuzz", "real"}
+    )
 
 
 def declared(requirements: Iterable[str]) -> set[str]:

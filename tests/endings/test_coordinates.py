@@ -14,6 +14,8 @@ from jax.flatten_util import ravel_pytree
 from oracles import assert_close
 
 import nablax as nb
+from nablax.endings import hosts
+from nablax.graph import move
 
 Function = Callable[..., Any]
 TABLE = np.array([0, 2, 2, 5, 0, 0])
@@ -168,6 +170,33 @@ OTHERS: dict[str, tuple[Function, Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_hessians_of_awkward_moves(name: str) -> None:
     check_hessian(*OTHERS[name])
+
+
+# -- many values ---------------------------------------------------------------------------------------
+
+
+def both_ways(x: Any) -> Any:
+    """Sums of each row and of each column, squared, and neighbours (YATP1LS of CUTEst): blocks that meet on a diagonal."""
+    u = x[:12].reshape(3, 4)
+    return jnp.sum(jnp.sum(u**2, 0) ** 2) + jnp.sum(jnp.sum(jnp.sin(u), 1) ** 2) + rosenbrock(x) + x[-1] ** 2 * x[0]
+
+
+MANY: dict[str, tuple[Function, Any]] = {
+    **{name: COUNTED[name][:2] for name in ("rosenbrock in Python", "periodic", "gather", "reversed", "no unknowns")},
+    **{name: OTHERS[name] for name in OTHERS if name not in ("opaque", "scan")},
+    "rows and columns": (both_ways, point(13)),
+    "five points": (lambda u: jnp.sum((padded(u) + 0.1 * u**3) ** 2), point(5, 5)),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_places_that_are_numbered_instead_of_sorted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    f, x = MANY[name]
+    sorted_ones = nb.hessian_sparse(f)(x).nse
+    monkeypatch.setattr(hosts, "LARGE", -1)
+    monkeypatch.setattr(hosts, "CHUNK", 3)
+    monkeypatch.setattr(move, "FOLDED", 0)
+    check_hessian(lambda x: f(x), x, sorted_ones)
 
 
 # -- Jacobians -----------------------------------------------------------------------------------------

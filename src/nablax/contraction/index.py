@@ -7,6 +7,7 @@ at that index (a guard), so that the term is zero there whatever becomes of the 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,8 +92,19 @@ class Index:
 
     def key(self, number: Mapping[Label, int]) -> tuple[object, ...]:
         """A hashable value that is equal for equal indices once labels are numbered."""
-        table = None if self.table is None else self.table.tobytes()
+        table = None if self.table is None else _told(self.table)
         return (tuple(number[label] for label in self.labels), self.extent, self.offset, self.strides, table)
+
+
+# The bytes of longer tables are told apart by their digest, which is kept in their place.
+LONGEST_KEPT = 1 << 16
+
+
+def _told(table: Positions) -> bytes:
+    """What is equal for equal tables of one shape."""
+    if table.nbytes <= LONGEST_KEPT:
+        return table.tobytes()
+    return hashlib.blake2b(np.ascontiguousarray(table), digest_size=32).digest()
 
 
 Substitution = Mapping[Label, Index]

@@ -8,62 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nablax.contraction.index import Index, Label, Positions, affine, along, tabulated
+from nablax.contraction.index import Index, Label, Positions, affine, along
 from nablax.contraction.term import Axes, elements, within
+from nablax.endings.hosts import collected
+from nablax.endings.runs import Coordinates, Run
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import AxesMap
-
-# A run that holds so many times the values of all others takes these in; adding them there is a scatter.
-LEAST_HOST = 3
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Coordinates:
-    """Values and where they go.
-
-    Args:
-        values: node of the values, one axis.
-        positions: place of each value in the flattened answer; all distinct.
-    """
-
-    values: Node
-    positions: Positions
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Run:
-    """One value per point of a grid of labels, at an affine place each, or at tabulated places.
-
-    Args:
-        value: node with one axis per label.
-        sizes: elements per label.
-        start: place of the first value (affine).
-        strides: step in place per label (affine), largest first.
-        places: tabulated places; None where they are affine.
-    """
-
-    value: Node
-    sizes: tuple[int, ...]
-    start: int
-    strides: tuple[int, ...]
-    places: Positions | None
-
-    def positions(self) -> Positions:
-        """Places of all values, in the order of the grid."""
-        if self.places is not None:
-            return self.places
-        grid: Positions = np.full(self.sizes, self.start, dtype=np.int64)
-        for axis, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
-            steps = stride * np.arange(size, dtype=np.int64)
-            grid = grid + steps.reshape([-1 if k == axis else 1 for k in range(len(self.sizes))])
-        return grid.ravel()
 
 
 def count(terms: Iterable[NodeTerm]) -> int:
@@ -99,67 +55,18 @@ def gathered_at(graph: Graph, terms: Sequence[tuple[NodeTerm, Positions]], dtype
     runs = []
     for term, places in terms:
         value = _over(graph, term, term.open_labels, dtype)
-        runs.append(_Run(value, value.shape, 0, (), places))
+        runs.append(Run(value, value.shape, 0, (), places))
     return _collected(graph, _alike(graph, runs), dtype)
 
 
-def _collected(graph: Graph, runs: Sequence[_Run], dtype: Any) -> Coordinates:
+def _collected(graph: Graph, runs: Sequence[Run], dtype: Any) -> Coordinates:
     """Runs one after the other, values at one place added."""
     if not runs:
         return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))
-    return _inside(graph, runs) or _gathered(graph, runs)
+    return collected(graph, runs)
 
 
-def _gathered(graph: Graph, runs: Sequence[_Run]) -> Coordinates:
-    """Runs one after the other; those that meet are added."""
-    placed = [run.positions() for run in runs]
-    distinct, inverse, times = np.unique(np.concatenate(placed), return_inverse=True, return_counts=True)
-    if distinct.size == inverse.size:
-        return Coordinates(_joined(graph, runs), np.concatenate(placed))
-    shared = np.split(times[inverse] > 1, np.cumsum([at.size for at in placed])[:-1])
-    apart = [k for k, meets in enumerate(shared) if not meets.any()]
-    meeting = [k for k in range(len(runs)) if k not in set(apart)]
-    where, group = np.unique(np.concatenate([placed[k] for k in meeting]), return_inverse=True)
-    added = _coalesced(graph, _joined(graph, [runs[k] for k in meeting]), group, int(where.size))
-    rest = [_flattened(graph, runs[k].value) for k in apart]
-    positions = np.concatenate([*(placed[k] for k in apart), where])
-    return Coordinates(_concatenated(graph, [*rest, added]), positions)
-
-
-def _inside(graph: Graph, runs: Sequence[_Run]) -> Coordinates | None:
-    """All runs in the largest one, where its box holds the places of the others.
-
-    A dense block under a sparse one is not sorted: the others are added into it at places that its strides number.
-    """
-    host = max(
-        (run for run in runs if run.places is None and run.strides), key=lambda run: run.value.size, default=None
-    )
-    if host is None or len(runs) == 1:
-        return None
-    rest = [run for run in runs if run is not host]
-    if LEAST_HOST * sum(run.value.size for run in rest) > host.value.size:
-        return None
-    others = _gathered(graph, rest)
-    left, numbered = others.positions - host.start, np.zeros(others.positions.size, np.int64)
-    for size, stride in zip(host.sizes, host.strides, strict=True):
-        digit, left = np.divmod(left, stride)
-        if np.any((digit < 0) | (digit >= size)):
-            return None
-        numbered = numbered * size + digit
-    if np.any(left):
-        return None
-    label = Label(numbered.size)
-    extent = host.value.size
-    target = tabulated((label,), numbered, extent)
-    added = graph.index_map((AxesMap((along(label),), (target,)),), (others.values,), (extent,))
-    return Coordinates(graph.add([_flattened(graph, host.value), added]), host.positions())
-
-
-def _joined(graph: Graph, runs: Sequence[_Run]) -> Node:
-    return _concatenated(graph, [_flattened(graph, run.value) for run in runs])
-
-
-def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtype: Any) -> _Run | None:
+def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtype: Any) -> Run | None:
     axes = tuple(index for side in term.sides for index in side)
     labels = term.open_labels
     if elements(labels) == 0:
@@ -175,12 +82,12 @@ def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtyp
             order = tuple(sorted((x for x in labels if x.size > 1), key=lambda label: -strides[label]))
             if _distinct(order, strides):
                 value = _over(graph, term, order, dtype)
-                return _Run(value, value.shape, start, tuple(strides[label] for label in order), None)
+                return Run(value, value.shape, start, tuple(strides[label] for label in order), None)
     places = np.full([label.size for label in labels], offset, dtype=np.int64)
     for index, step in zip(axes, steps, strict=True):
         places = places + step * _on_grid(index, labels)
     value = _over(graph, term, labels, dtype)
-    return _Run(value, value.shape, 0, (), places.ravel())
+    return Run(value, value.shape, 0, (), places.ravel())
 
 
 def _distinct(order: Sequence[Label], strides: dict[Label, int]) -> bool:
@@ -207,25 +114,25 @@ def _over(graph: Graph, term: NodeTerm, labels: Sequence[Label], dtype: Any) -> 
     return graph.multiply(inner.replace(sides=(side,)), dtype)
 
 
-def _alike(graph: Graph, runs: Sequence[_Run]) -> list[_Run]:
+def _alike(graph: Graph, runs: Sequence[Run]) -> list[Run]:
     """Runs on the same places, added."""
-    groups: dict[tuple[Any, ...], list[_Run]] = {}
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         table = None if run.places is None else run.places.tobytes()
         groups.setdefault((run.sizes, run.start, run.strides, table), []).append(run)
     return [
         group[0]
         if len(group) == 1
-        else _Run(
+        else Run(
             graph.add([run.value for run in group]), group[0].sizes, group[0].start, group[0].strides, group[0].places
         )
         for group in groups.values()
     ]
 
 
-def _boxes(graph: Graph, runs: Sequence[_Run]) -> list[_Run]:
+def _boxes(graph: Graph, runs: Sequence[Run]) -> list[Run]:
     """Affine runs that overlap and together fill a box are padded to the box and added: no number is scattered."""
-    families: dict[tuple[int, ...], list[_Run]] = {}
+    families: dict[tuple[int, ...], list[Run]] = {}
     apart = []
     for run in sorted(runs, key=lambda one: -len(one.strides)):
         if run.places is not None:
@@ -236,23 +143,23 @@ def _boxes(graph: Graph, runs: Sequence[_Run]) -> list[_Run]:
     return [*(joined for family in families.values() for joined in _box(graph, family)), *apart]
 
 
-def _embedded(graph: Graph, run: _Run, strides: tuple[int, ...]) -> _Run:
+def _embedded(graph: Graph, run: Run, strides: tuple[int, ...]) -> Run:
     """A run as a box of more axes, the new ones of length one."""
     place = dict(zip(run.strides, run.sizes, strict=True))
     sizes = tuple(place.get(stride, 1) for stride in strides)
-    return _Run(reshaped_units(graph, run.value, sizes), sizes, run.start, strides, None)
+    return Run(reshaped_units(graph, run.value, sizes), sizes, run.start, strides, None)
 
 
-def _box(graph: Graph, family: Sequence[_Run]) -> list[_Run]:
+def _box(graph: Graph, family: Sequence[Run]) -> list[Run]:
     """Runs along the same strides, those that overlap and fill a box together joined."""
     strides = family[0].strides
     if len(family) < 2 or not strides:
         return list(family)
-    lanes: dict[int, list[tuple[_Run, tuple[int, ...]]]] = {}
+    lanes: dict[int, list[tuple[Run, tuple[int, ...]]]] = {}
     for run in family:
         corner, rest = _digits(run.start, strides)
         lanes.setdefault(rest, []).append((run, corner))
-    joined: list[_Run] = []
+    joined: list[Run] = []
     for rest, lane in lanes.items():
         for group in _touching(lane):
             low = tuple(min(corner[k] for _, corner in group) for k in range(len(strides)))
@@ -266,11 +173,11 @@ def _box(graph: Graph, family: Sequence[_Run]) -> list[_Run]:
                 for run, corner in group
             ]
             start = rest + sum(l * s for l, s in zip(low, strides, strict=True))
-            joined.append(_Run(graph.add(padded), shape, start, strides, None))
+            joined.append(Run(graph.add(padded), shape, start, strides, None))
     return joined
 
 
-def _touching(lane: Sequence[tuple[_Run, tuple[int, ...]]]) -> list[list[tuple[_Run, tuple[int, ...]]]]:
+def _touching(lane: Sequence[tuple[Run, tuple[int, ...]]]) -> list[list[tuple[Run, tuple[int, ...]]]]:
     """Groups of boxes that overlap, directly or through others."""
     waiting = list(lane)
     groups = []
@@ -285,7 +192,7 @@ def _touching(lane: Sequence[tuple[_Run, tuple[int, ...]]]) -> list[list[tuple[_
     return groups
 
 
-def _within(run: _Run, strides: tuple[int, ...], family: Sequence[_Run]) -> bool:
+def _within(run: Run, strides: tuple[int, ...], family: Sequence[Run]) -> bool:
     """Whether a run along some of the strides of a family begins inside one of its boxes."""
     if not set(run.strides) <= set(strides):
         return False
@@ -311,11 +218,11 @@ def _digits(place: int, strides: Sequence[int]) -> tuple[tuple[int, ...], int]:
     return tuple(found), place - found[-1] * strides[-1]
 
 
-def _overlap(a: tuple[_Run, tuple[int, ...]], b: tuple[_Run, tuple[int, ...]]) -> bool:
+def _overlap(a: tuple[Run, tuple[int, ...]], b: tuple[Run, tuple[int, ...]]) -> bool:
     return all(x < y + n and y < x + m for x, y, m, n in zip(a[1], b[1], a[0].sizes, b[0].sizes, strict=True))
 
 
-def _filled(group: Sequence[tuple[_Run, tuple[int, ...]]], low: Sequence[int], shape: Sequence[int]) -> bool:
+def _filled(group: Sequence[tuple[Run, tuple[int, ...]]], low: Sequence[int], shape: Sequence[int]) -> bool:
     """Whether boxes together leave no hole in the box around them."""
     if any(run.sizes == tuple(shape) for run, _ in group):
         return True
@@ -342,45 +249,6 @@ def _padded(graph: Graph, value: Node, corner: Sequence[int], shape: Sequence[in
         for index, start, extent in zip(source, corner, shape, strict=True)
     )
     return graph.index_map((AxesMap(source, target),), (value,), shape)
-
-
-def _flattened(graph: Graph, value: Node) -> Node:
-    if len(value.shape) == 1:
-        return value
-    labels = [Label(n) for n in value.shape]
-    terms, stride = [], 1
-    for label in reversed(labels):
-        terms.append((label, stride))
-        stride *= label.size
-    whole = affine(terms[::-1], 0, stride)
-    return graph.index_map((AxesMap(tuple(along(x) for x in labels), (whole,)),), (value,), (stride,))
-
-
-def _concatenated(graph: Graph, values: Sequence[Node]) -> Node:
-    if len(values) == 1:
-        return values[0]
-    total, start, maps = sum(value.shape[0] for value in values), 0, []
-    for value in values:
-        label = Label(value.shape[0])
-        maps.append(AxesMap((along(label),), (affine([(label, 1)], start, total),)))
-        start += value.shape[0]
-    return graph.index_map(maps, values, (total,))
-
-
-def _coalesced(graph: Graph, values: Node, group: Positions, size: int) -> Node:
-    """Values of one position added: as many gathers as values meet at most at one position."""
-    order = np.argsort(group, kind="stable")
-    ranked = np.asarray(group).ravel()[order]
-    first = np.searchsorted(ranked, np.arange(size))
-    rank = np.arange(order.size) - first[ranked]
-    layers = []
-    for layer in range(int(np.max(rank)) + 1):
-        chosen = rank == layer
-        label = Label(int(chosen.sum()))
-        source = tabulated((label,), order[chosen], values.shape[0])
-        target = tabulated((label,), ranked[chosen], size)
-        layers.append(graph.index_map((AxesMap((source,), (target,)),), (values,), (size,)))
-    return graph.add(layers)
 
 
 def strides_of(shape: Sequence[int]) -> tuple[int, ...]:

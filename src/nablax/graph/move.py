@@ -86,8 +86,20 @@ def _taken(value: Any, axes: AxesMap) -> Any:
     grids = []
     for k, index in enumerate(axes.source):
         value, positions = _reachable(value, k, index)
-        grids.append(jnp.asarray(_grid(index, positions, labels)))
-    return jnp.broadcast_to(value[tuple(grids)], [label.size for label in labels])
+        grids.append(_constant(_grid(index, positions, labels)))
+    read = value.at[tuple(grids)].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    return jnp.broadcast_to(read, [label.size for label in labels])
+
+
+# XLA folds what it can of constants of any size, an element at a time: larger ones are hidden from it.
+FOLDED = 1 << 14
+
+
+def _constant(positions: Any) -> Any:
+    """Static positions, none of them negative, in the smaller integer if they fit."""
+    narrow = not positions.size or int(np.max(positions)) <= np.iinfo(np.int32).max
+    found = jnp.asarray(positions, jnp.int32 if narrow else jnp.int64)
+    return jax.lax.optimization_barrier(found) if found.size > FOLDED else found
 
 
 def _read_axis(value: Any, axis: int, index: Index) -> Any:
@@ -101,7 +113,8 @@ def _read_axis(value: Any, axis: int, index: Index) -> Any:
         return value.reshape(shape)
     if index.table is not None or len(index.labels) > 1:
         value, positions = _reachable(value, axis, index)
-        return jnp.take(value, jnp.asarray(positions), axis=axis, indices_are_sorted=False)
+        places = (slice(None),) * axis + (_constant(positions),)
+        return value.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
     stride = index.strides[0] if index.labels else 1
     value, low = _padded(value, axis, index)
     (first, last) = (x - low for x in index.span)
@@ -172,8 +185,8 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
     for index in target:
         positions = index.positions()
         outside = (positions < 0) | (positions >= index.extent)
-        grids.append(jnp.asarray(_grid(index, np.where(outside, index.extent, positions), labels)))
-    return jnp.zeros(shape, value.dtype).at[tuple(grids)].add(value, mode="drop")
+        grids.append(_constant(_grid(index, np.where(outside, index.extent, positions), labels)))
+    return jnp.zeros(shape, value.dtype).at[tuple(grids)].add(value, mode="drop", wrap_negative_indices=False)
 
 
 def _written(value: Any, labels: Sequence[Label], target: Sequence[Index]) -> Any:
@@ -228,9 +241,9 @@ def _write_axis(value: Any, start: int, index: Index) -> Any:
         return _strided(value.reshape((*ends[0], -1, *ends[1])), start, index.offset, stride, index.extent)
     positions = index.positions()
     outside = (positions < 0) | (positions >= index.extent)
-    places = jnp.asarray(np.where(outside, index.extent, positions))
+    places = _constant(np.where(outside, index.extent, positions))
     zeros = jnp.zeros((*ends[0], index.extent, *ends[1]), value.dtype)
-    return zeros.at[(*[slice(None)] * start, places)].add(value, mode="drop")
+    return zeros.at[(*[slice(None)] * start, places)].add(value, mode="drop", wrap_negative_indices=False)
 
 
 def _strided(value: Any, axis: int, offset: int, stride: int, extent: int) -> Any:
