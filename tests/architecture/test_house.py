@@ -47,7 +47,7 @@ ALLOWED = {
     "definitions": {"ops", "graph", "formula", "printing", "derivation"},
     # beside the engine, which knows nothing of them: text in, text out, and closed forms between the two
     "formula": set(),
-    "printing": set(),
+    "printing": {"contraction"},  # the order in which printed code multiplies
     "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "formula", "printing"},
     # readers of graphs, sweeps and plans, for people who look at them
     "teach": {

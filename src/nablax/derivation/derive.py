@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function, resized
 from nablax.derivation.read_nodes import Reader
-from nablax.derivation.steps import closing, scalar_product, steps, substituted
+from nablax.derivation.steps import Step, closing, paired, steps, substituted
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
@@ -264,10 +265,7 @@ class _Session:
                     body, names = inner, listed
                 case _:
                     pass
-            if self.direction.shape:
-                value: Expression = Call("inner", (body, self.direction))
-            else:
-                value = scalar_product(body, self.direction)
+            value: Expression = paired(body, self.direction)
             return self.form(Where(value, names) if names else value, arguments, "differential")
         atom = direction_of(self.leaf)
         pairs = zip(self.algebras, self.gradients, strict=True)
@@ -278,8 +276,9 @@ class _Session:
 
     def steps(self, gradient: ClosedForm, hessian: ClosedForm | None) -> tuple[DerivationStep, ...]:
         """The derivation by differentials."""
-        formula = self.problem.formula
-        found = list(steps(formula, self.leaf.name)) if formula is not None else []
+        found: list[Step] = []
+        with suppress(LateError):
+            found.extend(steps(self.problem, self.algebras[0].sizes))
         first = found[0] if found else None
         found = [step for step in found if self.check.step(step.before, step.after, self.arguments)]
         whole = substituted(found, "f") if found and found[0] is first and self._starts(found[0].before) else None

@@ -9,7 +9,7 @@ what is left between the free labels is the expression. A vertex with more edges
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -31,6 +31,7 @@ from nablax.printing.expression import (
     Piece,
     Product,
     Scale,
+    Shape,
     SizeOf,
     Sum,
     Symbol,
@@ -104,10 +105,14 @@ class Writer:
 
     Args:
         names: names of axis lengths.
+        joined: how a sum is written.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(
+        self, names: Mapping[int, str], joined: Callable[[Sequence[Form], Shape], Expression] = factored
+    ) -> None:
         self._names = dict(names)
+        self._joined = joined
         self._known: dict[str, Expression] = {}
 
     def size(self, length: int) -> str:
@@ -139,7 +144,7 @@ class Writer:
             forms = [self.form(term, p) for term in p.terms]
         except NotMatrices:
             return self.indexed(p)
-        return factored(forms, self.shape(p.axes))
+        return self._joined(forms, self.shape(p.axes))
 
     # -- atoms -------------------------------------------------------------------------------------
 

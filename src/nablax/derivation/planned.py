@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,13 +66,10 @@ def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
     Returns:
         The terms of gradient and Hessian.
     """
-    function = problem.function(sizes)
-    graph = Graph()
     with jax.enable_x64(True):
-        program = trace(lambda *arguments: [_single(function(*arguments))], problem.structs(sizes))
-        leaves, outputs = build(graph, program, CLOSED_FORM)
+        graph, leaves, output = traced(problem.function(sizes), problem.structs(sizes))
         leaf = leaves[problem.wrt]
-        [output] = fuse(graph, outputs, leaf.depends)
+        [output] = fuse(graph, [output], leaf.depends)
         hessian: list[NodeTerm] = []
         if order < 2:
             gradient = reverse(graph, output, [leaf])[leaf]
@@ -81,6 +78,14 @@ def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
             gradient = list(found.gradient[leaf])
             hessian = found.block(leaf, leaf).terms()
     return Planned(graph, output, leaf, gradient, hessian)
+
+
+def traced(function: Callable[..., Any], structs: Sequence[jax.ShapeDtypeStruct]) -> tuple[Graph, Sequence[Node], Node]:
+    """A function of arrays as a graph: its leaves and its value."""
+    graph = Graph()
+    program = trace(lambda *arguments: [_single(function(*arguments))], structs)
+    leaves, [output] = build(graph, program, CLOSED_FORM)
+    return graph, leaves, output
 
 
 def _single(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, assert_never
@@ -43,6 +44,7 @@ FACTORS = {
     "svd": {0: ("singular_values", False), 1: ("left_vectors", False), 2: ("right_vectors", True)},
 }
 SORTED = {"eigenvalues": "-1", "singular_values": "0"}  # where the largest one is
+MOST_ENTRIES = 4096  # of an array that is written out
 UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
 
 
@@ -57,15 +59,23 @@ class Reader:
     Args:
         algebra: makes polys.
         leaves: the atom of each leaf.
+        known: atoms of other nodes, which are not read any further.
         equalities: whether the function itself asks whether numbers are equal; else only guards of singular
             points do, and derivatives of max, none of which holds where the function is differentiable.
     """
 
-    def __init__(self, algebra: Algebra, leaves: Mapping[int, Atom], *, equalities: bool = False) -> None:
+    def __init__(
+        self,
+        algebra: Algebra,
+        leaves: Mapping[int, Atom],
+        *,
+        known: Mapping[Node, Atom] | None = None,
+        equalities: bool = False,
+    ) -> None:
         self.algebra = algebra
         self._equalities = equalities
         self._leaves = leaves
-        self._known: dict[Node, Poly] = {}
+        self._known: dict[Node, Poly] = {node: algebra.atom(atom) for node, atom in (known or {}).items()}
 
     def terms(self, terms: Sequence[NodeTerm], shapes: Sequence[int]) -> Poly:
         """The sum of terms, with all sides one after the other as axes.
@@ -103,6 +113,8 @@ class Reader:
             parts.append((self.algebra.atom(unit), (label,)))
             return label
         label = Label(index.extent)
+        if math.prod(index.shape) * index.extent > MOST_ENTRIES:
+            raise UnprintableError("a map of elements", "")
         table = np.zeros((*index.shape, index.extent))
         places = index.positions()[..., None]
         there = (places >= 0) & (places < index.extent)
@@ -204,7 +216,7 @@ class Reader:
             if np.array_equal(values, diagonal * np.eye(axes[0])):
                 return self.algebra.scale(rational(float(diagonal)), self.algebra.delta(axes[0]))
         name = repr(values.tolist())
-        if values.size > 4096:
+        if values.size > MOST_ENTRIES:
             raise UnprintableError(f"a constant array of shape {axes}", "")
         symmetric = values.ndim == 2 and axes[0] == axes[1] and np.array_equal(values, values.T)
         return self.algebra.atom(Atom(AtomKind.CONSTANT, name, axes, symmetric=bool(symmetric)))

@@ -1,37 +1,72 @@
-"""The derivation by differentials: one named rule per operation, from the outside in."""
+"""The derivation by differentials, read from the engine: each operation's local Jacobian applied to d(…).
+
+Nothing is differentiated here. An operation of a formula is traced by itself and swept once; of a function, a node's
+own local Jacobian is taken, in the order in which the sweep eliminates the nodes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from nablax.derivation.forms import cost, powered, scaled
-from nablax.derivation.from_formula import read, sizes
-from nablax.errors import NotShown
-from nablax.formula import Formula, Operation, Typed, Variable
+import jax
+
+from nablax.derivation.algebra import Algebra
+from nablax.derivation.deadline import late
+from nablax.derivation.elementary import elementary
+from nablax.derivation.forms import cost, summed
+from nablax.derivation.from_formula import read
+from nablax.derivation.networks import Writer
+from nablax.derivation.planned import atoms, traced
+from nablax.derivation.problem import DTYPE, Problem
+from nablax.derivation.read_nodes import NAMED, Reader
+from nablax.derivation.tensors import Atom, AtomKind, Poly
+from nablax.derivation.write import contracted
+from nablax.errors import NotMatrices, NotShown, UnprintableError
+from nablax.formula import Formula, Kind, Operation, Typed, Variable, to_function
+from nablax.graph.node import Node, NodeTerm
+from nablax.ops.kinds import Contraction, Elementwise, MatrixFunction, Opaque
 from nablax.printing.expression import (
     ONE,
     Call,
     Expression,
-    Function,
-    Hadamard,
     Identity,
-    Inverse,
     Number,
-    Power,
     Product,
     Scale,
     Sum,
     Symbol,
     Transpose,
     children,
+    is_row,
     shape_of,
+    transposed,
 )
-from nablax.printing.rewrite import replaced
+from nablax.printing.rewrite import mapped, replaced
+from nablax.sweeps.local import differential
+from nablax.sweeps.second_order import active, reverse
 
 MOST_SUBSTITUTIONS = 40
 LONGEST = 40.0
+SUMS = frozenset({Operation.ADD, Operation.SUBTRACT, Operation.NEGATE})
+PRODUCTS = frozenset({Operation.PRODUCT, Operation.MULTIPLY, Operation.OUTER, Operation.TRANSPOSE})
+# What an operation's rule is called: where several operands vary, and where one does.
+RULES = {
+    Operation.ADD: ("sum", "constant"),
+    Operation.SUBTRACT: ("sum", "constant"),
+    Operation.NEGATE: ("sum", "scaling"),
+    Operation.MULTIPLY: ("product", "scaling"),
+    Operation.PRODUCT: ("product", "constant factor"),
+    Operation.OUTER: ("product", "constant factor"),
+    Operation.TRANSPOSE: ("product", "transpose"),
+    Operation.DIVIDE: ("quotient", "quotient"),
+    Operation.POWER: ("power", "power"),
+    Operation.MATRIX_POWER: ("product", "product"),
+    Operation.INDEX: ("element", "element"),
+}
+ARITHMETIC = {"add": "sum", "sub": "sum", "neg": "scaling", "mul": "product", "div": "quotient", "integer_pow": "power"}
+CALLED = {"tr": "trace", "inv": "inverse", "norm1": "norm", "norm2": "norm", "where": "cases", "diag": "linear"}
 
 
 @dataclass(frozen=True)
@@ -49,381 +84,252 @@ class Step:
     after: Expression
 
 
-def _fraction(value: int) -> Number:
-    return Number(Fraction(value))
-
-
-def _over(above: Expression | None, below: Expression) -> Expression:
-    if shape_of(below):
-        inverse = Power(below, _fraction(-1))
-        return inverse if above is None else Hadamard((above, inverse))
-    return Scale(Fraction(1), (() if above is None else (above,)), (below,), None)
-
-
-SLOPES: Mapping[str, Callable[[Expression], Expression]] = {
-    "exp": lambda u: Function("exp", (u,)),
-    "log": lambda u: _over(None, u),
-    "sin": lambda u: Function("cos", (u,)),
-    "cos": lambda u: scaled(Fraction(-1), Function("sin", (u,))),
-    "tan": lambda u: Sum((ONE, powered(Function("tan", (u,)), Fraction(2)))),
-    "tanh": lambda u: Sum((ONE, scaled(Fraction(-1), powered(Function("tanh", (u,)), Fraction(2))))),
-    "sinh": lambda u: Function("cosh", (u,)),
-    "cosh": lambda u: Function("sinh", (u,)),
-    "arctan": lambda u: _over(None, Sum((ONE, powered(u, Fraction(2))))),
-    "arcsin": lambda u: _over(None, powered(_one_minus_square(u), Fraction(1, 2))),
-    "arccos": lambda u: scaled(Fraction(-1), _over(None, powered(_one_minus_square(u), Fraction(1, 2)))),
-    "abs": lambda u: Function("sign", (u,)),
-    "sqrt": lambda u: _over(None, scaled(Fraction(2), powered(u, Fraction(1, 2)))),
-    "square": lambda u: scaled(Fraction(2), u),
-    "sigmoid": lambda u: _times(_sigmoid(u), Sum((ONE, scaled(Fraction(-1), _sigmoid(u))))),
-    "softplus": lambda u: _sigmoid(u),
-    "relu": lambda u: Function(">", (u, _fraction(0))),
-    "sign": lambda u: _fraction(0),
-    "log1p": lambda u: _over(None, Sum((ONE, u))),
-    "expm1": lambda u: Function("exp", (u,)),
-}
-
-
-def _sigmoid(u: Expression) -> Expression:
-    return Function("sigmoid", (u,))
-
-
-def _one_minus_square(u: Expression) -> Expression:
-    return Sum((ONE, scaled(Fraction(-1), powered(u, Fraction(2)))))
-
-
-def _times(left: Expression, right: Expression) -> Expression:
-    """A scalar or elementwise product."""
-    if shape_of(left) and shape_of(right):
-        return Hadamard((left, right))
-    if isinstance(left, Number):
-        return scaled(left.value, right)
-    if not shape_of(left) and not shape_of(right):
-        return scalar_product(left, right)
-    scalar, body = (left, right) if not shape_of(left) else (right, left)
-    if isinstance(scalar, Number):
-        return scaled(scalar.value, body)
-    return Scale(Fraction(1), (scalar,), (), body)
-
-
-def scalar_product(*factors: Expression) -> Expression:
-    """Scalars multiplied, flat."""
-    number: Fraction | float = Fraction(1)
-    above: list[Expression] = []
-    below: list[Expression] = []
-    for factor in factors:
-        match factor:
-            case Number(value):
-                number *= value
-            case Scale(coefficient, scalars, divisors, None):
-                number *= coefficient
-                above += scalars
-                below += divisors
-            case _:
-                above.append(factor)
-    if number == 1 and len(above) == 1 and not below:
-        return above[0]
-    return Scale(number, tuple(above), tuple(below), None)
-
-
-def _inner(left: Expression, right: Expression) -> Expression:
-    if not shape_of(left):
-        return _times(left, right)
-    return Call("inner", (left, right))
-
-
-def steps(formula: Formula, wrt: str) -> tuple[Step, ...]:
-    """The steps for one variable, outermost operation first.
+def steps(problem: Problem, names: Mapping[int, str]) -> Iterator[Step]:
+    """The steps, outermost operation first; each d(…) that stands in one is explained by a later one.
 
     Args:
-        formula: what is differentiated.
-        wrt: the variable.
-
-    Returns:
-        The steps; each d(…) that stands in one is explained by a later one.
+        problem: what is differentiated.
+        names: names of the lengths of the trace.
     """
-    writer = _Steps(formula.variables, wrt)
-    found: list[Step] = []
+    with jax.enable_x64(True):
+        yield from _of_function(problem, names) if problem.formula is None else _of_formula(problem, names)
+
+
+def _applied(
+    names: Mapping[int, str],
+    jacobian: Mapping[Node, Sequence[NodeTerm]],
+    axes: tuple[int, ...],
+    shown: Mapping[Node, Expression],
+    leaves: Mapping[int, Atom] | None = None,
+) -> Expression:
+    """A local Jacobian applied to the differentials of the inputs, each written as what is shown for it."""
+    atoms = {
+        node: Atom(AtomKind.LEAF, f"{node.number}", node.shape, (), _is_symmetric(one)) for node, one in shown.items()
+    }
+    algebra = Algebra(names, expand=False)
+    reader = Reader(algebra, leaves or {}, known=atoms)
+    parts = [Poly(axes, ())]
+    for source, terms in jacobian.items():
+        along = replace(atoms[source], name=f"~{atoms[source].name}")  # behind all letters: differentials come last
+        parts.append(contracted(algebra, reader.terms(terms, (*axes, *source.shape)), along))
+    values = {atoms[node].name: one for node, one in shown.items()}
+    return _read_aloud(Writer(names, summed).write(algebra.add(parts)), values)
+
+
+def _is_symmetric(shown: Expression) -> bool:
+    return len(shape_of(shown)) == 2 and transposed(shown) == shown
+
+
+# -- operations of a formula -------------------------------------------------------------------------------
+
+
+def _of_formula(problem: Problem, names: Mapping[int, str]) -> Iterator[Step]:
+    formula = problem.formula
+    assert formula is not None
+    wrt = problem.arguments[problem.wrt].name
+    waiting = deque([formula.expression])
     seen: set[Typed] = set()
-    waiting = [formula.expression]
-    while waiting:
-        node = waiting.pop(0)
-        if node in seen or not writer.active(node) or node.operation is Operation.VARIABLE:
+    while waiting and not late():
+        node = waiting.popleft()
+        if node in seen or node.operation is Operation.VARIABLE:
             continue
         seen.add(node)
-        step = writer.step(node)
-        if step is not None:
-            found.append(step)
-        below = node.operands
-        if step is not None and step.rule == "squared norm":
-            below = below[0].operands
-        if len(_chain(node)) > 2:
-            factors = _chain(node)
-            below = tuple(f.operands[0] if f.operation is Operation.TRANSPOSE else f for f in factors)
-        waiting += below
-    return tuple(found)
-
-
-class _Steps:
-    def __init__(self, variables: Mapping[str, Variable], wrt: str) -> None:
-        self._variables = variables
-        self._wrt = wrt
-
-    def active(self, node: Typed) -> bool:
-        """Whether a node depends on the variable."""
-        return any(one.operation is Operation.VARIABLE and one.label == self._wrt for one in node.walk())
-
-    def read(self, node: Typed) -> Expression:
-        """A node as an expression."""
-        return read(node, self._variables)
-
-    def d(self, node: Typed) -> Expression:
-        """The differential of a node, not yet worked out."""
-        return Call("d", (self.read(node),), sizes(node))
-
-    def step(self, node: Typed) -> Step | None:
-        """The rule for one node; None where it has no notation."""
+        body, operands = _scope(node)
+        moving = {one: variable for one, variable in operands.items() if _depends(one, wrt)}
+        waiting += moving
         try:
-            rule, after = self.rule(node)
-            before = self.d(node)
-        except NotShown:
-            return None
-        return None if before == after else Step(rule, before, after)
+            before = read(node, formula.variables)
+            after = _of_operation(problem, formula, body, operands, moving, names)
+        except (NotShown, NotMatrices, UnprintableError, TypeError):
+            continue
+        step = Step(_rule(node, body, moving), _change(before), transposed(after) if is_row(before) else after)
+        if step.before != step.after and node.operation is not Operation.COMPARE:
+            yield step
 
-    def rule(self, node: Typed) -> tuple[str, Expression]:
-        """The rule's name and the differential."""
-        a = node.operands[0]
-        match node.operation:
-            case Operation.NEGATE:
-                return "scaling", self._scaled(Fraction(-1), self.d(a))
-            case Operation.TRANSPOSE:
-                return "transpose", Transpose(self.d(a))
-            case Operation.ADD | Operation.SUBTRACT:
-                return self._sum(node)
-            case Operation.MULTIPLY | Operation.PRODUCT | Operation.OUTER:
-                return self._product(node)
-            case Operation.DIVIDE:
-                return self._quotient(node)
-            case Operation.POWER:
-                return self._power(node)
-            case Operation.MATRIX_POWER:
-                return self._matrix_power(node)
-            case Operation.CALL:
-                return self._call(node)
+
+def _depends(node: Typed, wrt: str) -> bool:
+    return any(one.operation is Operation.VARIABLE and one.label == wrt for one in node.walk())
+
+
+def _scope(node: Typed) -> tuple[Typed, dict[Typed, Typed]]:
+    """One operation with variables in place of its operands; sums of sums and products of products are one."""
+    operands: dict[Typed, Typed] = {}
+
+    def inside(parent: Typed, child: Typed) -> Typed:
+        if child.value is not None and all(one.operation is not Operation.CONSTANT for one in child.walk()):
+            return child
+        if _belongs(parent, child):
+            return replace(child, operands=tuple(inside(child, one) for one in child.operands))
+        if child not in operands:
+            label = f"u{len(operands)}"
+            operands[child] = Typed(Operation.VARIABLE, (), child.shape, child.syntax, label)
+        return operands[child]
+
+    return replace(node, operands=tuple(inside(node, child) for child in node.operands)), operands
+
+
+def _belongs(parent: Typed, child: Typed) -> bool:
+    """Whether two operations are one in a book."""
+    if parent.operation in SUMS:
+        return child.operation in SUMS
+    if parent.operation in PRODUCTS:
+        return child.operation in PRODUCTS or child.operation is Operation.NEGATE
+    squared = parent.operation is Operation.POWER and child.label == "norm2" and parent.operands[1].value == 2
+    return squared or child.label in ("eig", "kron")
+
+
+def _rule(node: Typed, body: Typed, moving: Mapping[Typed, Typed]) -> str:
+    if node.operation is Operation.CALL:
+        name = CALLED.get(node.label, node.label)
+        lone = len(node.operands) == 1 and node.shape == node.operands[0].shape and name != "inverse"
+        return f"{name}, chain" if lone and node.operands[0].operation is not Operation.VARIABLE else name
+    if node.operation is Operation.POWER and node.operands[0].label == "norm2" and node.operands[1].value == 2:
+        return "squared norm"
+    if node.operation is Operation.MATRIX_POWER and node.options[0] == -1:
+        return "inverse"
+    several, one = RULES.get(node.operation, ("constant", "constant"))
+    return several if sum(part in moving.values() for part in body.walk()) > 1 else one
+
+
+def _of_operation(
+    problem: Problem,
+    formula: Formula,
+    body: Typed,
+    operands: Mapping[Typed, Typed],
+    moving: Mapping[Typed, Typed],
+    names: Mapping[int, str],
+) -> Expression:
+    """The differential of one operation, in the differentials of its operands."""
+    lengths = {size: problem.symbolic_sizes[size] for size in formula.sizes}
+    variables = {one.label: Variable(one.label, Kind.MATRIX, one.shape) for one in operands.values()}
+    alone = elementary(Formula("", body, variables, formula.sizes))
+    structs = [jax.ShapeDtypeStruct(one.shape.concrete(lengths), DTYPE) for one in operands.values()]
+    graph, leaves, output = traced(to_function(alone, lengths), structs)
+    written = {leaf: read(operand, formula.variables) for leaf, operand in zip(leaves, operands, strict=True)}
+    shown = {leaf: transposed(one) if is_row(one) else one for leaf, one in written.items()}
+    wrt = [leaf for leaf, operand in zip(leaves, operands, strict=True) if operand in moving]
+    return _applied(names, reverse(graph, output, wrt), output.shape, shown)
+
+
+# -- nodes of a function -----------------------------------------------------------------------------------
+
+
+def _of_function(problem: Problem, names: Mapping[int, str]) -> Iterator[Step]:
+    lengths = problem.symbolic_sizes
+    graph, leaves, output = traced(problem.function(lengths), problem.structs(lengths))
+    leaf = leaves[problem.wrt]
+    leaves_of = atoms(problem, lengths)
+    whole = Reader(Algebra(names, expand=False), leaves_of)
+    plain = Writer(names)
+    asked: set[Expression] = set()
+    for node in reversed(active(output, leaf.depends)):
+        if node is leaf or late():
+            continue
+        try:
+            shown = {one: plain.write(whole.node(one)) for one in (node, *node.inputs) if one.depends}
+            after = _applied(names, differential(graph, node, leaf.depends), node.shape, shown, leaves_of)
+        except (NotMatrices, UnprintableError, TypeError, ValueError):
+            continue
+        before = _change(shown[node])
+        if node is not output and before not in asked:
+            continue  # what a guard stops
+        inside = _differentials(after)
+        if before not in inside:
+            asked.update(inside)
+            yield Step(_named(node), before, after)
+
+
+def _named(node: Node) -> str:
+    kind = node.kind
+    match kind:
+        case Contraction():
+            return "product" if len(kind.inputs) > 1 else "sum"
+        case Elementwise() if kind.function.instructions:
+            name = kind.function.instructions[-1].operation.name
+            return ARITHMETIC.get(name, NAMED.get(name, name))
+        case MatrixFunction() | Opaque():
+            return CALLED.get(kind.name, kind.name)
+        case _:
+            return "elements"
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+
+def _change(shown: Expression) -> Expression:
+    if is_row(shown):
+        return Call("d", (shown,), shape_of(shown)[1:])
+    return Call("d", (shown,), shape_of(shown))
+
+
+def _is_change(symbol: Expression) -> bool:
+    return isinstance(symbol, Symbol) and symbol.name.startswith("~")
+
+
+def _place(term: Expression) -> int:
+    """Where the differential stands in a product: dA B comes before A dB."""
+    match term:
+        case Product(factors):
+            return next((k for k, one in enumerate(factors) if _is_change(one) or _is_change(transposed(one))), -1)
+        case Scale(_, scalars, _, body):
+            return _place(body if body is not None else scalars[0] if len(scalars) == 1 else ONE)
+        case _:
+            return -1
+
+
+def _read_aloud(expression: Expression, values: Mapping[str, Expression]) -> Expression:
+    """Numbered symbols as what they stand for: differentials last, and ⟨u, dv⟩ for uᵀ dv where u is long."""
+
+    def aloud(node: Expression) -> Expression:
+        match node:
+            case Symbol(name):
+                return _change(values[name[1:]]) if name.startswith("~") else values.get(name, node)
+            case Transpose(Symbol()):
+                return transposed(aloud(node.operand))
+            case Product((Transpose(left), right)) if not shape_of(node) and _is_change(left) != _is_change(right):
+                first, last = map(aloud, (right, left) if _is_change(left) else (left, right))
+                return Product((Transpose(first), last)) if isinstance(first, Symbol) else Call("inner", (first, last))
+            case Call("tr", (Product(factors),)):
+                k = next((k for k, one in enumerate(factors) if _is_change(one)), -1)
+                turned = (*factors[k + 1 :], *factors[: k + 1]) if k >= 0 else factors
+                return Call("tr", (mapped(Product(turned), aloud),))
+            case Sum(terms):
+                return Sum(tuple(map(aloud, sorted(terms, key=_place))))
+            case Scale(number, scalars, divisors, body):
+                ordered = sorted(scalars, key=_is_change)
+                return mapped(Scale(number, tuple(ordered), divisors, body), aloud)
             case _:
-                raise NotShown
+                return mapped(node, aloud)
 
-    def _scaled(self, number: Fraction, body: Expression) -> Expression:
-        return scaled(number, body)
+    return aloud(expression)
 
-    def _sum(self, node: Typed) -> tuple[str, Expression]:
-        sign = Fraction(-1 if node.operation is Operation.SUBTRACT else 1)
-        left, right = node.operands
-        parts = [self.d(left)] if self.active(left) else []
-        if self.active(right):
-            parts.append(self._scaled(sign, self.d(right)))
-        if len(parts) == 1:
-            return "constant", parts[0]
-        return "sum", Sum(tuple(parts))
 
-    def _product(self, node: Typed) -> tuple[str, Expression]:
-        left, right = node.operands
-        chain = _chain(node)
-        if len(chain) > 2:
-            return self._long_product(chain)
-        both = self.active(left) and self.active(right)
-        values = self.read(left), self.read(right)
-        parts = []
-        if self.active(left):
-            parts.append(self._of_product(node, self.d(left), values[1]))
-        if self.active(right):
-            parts.append(self._of_product(node, values[0], self.d(right)))
-        if not both:
-            return ("scaling" if node.operation is Operation.MULTIPLY else "constant factor"), parts[0]
-        name = "inner product" if node.operation is Operation.PRODUCT and not node.shape.rank else "product"
-        return name, Sum(tuple(parts))
-
-    def _long_product(self, chain: Sequence[Typed]) -> tuple[str, Expression]:
-        """d(ABC) = dA BC + A dB C + AB dC; a transposed factor has the transpose of the differential."""
-        values = [self.read(factor) for factor in chain]
-        parts: list[Expression] = []
-        for place, factor in enumerate(chain):
-            if not self.active(factor):
-                continue
-            change = self.d(factor)
-            if factor.operation is Operation.TRANSPOSE:
-                change = Transpose(self.d(factor.operands[0]))
-            factors = [*values[:place], change, *values[place + 1 :]]
-            parts.append(
-                Product(tuple(f for part in factors for f in (part.factors if isinstance(part, Product) else (part,))))
-            )
-        if len(parts) == 1:
-            return "constant factor", parts[0]
-        return "product", Sum(tuple(parts))
-
-    def _of_product(self, node: Typed, left: Expression, right: Expression) -> Expression:
-        if node.operation is Operation.MULTIPLY:
-            return _times(left, right)
-        if isinstance(left, Identity) or isinstance(right, Identity):
-            return right if isinstance(left, Identity) else left
-        if node.operation is Operation.OUTER and not node.operands[1].shape.is_row:
-            right = Transpose(right)
-        match left:
-            case Call("d", (Transpose(operand),), shape) if node.operands[0].shape.is_row:
-                left = Transpose(Call("d", (operand,), shape))
+def _flat(expression: Expression) -> Expression:
+    """Numbers and scalars of scaled scalars in one place: ½(2⟨u, dv⟩) = ⟨u, dv⟩."""
+    node = mapped(expression, _flat)
+    if not isinstance(node, Scale):
+        return node
+    number, body = node.coefficient, node.body
+    above: list[Expression] = []
+    below = list(node.divisors)
+    for one in node.scalars:
+        match one:
+            case Scale(own, scalars, divisors, None):
+                number, above, below = number * own, [*above, *scalars], [*below, *divisors]
+            case Number(value):
+                number *= value
             case _:
-                pass
-        if isinstance(left, Scale):
-            inner = self._of_product(node, left.body, right) if left.body is not None else right
-            return (
-                Scale(left.coefficient, left.scalars, left.divisors, inner)
-                if shape_of(inner)
-                else Scale(left.coefficient, (*left.scalars, inner), left.divisors, None)
-            )
-        return Product(
-            tuple(f for part in (left, right) for f in (part.factors if isinstance(part, Product) else (part,)))
+                above.append(one)
+    if isinstance(body, Scale):
+        number, above, below, body = (
+            number * body.coefficient,
+            [*above, *body.scalars],
+            [*below, *body.divisors],
+            body.body,
         )
-
-    def _quotient(self, node: Typed) -> tuple[str, Expression]:
-        a, b = node.operands
-        above, below = self.read(a), self.read(b)
-        if not self.active(b):
-            number = isinstance(below, Number) and isinstance(below.value, Fraction)
-            if number and isinstance(below, Number) and isinstance(below.value, Fraction):
-                return "scaling", scaled(1 / below.value, self.d(a))
-            return "scaling", Scale(Fraction(1), (), (below,), self.d(a)) if shape_of(above) else _over(
-                self.d(a), below
-            )
-        if shape_of(below) or shape_of(above):
-            raise NotShown
-        square = powered(below, Fraction(2))
-        second = _times(above, self.d(b)) if above != ONE else self.d(b)
-        if isinstance(above, Number):
-            return "quotient", Scale(-above.value, (self.d(b),), (square,), None)
-        if not self.active(a):
-            return "quotient", scaled(Fraction(-1), _over(second, square))
-        top = Sum((_times(self.d(a), below), scaled(Fraction(-1), second)))
-        return "quotient", Scale(Fraction(1), (top,), (square,), None)
-
-    def _power(self, node: Typed) -> tuple[str, Expression]:
-        a, b = node.operands
-        base, exponent = self.read(a), self.read(b)
-        if not self.active(b) and isinstance(exponent, Number) and isinstance(exponent.value, Fraction):
-            k = exponent.value
-            if a.operation is Operation.CALL and a.label == "norm2" and k == 2:
-                inside = a.operands[0]
-                return "squared norm", scaled(Fraction(2), _inner(self.read(inside), self.d(inside)))
-            slope = base if k == 2 else powered(base, k - 1) if k > 1 else _over(None, powered(base, 1 - k))
-            return "power", scaled(k, _times(slope, self.d(a)))
-        if shape_of(base) or shape_of(exponent):
-            raise NotShown
-        value = self.read(node)
-        parts: list[Expression] = []
-        if self.active(a):
-            parts.append(Scale(Fraction(1), (exponent, self.d(a)), (base,), None))
-        if self.active(b):
-            parts.append(_times(Function("log", (base,)), self.d(b)))
-        inside_sum = parts[0] if len(parts) == 1 else Sum(tuple(parts))
-        return "power", _times(value, inside_sum)
-
-    def _matrix_power(self, node: Typed) -> tuple[str, Expression]:
-        [a] = node.operands
-        k = int(str(node.options[0]))
-        base = self.read(a)
-        if k in (0, 1):
-            raise NotShown
-        if k == -1:
-            return "inverse", scaled(Fraction(-1), Product((Inverse(base), self.d(a), Inverse(base))))
-        if k < 0:
-            raise NotShown
-        parts = [Product((*(base,) * p, self.d(a), *(base,) * (k - 1 - p))) for p in range(k)]
-        return "product", Sum(tuple(parts))
-
-    def _call(self, node: Typed) -> tuple[str, Expression]:
-        a = node.operands[0]
-        if node.label in ("sum", "prod") and a.label == "eig":
-            matrix = a.operands[0]
-            if node.label == "sum":
-                return "sum of eigenvalues", Call("tr", (self.d(matrix),))
-            return "product of eigenvalues", self._of_det(self.read(matrix), self.d(matrix))
-        u, du = self.read(a), self.d(a)
-        if node.label in SLOPES:
-            slope = SLOPES[node.label](u)
-            name = "chain" if a.operation is not Operation.VARIABLE else node.label
-            if isinstance(slope, Scale) and slope.body is None and not slope.scalars and not shape_of(du):
-                return f"{node.label}, {name}" if name == "chain" else name, Scale(
-                    slope.coefficient, (du,), slope.divisors, None
-                )
-            return f"{node.label}, {name}" if name == "chain" else name, _times(slope, du)
-        match node.label:
-            case "det":
-                return "det", self._of_det(u, du)
-            case "logdet":
-                return "logdet", Call("tr", (Product((Inverse(u), du)),))
-            case "tr" | "sum":
-                return ("trace" if node.label == "tr" else "sum"), Call(node.label, (du,))
-            case "inv":
-                return "inverse", scaled(Fraction(-1), Product((Inverse(u), du, Inverse(u))))
-            case "norm2":
-                return "norm", Scale(Fraction(1), (_inner(u, du),), (self.read(node),), None)
-            case "norm1":
-                return "norm", _inner(Function("sign", (u,)), du)
-            case "logsumexp":
-                return "logsumexp", _inner(Call("softmax", (u,), shape_of(u)), du)
-            case "inner" | "hadamard":
-                return self._pair(node)
-            case "softmax" if len(sizes(node)) == 1:
-                value = self.read(node)
-                mean = Product((Transpose(value), du))
-                return "softmax", Hadamard((value, Sum((du, scaled(Fraction(-1), mean)))))
-            case "where":
-                return self._where(node)
-            case "max" | "min" if len(node.operands) == 2:
-                return self._larger(node)
-            case "diag":
-                shape = sizes(node)
-                return "linear", Call("diag" if len(shape) == 2 else "diagonal", (du,), shape)
-            case _:
-                raise NotShown
-
-    def _where(self, node: Typed) -> tuple[str, Expression]:
-        """Where the condition does not change, each branch by itself."""
-        condition, yes, no = node.operands
-        holds = self.read(condition)
-        rest = Sum((ONE, scaled(Fraction(-1), holds)))
-        parts = [_times(weight, self.d(one)) for weight, one in ((holds, yes), (rest, no)) if self.active(one)]
-        return "cases", parts[0] if len(parts) == 1 else Sum(tuple(parts))
-
-    def _larger(self, node: Typed) -> tuple[str, Expression]:
-        """The differential of the larger one, or of the smaller."""
-        left, right = node.operands
-        sign, other = (">", "<") if node.label == "max" else ("<", ">")
-        parts = []
-        for one, relation in ((left, sign), (right, other)):
-            if self.active(one):
-                parts.append(_times(Function(relation, (self.read(left), self.read(right))), self.d(one)))
-        return node.label, parts[0] if len(parts) == 1 else Sum(tuple(parts))
-
-    def _of_det(self, u: Expression, du: Expression) -> Expression:
-        return Scale(Fraction(1), (Call("det", (u,)), Call("tr", (Product((Inverse(u), du)),))), (), None)
-
-    def _pair(self, node: Typed) -> tuple[str, Expression]:
-        left, right = node.operands
-        make = _inner if node.label == "inner" else _times
-        name = "inner product" if node.label == "inner" else "product"
-        if left == right and node.label == "inner":
-            return name, scaled(Fraction(2), make(self.read(left), self.d(left)))
-        parts = [make(self.d(left), self.read(right))] if self.active(left) else []
-        if self.active(right):
-            parts.append(make(self.read(left), self.d(right)))
-        return name, (parts[0] if len(parts) == 1 else Sum(tuple(parts)))
-
-
-def _chain(node: Typed) -> list[Typed]:
-    """The factors of nested matrix products."""
-    if node.operation is not Operation.PRODUCT:
-        return [node]
-    return [factor for operand in node.operands for factor in _chain(operand)]
+    if number == 1 and not below and len(above) + (body is not None) == 1:
+        return above[0] if body is None else body
+    return Scale(number, tuple(above), tuple(below), body)
 
 
 def substituted(found: Sequence[Step], value: str) -> Step | None:
@@ -439,6 +345,7 @@ def substituted(found: Sequence[Step], value: str) -> Step | None:
                 break
         else:
             break
+    whole = _flat(whole)
     if cost(whole) > LONGEST or any(not isinstance(node.arguments[0], Symbol) for node in _differentials(whole)):
         return None
     return Step("substitution", Symbol(f"d{value}", ()), whole)
@@ -452,22 +359,31 @@ def _differentials(expression: Expression) -> list[Call]:
 def closing(value: str, gradient: Expression, hessian: Expression | None, direction: Symbol) -> Sequence[Step]:
     """The last steps: df = ⟨∇f, dx⟩ and d²f = ⟨∇²f dx₁, dx₂⟩."""
     rule = "gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩" if direction.shape else "gradient"
-    found = [Step(rule, Symbol(f"d{value}", ()), _inner(gradient, direction))]
+    found = [Step(rule, Symbol(f"d{value}", ()), paired(gradient, direction))]
     if hessian is not None:
         one, two = (Symbol(f"{direction.name}_{k}", direction.shape, direction.symmetric) for k in (1, 2))
-        if not direction.shape:
-            second = scalar_product(hessian, one, two)
-        else:
-            second = Call("inner", (_applied(hessian, direction, one), two))
+        second = paired(hessian, one, two) if not direction.shape else Call("inner", (_times(hessian, one), two))
         found.append(Step("Hessian: the differential of the gradient", Symbol(f"d²{value}", ()), second))
     return found
 
 
-def _applied(hessian: Expression, direction: Symbol, one: Symbol) -> Expression:
-    del direction
+def paired(left: Expression, *others: Expression) -> Expression:
+    """⟨a, b⟩; of scalars their product, flat."""
+    if shape_of(left):
+        return Call("inner", (left, *others))
+    own = left if isinstance(left, Scale) and left.body is None else Scale(1, (left,), (), None)
+    if isinstance(left, Number):
+        own = Scale(left.value, (), (), None)
+    found = Scale(own.coefficient, (*own.scalars, *others), own.divisors, None)
+    return others[0] if len(others) == 1 and found == Scale(1, others, (), None) else found
+
+
+def _times(hessian: Expression, one: Symbol) -> Expression:
     if isinstance(hessian, Scale) and hessian.body is not None:
-        return Scale(hessian.coefficient, hessian.scalars, hessian.divisors, _applied(hessian.body, one, one))
+        return Scale(hessian.coefficient, hessian.scalars, hessian.divisors, _times(hessian.body, one))
     if isinstance(hessian, Identity):
         return one
-    factors = hessian.factors if isinstance(hessian, Product) else (hessian,)
-    return Product((*factors, one))
+    return Product((*(hessian.factors if isinstance(hessian, Product) else (hessian,)), one))
+
+
+__all__ = ["Step", "closing", "paired", "steps", "substituted"]

@@ -1,7 +1,6 @@
 """Expressions as Python source: a function that evaluates the closed form with NumPy or JAX.
 
-Diagonal matrices scale rows, traces of products are sums of products, outer products and diagonals inside a
-matrix product are multiplied out, so that no intermediate is larger than it has to be.
+Products are multiplied in the planner's order, see `nablax.printing.products`.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ from nablax.printing.expression import (
     shape_of,
     transposed,
 )
+from nablax.printing.products import bracketed, product
 
 Library = Literal["numpy", "jax"]
 NAMES = {
@@ -206,7 +206,7 @@ class _Source:
             case Sum(terms):
                 return self._sum(terms)
             case Product(factors):
-                return self._product(factors)
+                return product(factors, self.of, np)
             case Hadamard(factors):
                 return " * ".join(self.factor(factor) for factor in factors)
             case Scale():
@@ -252,17 +252,7 @@ class _Source:
 
     def factor(self, node: Expression) -> str:
         """Source in brackets unless it is one name, number or call."""
-        source = self.of(node)
-        if node in self._named or source.replace("_", "a").replace(".", "a").isalnum():
-            return source
-        if isinstance(node, Function | Call | Inverse | Identity | Ones | Kronecker) and not source.startswith(
-            ("1.0 *", "0.5 *")
-        ):
-            simple = source.endswith(")") and _balanced(source[source.index("(") :])
-            return source if simple else f"({source})"
-        if isinstance(node, Transpose) and source.endswith(".T"):
-            return source
-        return f"({source})"
+        return bracketed(self.of(node))
 
     def _size(self, size: str) -> str:
         if size in self._sizes:
@@ -313,76 +303,6 @@ class _Source:
             number = f"({number})"
         return f"{sign}{number} * {body}" if number else f"{sign}{body}"
 
-    # -- products ----------------------------------------------------------------------------------
-
-    def _product(self, factors: Sequence[Expression]) -> str:
-        for k, factor in enumerate(factors):
-            if isinstance(factor, Sum) and any(_is_thin(term) for term in factor.terms):
-                terms = [_with_factor(factors, k, term) for term in factor.terms]
-                return self._sum(terms)
-        groups: list[list[Expression]] = [[]]
-        for factor in factors:
-            if is_row(factor) and groups[-1]:
-                groups.append([])
-            groups[-1].append(factor)
-            if len(shape_of(factor)) == 1 and factor is not factors[-1]:
-                groups.append([])
-        groups = [group for group in groups if group]
-        scalars, sides = [], []
-        for group in groups:
-            column, row = len(shape_of(group[-1])) == 1, is_row(group[0])
-            if column and row:
-                scalars.append(self._chain(group))
-            else:
-                sides.append((self._chain(group), row))
-        if not sides:
-            return " * ".join(f"({s})" for s in scalars) if len(scalars) > 1 else scalars[0]
-        value = sides[0][0]
-        if len(sides) == 2:
-            value = f"{self._np}.outer({sides[0][0]}, {sides[1][0]})"
-        if scalars:
-            value = " * ".join(f"({s})" for s in scalars) + f" * ({value})"
-        return value
-
-    def _chain(self, group: Sequence[Expression]) -> str:
-        """A product of matrices with a row before or a column behind; vectors first."""
-        if len(group) == 1:
-            return self.of(group[0])
-        if len(shape_of(group[-1])) == 1 and not is_row(group[0]):
-            source = self.factor(group[-1])
-            for matrix in reversed(group[:-1]):
-                source = self._times(matrix, source if source.isidentifier() else _bracketed(source))
-            return source
-        if is_row(group[0]) and len(shape_of(group[-1])) == 1 and len(group) > 2:
-            return f"{self.factor(group[0])} @ {_bracketed(self._chain(group[1:]))}"
-        parts: list[str] = []
-        scale = ""
-        for k, factor in enumerate(group):
-            if isinstance(factor, Call) and factor.name == "diag":
-                vector = self.factor(factor.arguments[0])
-                if k + 1 == len(group):
-                    joined = " @ ".join(parts)
-                    return f"({joined}) * {vector}" if len(parts) > 1 else f"{joined} * {vector}"
-                scale = f"{vector}[:, None] * "
-                continue
-            source = self.factor(factor)
-            if isinstance(factor, Transpose) and is_row(factor):
-                source = self.factor(factor.operand)
-            parts.append(f"({scale}{source})" if scale else source)
-            scale = ""
-        return " @ ".join(parts)
-
-    def _times(self, matrix: Expression, vector: str) -> str:
-        match matrix:
-            case Call("diag", (inner,)):
-                return f"{self.factor(inner)} * {vector}"
-            case Inverse(operand):
-                return f"{self._np}.linalg.solve({self.of(operand)}, {vector})"
-            case Transpose(Inverse(operand)):
-                return f"{self._np}.linalg.solve({self.factor(operand)}.T, {vector})"
-            case _:
-                return f"{self.factor(matrix)} @ {vector}"
-
     # -- functions ---------------------------------------------------------------------------------
 
     def _helper(self, name: str, arguments: Sequence[Expression]) -> str:
@@ -416,8 +336,7 @@ class _Source:
         inside = self.of(arguments[0])
         match name, arguments[0]:
             case "tr", Product(factors) if len(factors) > 1:
-                left, right = self._chain(factors[:-1]), self.factor(transposed(factors[-1]))
-                return f"{np}.sum({_bracketed(left)} * {right})"
+                return product(factors, self.of, np, trace=True)
             case "tr", _:
                 return f"{np}.trace({inside})"
             case (("norm" | "norm_F"), _):
@@ -471,48 +390,6 @@ class _Source:
         if node.coefficient == 1:
             return source
         return f"-{source}" if node.coefficient == -1 else f"{_number(node.coefficient)} * {source}"
-
-
-def _is_thin(term: Expression) -> bool:
-    """Whether a matrix is cheaper to multiply with than to write out: a diagonal or an outer product."""
-    match term:
-        case Call(name="diag") | Identity():
-            return True
-        case Scale(body=body) if body is not None:
-            return _is_thin(body)
-        case Product(factors):
-            inside = [f for k, f in enumerate(factors) if (is_row(f) and k > 0) or len(shape_of(f)) == 1]
-            return len(shape_of(term)) == 2 and bool(inside)
-        case _:
-            return False
-
-
-def _with_factor(factors: Sequence[Expression], place: int, term: Expression) -> Expression:
-    before, after = tuple(factors[:place]), tuple(factors[place + 1 :])
-    match term:
-        case Scale(coefficient, scalars, divisors, body) if body is not None:
-            return Scale(coefficient, scalars, divisors, _with_factor(factors, place, body))
-        case Product(inner):
-            return Product((*before, *inner, *after))
-        case Identity() if before or after:
-            rest = (*before, *after)
-            return rest[0] if len(rest) == 1 else Product(rest)
-        case _:
-            return Product((*before, term, *after))
-
-
-def _balanced(source: str) -> bool:
-    """Whether the first bracket closes at the end."""
-    depth = 0
-    for k, letter in enumerate(source):
-        depth += (letter in "([") - (letter in ")]")
-        if depth == 0:
-            return k == len(source) - 1
-    return False
-
-
-def _bracketed(source: str) -> str:
-    return source if source.isidentifier() or (source.startswith("(") and _balanced(source)) else f"({source})"
 
 
 def _number(value: Fraction | float) -> str:
