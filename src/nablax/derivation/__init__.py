@@ -1,8 +1,9 @@
 """Closed forms: gradient, Jacobian and Hessian in matrix notation, printed from the planned derivative.
 
-One module per step: problem (what is differentiated), planned (the engine's terms), read_nodes (terms to
-index notation), algebra and rules (its arithmetic), networks and forms (index notation to short matrix
-expressions), write (names), steps, domain, verify, derive (all of that).
+One module per step: problem (what is differentiated), identities (one table, tested row by row) and elementary (what
+is rewritten before the trace), planned (the engine's terms), read_nodes (terms to index notation), algebra, rules and
+patterns (its arithmetic, with the rows for products), networks and forms (index notation to short matrix expressions),
+write (names), steps (the engine's local Jacobians, operation by operation), domain, verify, derive (all of that).
 """
 
 from nablax.derivation.closed_form import ClosedForm

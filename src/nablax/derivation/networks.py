@@ -273,6 +273,8 @@ class Writer:
             if len(group[0].labels) == 1 and isinstance(inside, Symbol):
                 return Product((Transpose(inside), inside)), Fraction(1)
             return Call("norm" if len(group[0].labels) == 1 else "norm_F", (inside,)), Fraction(2)
+        if len(group) == 1 and len(set(group[0].labels)) == 2:
+            return Call("sum", (self.powered(group[0]),)), Fraction(1)
         network = self._network(group)
         scalars: dict[Expression, Fraction] = {}
         self._reduce(network, 0, scalars)
