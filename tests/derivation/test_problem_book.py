@@ -316,7 +316,7 @@ BOOK = (
         "1/2*norm2(tanh(W*x+b)-y)^2",
         "W",
         "((1 − h^⊙2) ⊙ (h − y))xᵀ  where  h = tanh(Wx + b)",
-        "dW ↦ (h ⊙ dW x ⊙ (h ⊙ (h ⊙ (3h − 2y) − 4) + 2y) + dW x)xᵀ  where  h = tanh(Wx + b)",
+        "dW ↦ (dW x ⊙ (1 + h ⊙ (h ⊙ (h ⊙ (3h − 2y) − 4) + 2y)))xᵀ  where  h = tanh(Wx + b)",
         by_hand=lambda W, x, b, y: np.outer(layer(W @ x + b, y), x),
     ),
     Problem(
@@ -341,7 +341,7 @@ BOOK = (
         "<A*x,x>/norm2(x)^2",
         "x",
         "2(Ax − (xᵀAx)x/‖x‖²)/‖x‖²",
-        "2(A + ((xᵀAx)(4xxᵀ/‖x‖² − I) − 2Axxᵀ − 2xxᵀA)/‖x‖²)/‖x‖²",
+        "2(A + ((xᵀAx)(4xxᵀ/‖x‖² − I) − 2(Axxᵀ + xxᵀA))/‖x‖²)/‖x‖²",
         declare="A: symmetric(n)",
         by_hand=lambda A, x: 2 * (A @ x - (x @ A @ x) / (x @ x) * x) / (x @ x),
         hessian_by_hand=lambda A, x: rayleigh(A, x, x @ x, x @ A @ x),
