@@ -458,7 +458,7 @@ OTHER_ORDER = {
 @pytest.mark.parametrize("name", ALL)
 def test_printed_answer(name: str) -> None:
     problem = ALL[name]
-    found = derive(problem.formula, problem.wrt, declare=problem.declare)
+    found = derive(problem.formula, problem.wrt, declare=problem.declare, seconds=60)
     assert found.gradient.unicode() == problem.gradient
     assert found.hessian is not None
     assert found.hessian.unicode() in (problem.hessian, OTHER_ORDER.get(name, problem.hessian))
@@ -468,7 +468,7 @@ def test_printed_answer(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_value_is_that_of_numpy_by_hand(name: str) -> None:
     problem = ALL[name]
-    found = derive(problem.formula, problem.wrt, declare=problem.declare)
+    found = derive(problem.formula, problem.wrt, declare=problem.declare, seconds=60)
     formula = parse_formula(problem.formula, problem.declare)
     for seed in (5, 6):
         point = sample_point(formula, seed)
@@ -484,7 +484,7 @@ def test_value_is_that_of_numpy_by_hand(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_generated_jax_agrees_with_generated_numpy(name: str) -> None:
     problem = ALL[name]
-    found = derive(problem.formula, problem.wrt, declare=problem.declare)
+    found = derive(problem.formula, problem.wrt, declare=problem.declare, seconds=60)
     formula = parse_formula(problem.formula, problem.declare)
     point = sample_point(formula, 7)
     values = {}
