@@ -49,7 +49,7 @@ def test_answer_with_steps(run: Run) -> None:
         "  d(‖Ax − y‖²) = 2⟨Ax − y, d(Ax − y)⟩   [squared norm]\n"
         "  d(Ax − y) = d(Ax)   [constant]\n"
         "  d(Ax) = A dx   [constant factor]\n"
-        "  df = ½2⟨Ax − y, A dx⟩   [substitution]\n"
+        "  df = ⟨Ax − y, A dx⟩   [substitution]\n"
         "  df = ⟨Aᵀ(Ax − y), dx⟩   [gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩]\n"
         "  d²f = ⟨AᵀA dx₁, dx₂⟩   [Hessian: the differential of the gradient]\n"
     )

@@ -44,14 +44,17 @@ ALLOWED = {
     "optimise": {"derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},
     "checkpoints": {"contraction", "ops", "planning", "calling", "answering"},
-    "definitions": {"ops", "graph", "formula", "printing", "derivation"},
+    "definitions": {"notation", "ops", "graph", "formula", "printing"},
     # beside the engine, which knows nothing of them: text in, text out, and closed forms between the two
-    "formula": set(),
-    "printing": {"contraction"},  # the order in which printed code multiplies
-    "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "formula", "printing"},
+    # how functions are written, one row for each
+    "notation": set(),
+    "formula": {"notation"},
+    "printing": {"notation", "contraction"},  # the order in which printed code multiplies
+    "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "notation", "formula", "printing"},
     # readers of graphs, sweeps and plans, for people who look at them
     "teach": {
-        "contraction", "ops", "graph", "sweeps", "endings", "planning", "calling", "formula", "printing", "pictures"
+        "contraction", "ops", "graph", "sweeps", "endings", "planning", "calling", "notation", "formula", "printing",
+        "pictures",
     },
 }  # fmt: skip
 PUBLIC = set(ALLOWED)

@@ -7,7 +7,7 @@ A label that two sides carry is a Kronecker delta; a label that stands in no fac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -190,10 +190,19 @@ def collect_like(terms: Iterable[Term[O]], identify: Callable[[O], object]) -> l
     return [term for term in found.values() if term.coefficient != 0.0]
 
 
-def connected(factors: Sequence[Factor[O]], through: Iterable[Label]) -> Iterator[tuple[int, ...]]:
+class Labelled(Protocol):
+    """Anything that carries labels."""
+
+    @property
+    def labels(self) -> tuple[Hashable, ...]:
+        """The labels of its axes."""
+        ...
+
+
+def connected(factors: Sequence[Labelled], through: Iterable[Hashable]) -> Iterator[tuple[int, ...]]:
     """Groups of positions of factors that are connected through the given labels."""
     links = set(through)
-    groups: list[tuple[set[Label], list[int]]] = []
+    groups: list[tuple[set[Hashable], list[int]]] = []
     for position, factor in enumerate(factors):
         labels = links & set(factor.labels)
         members = [position]

@@ -9,17 +9,15 @@ from typing import Any
 
 from nablax.definitions.elementwise import Interval, check_elementwise, elementwise, in_double, takes_value
 from nablax.definitions.matrix import check_terms, einsum_term, matrix_row, square, with_terms
-from nablax.derivation.from_formula import enter as enter_notation
-from nablax.derivation.read_nodes import enter as enter_reading
 from nablax.errors import DefinitionError
 from nablax.formula.evaluate import enter as enter_value
 from nablax.formula.functions import SPELLINGS
 from nablax.formula.functions import enter as enter_spelling
+from nablax.notation import enter as enter_notation
 from nablax.ops.elementwise import ROWS as PRIMITIVES
 from nablax.ops.matrix_functions import ROWS
 from nablax.ops.registry import enter as enter_row
 from nablax.printing.python import enter as enter_source
-from nablax.printing.typeset import enter as enter_printing
 
 Function = Callable[..., Any]
 
@@ -85,8 +83,6 @@ def define(
         if len(rules) <= 2:
             enter_spelling(name, len(rules))
             enter_value(name, function, len(rules))
-            enter_notation(name)
-        enter_reading(name)
         enter_source(name, in_double(function))
     elif not any(callable(rule) for rule in rules):
         terms = [[einsum_term(name, one) for one in rule] for rule in rules]
@@ -104,7 +100,7 @@ def define(
             f"{name} was given both functions and einsum terms as partials. Give functions for an elementwise "
             "function, lists of einsum terms for a matrix function."
         )
-    enter_printing(name, notation)
+    enter_notation(name, notation)
     _DEFINED.add(name)
     function.__doc__ = f"{name}, defined with a derivative rule of its own."
     return function

@@ -25,9 +25,9 @@ from nablax.derivation.tensors import (
     rational,
 )
 from nablax.errors import UnprintableError
+from nablax.notation import RELATIONS
 
 MOST_REWRITES = 300
-RELATIONS = frozenset({"<", ">", "≤", "≥", "=", "≠"})
 Part = tuple[Poly, tuple[Hashable, ...]]
 
 

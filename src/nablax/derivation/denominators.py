@@ -88,6 +88,3 @@ def _opened(wide: Algebra, term: Monomial, p: Poly) -> Monomial | None:
         factors += [Factor(g.atom, f.labels if g.labels else (), -e * f.exponent) for g, e in below]
     made = wide.monomial(coefficient, factors, p.axes)
     return made.terms[0] if len(made.terms) == 1 else None
-
-
-__all__ = ["over_one_denominator"]

@@ -22,7 +22,7 @@ from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_
 from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
 from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
 from nablax.formula import Formula, Operation, parse_formula
-from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where, shape_of
+from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where
 from nablax.printing.rewrite import replaced, with_decimals
 
 HIGHEST_ORDER = 6
@@ -344,6 +344,3 @@ def _without_names(expression: Expression) -> Expression:
     for symbol, value in reversed(expression.names):
         body = replaced(body, symbol, value)
     return body
-
-
-__all__ = ["derive", "shape_of"]

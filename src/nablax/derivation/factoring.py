@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
@@ -116,178 +117,192 @@ class _Search:
 Choice = tuple[frozenset[int], Callable[[Inside], Form]]
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What several terms may share.
+
+    Args:
+        kind: scalar, end, body, entry or diagonal.
+        factors: it; of a diagonal what stands before.
+        place: of an end its side, of a scalar the sign of its exponent.
+        after: what stands behind a diagonal.
+    """
+
+    kind: str
+    factors: Chain
+    place: int = 0
+    after: Chain = ()
+
+
+# What is taken out of a term, what is left, and the shape of that.
+View = tuple[Taken, Form, Shape]
+
+
 def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
     """Ways to take one factor out of some of the terms."""
-    yield from _by_scalar(forms, shape)
-    yield from _by_chain(forms, shape)
-    yield from _by_body(forms)
-    yield from _by_hadamard(forms, shape)
-    yield from _by_diagonal(forms)
-    yield from _by_number(forms, shape)
-    yield from _by_common_number(forms, shape)
+    high = any(_has_high_power(form.chain) for form in forms)
+    for views in (_scalars, _heads, _tails, _bodies, _entries, _diagonals):
+        groups: dict[Taken, dict[int, tuple[Form, Shape]]] = {}
+        for k, form in enumerate(forms):
+            for key, rest, inner in views(form, shape):
+                groups.setdefault(key, {})[k] = rest, inner
+        for key, members in groups.items():
+            rests = [rest for rest, _ in members.values()]
+            shapes = {inner for _, inner in members.values()}
+            if len(rests) < 2 or len(shapes) > 1 or (high and _is_uneven(key, rests)):
+                continue
+            for content, left in _contents(rests):
+                yield frozenset(members), partial(_put, key, content, left, next(iter(shapes)))
+    yield from _numbers(forms, shape)
+
+
+def _scalars(form: Form, shape: Shape) -> Iterator[View]:
+    for base, exponent in form.scalars.items():
+        yield Taken("scalar", (base,), 1 if exponent > 0 else -1), form, shape
+
+
+def _heads(form: Form, shape: Shape) -> Iterator[View]:
+    return _end(form, 0, form.chain[1:])
+
+
+def _tails(form: Form, shape: Shape) -> Iterator[View]:
+    return _end(form, -1, form.chain[:-1])
+
+
+def _end(form: Form, side: int, rest: Chain) -> Iterator[View]:
+    if rest:
+        left = shape_of(rest[0] if len(rest) == 1 else Product(rest))
+        yield Taken("end", (form.chain[side],), side), Form(form.coefficient, form.scalars, rest), left
+
+
+def _bodies(form: Form, shape: Shape) -> Iterator[View]:
+    if form.chain:
+        yield Taken("body", form.chain), Form(form.coefficient, form.scalars, ()), ()
+
+
+def _entries(form: Form, shape: Shape) -> Iterator[View]:
+    elements = _elements(form) if len(shape) == 1 else []
+    for part in dict.fromkeys(elements):
+        if not isinstance(part, Ones):
+            rest = list(elements)
+            rest.remove(part)
+            yield (
+                Taken("entry", (part,)),
+                Form(form.coefficient, form.scalars, (_entrywise(rest) if rest else Ones(shape),)),
+                shape,
+            )
+
+
+def _diagonals(form: Form, shape: Shape) -> Iterator[View]:
+    for place, factor in enumerate(form.chain):
+        match factor:
+            case Call("diag", (vector,), (size, _)):
+                key = Taken("diagonal", form.chain[:place], place, form.chain[place + 1 :])
+                yield key, Form(form.coefficient, form.scalars, factors_of(vector)), (size,)
+            case _:
+                pass
+
+
+def _is_uneven(taken: Taken, rests: Sequence[Form]) -> bool:
+    """Whether X would be taken out of XXXA + XXAX."""
+    return taken.kind == "end" and len({form.chain[taken.place] == taken.factors[0] for form in rests}) > 1
+
+
+def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape, inside: Inside) -> Form:
+    """What was taken out times the shortest sum of what is left."""
+    if taken.kind == "scalar":
+        [base] = taken.factors
+        least = taken.place * min(abs(form.scalars[base]) for form in inner)
+        rests = [_without(form, base, least) for form in inner]
+        return _flat(content, {base: least}, inside(rests, left), left)
+    form = _flat(content, {}, inside(inner, left), left)
+    match taken.kind:
+        case "end":
+            chain = (*taken.factors, *form.chain) if taken.place == 0 else (*form.chain, *taken.factors)
+        case "body":
+            chain = taken.factors
+        case "entry":
+            chain = (_entrywise([*taken.factors, *_elements(form)]),)
+        case _:
+            vector = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+            chain = (*taken.factors, Call("diag", (vector,), left * 2), *taken.after)
+    return Form(form.coefficient, form.scalars, chain)
+
+
+def _without(form: Form, base: Expression, exponent: Fraction) -> Form:
+    scalars = {b: e - exponent if b == base else e for b, e in form.scalars.items()}
+    return Form(form.coefficient, {b: e for b, e in scalars.items() if e}, form.chain)
 
 
 def _contents(inner: Sequence[Form]) -> Iterator[tuple[Coefficient, Sequence[Form]]]:
     """What is left when a factor was taken out: as it is, and with its number in front."""
     yield Fraction(1), inner
-    numbers = [form.coefficient for form in inner if isinstance(form.coefficient, Fraction)]
-    if len(numbers) == len(inner) > 1:
-        content = Fraction(math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers)))
-        if content != 1:
-            yield content, [Form(form.coefficient / content, form.scalars, form.chain) for form in inner]
+    content = _content(inner)
+    if content is not None and content != 1:
+        yield content, _divided(inner, content)
 
 
-def _taken(
-    coefficient: Coefficient, scalars: dict[Expression, Fraction], inner: Sequence[Form], shape: Shape, inside: Inside
-) -> Form:
-    """Scalars times the shortest sum of what is left."""
-    return _flat(coefficient, scalars, inside(inner, shape), shape)
+def _content(forms: Sequence[Form]) -> Fraction | None:
+    """The number that all coefficients are whole multiples of."""
+    numbers = [form.coefficient for form in forms if isinstance(form.coefficient, Fraction)]
+    if len(numbers) < len(forms) or len(numbers) < 2:
+        return None
+    return Fraction(math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers)))
 
 
-def _made(form: Form, inside: Inside) -> Form:
-    """A form in which nothing is left to be made shorter."""
-    del inside
-    return form
+def _divided(forms: Sequence[Form], number: Coefficient) -> list[Form]:
+    return [Form(form.coefficient / number, form.scalars, form.chain) for form in forms]
 
 
-def _scaled(coefficient: Coefficient, scalars: Mapping[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
-    """Scalars times a sum, as one form."""
-    if shape:
-        return Form(coefficient, scalars, (inside,))
-    return Form(coefficient, dict(scalars) | {inside: Fraction(1)}, ())
-
-
-def _by_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    for sign in (1, -1):
-        numbers = [form.coefficient for form in forms]
-        if not all(isinstance(number, Fraction) for number in numbers):
-            return
-        fractions = [number for number in numbers if isinstance(number, Fraction)]
-        content = sign * Fraction(
-            math.gcd(*(n.numerator for n in fractions)), math.lcm(*(n.denominator for n in fractions))
-        )
-        if content == 1:
-            continue
-        inner = [Form(n / content, f.scalars, f.chain) for n, f in zip(fractions, forms, strict=True)]
-        if sign == -1 and sum(form.coefficient < 0 for form in inner) * 2 >= len(inner):
-            continue
-        made = _scaled(content, {}, summed(inner, shape), shape)
-        yield frozenset(range(len(forms))), partial(_made, made)
-
-
-def _by_common_number(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
+def _numbers(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
+    """A number before all of the terms, or before some that have it, with either sign."""
+    content = _content(forms)
+    for number in () if content is None else (content, -content):
+        inner = _divided(forms, number)
+        if number != 1 and (number > 0 or 2 * sum(form.coefficient < 0 for form in inner) < len(inner)):
+            yield frozenset(range(len(forms))), partial(_before, number, inner, shape)
     groups: dict[Coefficient, list[int]] = {}
+    some: list[tuple[Coefficient, list[int]]]
     for k, form in enumerate(forms):
-        size: Coefficient = -form.coefficient if form.coefficient < 0 else form.coefficient
-        groups.setdefault(size, []).append(k)
-    for number, chosen in groups.items():
-        if number != 1 and 1 < len(chosen) < len(forms):
-            inner = [Form(1 if forms[k].coefficient > 0 else -1, forms[k].scalars, forms[k].chain) for k in chosen]
-            inner = [Form(Fraction(f.coefficient), f.scalars, f.chain) for f in inner]
-            made = _scaled(number, {}, summed(inner, shape), shape)
-            yield frozenset(chosen), partial(_made, made)
+        groups.setdefault(-form.coefficient if form.coefficient < 0 else form.coefficient, []).append(k)
     negative = [k for k, form in enumerate(forms) if form.coefficient == -1]
-    if 1 < len(negative) < len(forms):
-        inner = [Form(Fraction(1), forms[k].scalars, forms[k].chain) for k in negative]
-        yield frozenset(negative), partial(_taken, Fraction(-1), {}, inner, shape)
+    some = [(size, chosen) for size, chosen in groups.items() if size != 1]
+    for size, chosen in (*some, (Fraction(-1), negative)):
+        if 1 < len(chosen) < len(forms):
+            yield frozenset(chosen), partial(_before, size, _divided([forms[k] for k in chosen], size), shape)
 
 
-def _by_scalar(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    bases = dict.fromkeys(base for form in forms for base in form.scalars)
-    for base in bases:
-        for sign in (1, -1):
-            chosen = [k for k, form in enumerate(forms) if form.scalars.get(base, 0) * sign > 0]
-            if len(chosen) < 2:
-                continue
-            least = sign * min(abs(forms[k].scalars[base]) for k in chosen)
-            inner = []
-            for k in chosen:
-                scalars = dict(forms[k].scalars)
-                scalars[base] -= least
-                if scalars[base] == 0:
-                    del scalars[base]
-                inner.append(Form(forms[k].coefficient, scalars, forms[k].chain))
-            for content, left in _contents(inner):
-                yield frozenset(chosen), partial(_taken, content, {base: least}, left, shape)
+def _before(number: Coefficient, inner: Sequence[Form], shape: Shape, inside: Inside) -> Form:
+    return _flat(number, {}, inside(inner, shape), shape)
 
 
 def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
     """Scalars times an expression that may itself be scaled."""
-    if isinstance(inside, Scale):
-        merged = dict(scalars)
-        for parts, sign in ((inside.scalars, 1), (inside.divisors, -1)):
-            for part in parts:
-                base, exponent = base_of(part)
-                merged[base] = merged.get(base, Fraction(0)) + sign * exponent
-        merged = {base: e for base, e in merged.items() if e != 0}
-        coefficient *= inside.coefficient
-        if inside.body is None:
-            return Form(coefficient, merged, ())
-        return Form(coefficient, merged, factors_of(inside.body))
-    if not shape and isinstance(inside, Number):
-        return Form(coefficient * inside.value, scalars, ())
-    if shape:
-        return Form(coefficient, scalars, factors_of(inside))
-    base, exponent = base_of(inside)
-    return Form(coefficient, dict(scalars) | {base: scalars.get(base, Fraction(0)) + exponent}, ())
-
-
-def _by_chain(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    high = any(_has_high_power(form.chain) for form in forms)
-    for side in (0, -1):
-        ends = dict.fromkeys(form.chain[side] for form in forms if len(form.chain) > 1)
-        for end in ends:
-            chosen = [k for k, form in enumerate(forms) if len(form.chain) > 1 and form.chain[side] == end]
-            if len(chosen) < 2:
-                continue
-            inner = []
-            for k in chosen:
-                rest = forms[k].chain[1:] if side == 0 else forms[k].chain[:-1]
-                inner.append(Form(forms[k].coefficient, forms[k].scalars, rest))
-            shapes = {_chain_shape(form.chain) for form in inner}
-            again = {form.chain[side] == end for form in inner}
-            if len(shapes) != 1 or (high and len(again) > 1):  # XXXA + XXAX is not X(XXA + XAX)
-                continue
-            for content, left in _contents(inner):
-                yield frozenset(chosen), partial(_beside, content, end, side, left, next(iter(shapes)))
-
-
-def _beside(
-    content: Coefficient, end: Expression, side: int, inner: Sequence[Form], shape: Shape, inside: Inside
-) -> Form:
-    form = _flat(content, {}, inside(inner, shape), ("",))
-    chain = (end, *form.chain) if side == 0 else (*form.chain, end)
-    return Form(form.coefficient, form.scalars, chain)
-
-
-def _chain_shape(chain: Chain) -> Shape:
-    return shape_of(chain[0] if len(chain) == 1 else Product(chain))
-
-
-def _by_body(forms: Sequence[Form]) -> Iterator[Choice]:
-    """Different scalars times the same matrix."""
-    groups: dict[Chain, list[int]] = {}
-    for k, form in enumerate(forms):
-        if form.chain:
-            groups.setdefault(form.chain, []).append(k)
-    for chain, chosen in groups.items():
-        if len(chosen) > 1:
-            inner = [Form(forms[k].coefficient, forms[k].scalars, ()) for k in chosen]
-            for content, left in _contents(inner):
-                yield frozenset(chosen), partial(_times_chain, content, chain, left)
-
-
-def _times_chain(content: Coefficient, chain: Chain, inner: Sequence[Form], inside: Inside) -> Form:
-    form = _flat(content, {}, inside(inner, ()), ())
-    return Form(form.coefficient, form.scalars, chain)
+    merged = dict(scalars)
+    body: Expression | None = inside
+    parts: list[tuple[Expression, int]] = []
+    match inside:
+        case Scale(number, above, below, body):
+            coefficient *= number
+            parts = [*((one, 1) for one in above), *((one, -1) for one in below)]
+        case Number(value) if not shape:
+            coefficient, body = coefficient * value, None
+        case _ if not shape:
+            parts, body = [(inside, 1)], None
+        case _:
+            pass
+    for part, sign in parts:
+        base, exponent = base_of(part)
+        merged[base] = merged.get(base, Fraction(0)) + sign * exponent
+    return Form(coefficient, {b: e for b, e in merged.items() if e}, () if body is None else factors_of(body))
 
 
 def _elements(form: Form) -> list[Expression]:
+    """What is multiplied element by element, powers as repetitions."""
     if len(form.chain) != 1:
-        return []
-    listed = form.chain[0].factors if isinstance(form.chain[0], Hadamard) else (form.chain[0],)
+        return list(form.chain and [Product(form.chain)])
     found: list[Expression] = []
-    for part in listed:
+    for part in form.chain[0].factors if isinstance(form.chain[0], Hadamard) else form.chain:
         match part:
             case Power(base, Number(Fraction(denominator=1) as value)) if value > 1:
                 found += [base] * int(value)
@@ -296,57 +311,6 @@ def _elements(form: Form) -> list[Expression]:
     return found
 
 
-def _by_hadamard(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
-    if len(shape) != 1:
-        return
-    shared = dict.fromkeys(part for form in forms for part in _elements(form) if not isinstance(part, Ones))
-    for part in shared:
-        chosen = [k for k, form in enumerate(forms) if part in _elements(form)]
-        if len(chosen) < 2:
-            continue
-        inner = []
-        for k in chosen:
-            rest = _elements(forms[k])
-            rest.remove(part)
-            chain: Chain = (Ones(shape),)
-            if rest:
-                rest = [powered(base, Fraction(rest.count(base))) for base in dict.fromkeys(rest)]
-                chain = (rest[0],) if len(rest) == 1 else (Hadamard(tuple(rest)),)
-            inner.append(Form(forms[k].coefficient, forms[k].scalars, chain))
-        yield frozenset(chosen), partial(_entrywise, part, inner, shape)
-
-
-def _entrywise(part: Expression, inner: Sequence[Form], shape: Shape, inside: Inside) -> Form:
-    form = _flat(Fraction(1), {}, inside(inner, shape), shape)
-    body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-    parts = (part, *(body.factors if isinstance(body, Hadamard) else (body,)))
+def _entrywise(parts: Sequence[Expression]) -> Expression:
     powers = [powered(base, Fraction(parts.count(base))) for base in dict.fromkeys(parts)]
-    together = powers[0] if len(powers) == 1 else Hadamard(tuple(powers))
-    return Form(form.coefficient, form.scalars, (together,))
-
-
-def _by_diagonal(forms: Sequence[Form]) -> Iterator[Choice]:
-    """diag(u) + diag(v) = diag(u + v), also inside products."""
-    groups: dict[tuple[Chain, int], list[int]] = {}
-    for k, form in enumerate(forms):
-        for place, factor in enumerate(form.chain):
-            if isinstance(factor, Call) and factor.name == "diag":
-                rest = (*form.chain[:place], *form.chain[place + 1 :])
-                groups.setdefault((rest, place), []).append(k)
-    for (rest, place), chosen in groups.items():
-        if len(chosen) < 2:
-            continue
-        first = forms[chosen[0]].chain[place]
-        assert isinstance(first, Call)
-        inner = []
-        for k in chosen:
-            diagonal = forms[k].chain[place]
-            assert isinstance(diagonal, Call)
-            inner.append(Form(forms[k].coefficient, forms[k].scalars, factors_of(diagonal.arguments[0])))
-        yield frozenset(chosen), partial(_diagonal, rest[:place], rest[place:], inner, first.shape)
-
-
-def _diagonal(before: Chain, after: Chain, inner: Sequence[Form], shape: Shape, inside: Inside) -> Form:
-    form = _flat(Fraction(1), {}, inside(inner, shape[:1]), shape[:1])
-    vector = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-    return Form(form.coefficient, form.scalars, (*before, Call("diag", (vector,), shape), *after))
+    return powers[0] if len(powers) == 1 else Hadamard(tuple(powers))

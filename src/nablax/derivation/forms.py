@@ -280,18 +280,3 @@ def base_of(part: Expression) -> tuple[Expression, Fraction]:
     if isinstance(part, Power) and isinstance(part.exponent, Number) and isinstance(part.exponent.value, Fraction):
         return part.base, part.exponent.value
     return part, Fraction(1)
-
-
-__all__ = [
-    "ONE",
-    "Form",
-    "assembled",
-    "base_of",
-    "cost",
-    "factors_of",
-    "is_negative",
-    "like",
-    "powered",
-    "scaled",
-    "summed",
-]

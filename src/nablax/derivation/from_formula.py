@@ -8,6 +8,7 @@ from fractions import Fraction
 from nablax.derivation.forms import powered, scaled
 from nablax.errors import NotShown
 from nablax.formula import Formula, Kind, Operation, Typed, Variable
+from nablax.notation import FUNCTIONS, SIGNS
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -18,7 +19,6 @@ from nablax.printing.expression import (
     Kronecker,
     Number,
     Ones,
-    Power,
     Product,
     Quotient,
     Scale,
@@ -31,19 +31,6 @@ from nablax.printing.expression import (
     transposed,
 )
 
-# The user's own functions are entered here.
-ELEMENTWISE = {
-    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "log",
-    "abs", "sign", "sigmoid", "erf", "lgamma", "digamma", "Phi",
-}  # fmt: skip
-
-
-def enter(name: str) -> None:
-    """A user's function, printed by its notation."""
-    ELEMENTWISE.add(name)
-
-
-COMPARE = {"<": "<", ">": ">", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 
 
@@ -107,7 +94,7 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
                 return Identity(sizes(node)[0])
             return base if abs(exponent) == 1 else Product((base,) * abs(exponent))
         case Operation.COMPARE:
-            return Function(COMPARE[node.label], tuple(parts))
+            return Function(SIGNS[node.label], tuple(parts))
         case Operation.INDEX:
             return _index(node, parts[0])
         case Operation.CALL:
@@ -264,10 +251,7 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Function(label, (left, right))
         case (("max" | "min"), [operand]):
             return Call(label, (operand,))
-        case _ if label in ELEMENTWISE and first is not None:
+        case _ if label in FUNCTIONS and FUNCTIONS[label].in_formulas and first is not None:
             return Function(label, tuple(parts))
         case _:
             raise NotShown
-
-
-__all__ = ["Power", "from_formula"]

@@ -9,20 +9,7 @@ from fractions import Fraction
 from nablax.derivation.algebra import Algebra
 from nablax.derivation.rules import argument_of, is_function
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
-
-EVEN = frozenset({"cos", "cosh", "abs"})
-ODD = frozenset({"sin", "tan", "tanh", "sinh", "arcsin", "arctan", "sign", "arsinh", "artanh", "erf"})
-_AT_ZERO = {
-    "sin": 0,
-    "tan": 0,
-    "tanh": 0,
-    "sinh": 0,
-    "arcsin": 0,
-    "arctan": 0,
-    "sign": 0,
-    "cos": 1,
-    "cosh": 1,
-}
+from nablax.notation import FUNCTIONS
 
 
 def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
@@ -49,9 +36,10 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
             return _exp(algebra, p)
         if name == "log":
             return _log(algebra, p)
-        if name in EVEN | ODD and algebra.content(p) < 0:
+        parity = FUNCTIONS[name].parity if name in FUNCTIONS else 0
+        if parity and algebra.content(p) < 0:
             value = _made(algebra, name, (algebra.scale(-1, p),), axes)
-            return value if name in EVEN else algebra.scale(-1, value)
+            return algebra.scale(parity, value)
         if name == "sigmoid" and algebra.content(p) < 0:  # σ(−u) = 1 − σ(u)
             value = apply(algebra, name, (algebra.scale(-1, p),))
             return algebra.add([algebra.number(1, axes), algebra.scale(-1, value)])
@@ -115,16 +103,15 @@ def _pair(p: Poly, name: str) -> tuple[Poly, ...]:
 
 
 def _constant(name: str, value: float) -> float | None:
-    if value == 0 and name in _AT_ZERO:
-        return float(_AT_ZERO[name])
-    if name == "exp" and value == 0:
-        return 1.0
+    row = FUNCTIONS.get(name)
+    if value == 0 and row is not None and row.at_zero is not None:
+        return float(row.at_zero)
     if name == "log" and value > 0:
         return math.log(value)
     if name == "exp":
         return math.exp(value)
     if name == "sign":
-        return math.copysign(1.0, value) if value else 0.0
+        return math.copysign(1.0, value)
     return None
 
 

@@ -122,6 +122,3 @@ IDENTITIES = (
     Identity(PRODUCT, "max(0, u) .* where(u > 0, 1, 0)", "max(0, u)"),
     Identity(EXPANDED, "exp(u) .* sigmoid(u)", "exp(u) - sigmoid(u)"),
 )
-
-
-__all__ = ["IDENTITIES", "WHOLE", "Identity", "Stage", "sides"]

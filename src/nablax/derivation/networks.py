@@ -18,7 +18,6 @@ from nablax.derivation.forms import Form, base_of, factors_of, powered
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.errors import NotMatrices, UnprintableError
 from nablax.printing.expression import (
-    ONE,
     Array,
     Call,
     Expression,
@@ -450,6 +449,3 @@ def best_rotation(chain: Chain) -> Chain:
     for one in (chain, reversed_chain(chain)):
         options += [(*one[k:], *one[:k]) for k in range(len(one))]
     return min(options, key=lambda option: (_transposes(option), repr(option)))
-
-
-__all__ = ["ONE", "Number", "NumberExpression", "Scale", "Writer"]

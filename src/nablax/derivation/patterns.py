@@ -12,10 +12,10 @@ from typing import Any
 from nablax.derivation.identities import IDENTITIES, Stage, sides
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, collected
 from nablax.formula import Operation, Typed
+from nablax.notation import SIGNS
 
 LENGTH = 2  # stands for every length in a pattern
 TRAITS = {"P": {"orthogonal"}, "Q": {"orthogonal", "orthonormal"}}
-SIGNS = {"<": "<", ">": ">", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 
 
 @dataclass(frozen=True)
@@ -308,6 +308,7 @@ def _instance(context: Any, atom: Atom, match: Match, axes: Mapping[int, int]) -
     if atom.kind is AtomKind.GROUP:
         return arguments[0]
     shape = max((p.axes for p in arguments), key=len)
+    arguments = tuple(context.broadcast(p, shape) for p in arguments)
     symmetric = len(shape) == 2 and shape[0] == shape[1] and context.is_symmetric(arguments[0])
     found: Poly = context.atom(Atom(atom.kind, atom.name, shape, arguments, symmetric))
     return found

@@ -25,7 +25,6 @@ from nablax.formula import (
     Variable,
     choose_sizes,
     parse_declarations,
-    parse_formula,
     sample_point,
     to_function,
 )
@@ -324,6 +323,3 @@ def _parameter_names(function: Callable[..., Any], count: int) -> list[str]:
     except (TypeError, ValueError):
         names = []
     return names[:count] if len(names) >= count else [f"x{k}" for k in range(count)]
-
-
-__all__ = ["Argument", "Point", "Problem", "from_formula", "from_function", "parse_formula", "resized"]

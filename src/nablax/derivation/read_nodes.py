@@ -12,10 +12,10 @@ import numpy as np
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.functions import apply, matrix_function
-from nablax.derivation.rules import is_function
 from nablax.derivation.tensors import Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.graph.node import Node, NodeTerm
+from nablax.notation import COMPARED, PRIMITIVES, UNCHANGED
 from nablax.ops.kinds import (
     Constant,
     Contraction,
@@ -30,14 +30,6 @@ from nablax.ops.kinds import (
 from nablax.ops.scalar_function import Argument, Instruction, ScalarFunction
 from nablax.ops.scalar_function import Number as Literal
 
-# Scalar functions whose name alone says what they are.
-NAMED = {
-    "exp": "exp", "log": "log", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "arcsin", "acos": "arccos",
-    "atan": "arctan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "logistic": "sigmoid", "abs": "abs",
-    "sign": "sign", "max": "max", "min": "min", "asinh": "arsinh", "acosh": "arcosh", "atanh": "artanh",
-    "erf": "erf", "pow": "pow", "floor": "floor", "ceil": "ceil", "lgamma": "lgamma", "digamma": "digamma",
-}  # fmt: skip
-COMPARISONS = {"gt": ">", "lt": "<", "ge": "≥", "le": "≤", "eq": "=", "ne": "≠", "lt_to": "<", "le_to": "≤"}
 # Values of factorisations: the name of each, and whether it comes transposed.
 FACTORS = {
     "eigh": {0: ("eigenvectors", False), 1: ("eigenvalues", False)},
@@ -45,12 +37,6 @@ FACTORS = {
 }
 SORTED = {"eigenvalues": "-1", "singular_values": "0"}  # where the largest one is
 MOST_ENTRIES = 4096  # of an array that is written out
-UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
-
-
-def enter(name: str) -> None:
-    """A user's function, printed by its notation."""
-    NAMED[name] = name
 
 
 class Reader:
@@ -272,8 +258,8 @@ class Reader:
                 return algebra.times(a, b)
             case _ if name in UNCHANGED:
                 return values[0]
-            case _ if name in NAMED:
-                return apply(algebra, NAMED[name], self._fitted(values))
+            case _ if name in PRIMITIVES:
+                return apply(algebra, PRIMITIVES[name], self._fitted(values))
             case "exp_neg_sq", [a]:  # the slope of erf, up to a number
                 return apply(algebra, "exp", [algebra.scale(-1, algebra.power(a, Fraction(2)))])
             case "polygamma", [order, a] if order.constant in (0, 1):
@@ -282,8 +268,8 @@ class Reader:
                 return algebra.number(float((name == "eq") == (a == b)))
             case "lt", [_, b] if b.constant == 28:  # JAX takes exp(-28^2) for the zero that it is in floats
                 return algebra.number(1, values[0].axes)
-            case _ if name in COMPARISONS:
-                return apply(algebra, COMPARISONS[name], self._fitted(values))
+            case _ if name in COMPARED:
+                return apply(algebra, COMPARED[name], self._fitted(values))
             case _ if name in ("relu", "softplus", "logaddexp", "silu"):
                 return self._library(name, values)
             case _:
@@ -324,6 +310,3 @@ class Reader:
         y = values[1] if len(values) > 1 else algebra.number(0)
         both = algebra.add([apply(algebra, "exp", [x]), apply(algebra, "exp", [y])])
         return apply(algebra, "log", [both])
-
-
-__all__ = ["Reader", "is_function"]

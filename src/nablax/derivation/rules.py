@@ -5,10 +5,10 @@ A rule looks at the factors of a monomial and returns what replaces them, or Non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
 from nablax.derivation.patterns import Match, Pattern, built, head_of, matches, patterns
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Number, Poly
@@ -34,15 +34,6 @@ class Context(Protocol):
 
     expand: bool
 
-    def product(
-        self, parts: Sequence[Any], output: Sequence[int], sizes: Mapping[Any, int], coefficient: Number = ...
-    ) -> Poly: ...
-    def is_symmetric(self, p: Poly) -> bool: ...
-    def atom(self, atom: Atom) -> Poly: ...
-    def add(self, polys: Sequence[Poly]) -> Poly: ...
-    def power(self, p: Poly, exponent: Fraction) -> Poly: ...
-    def scale(self, coefficient: Number, p: Poly) -> Poly: ...
-    def number(self, value: float, axes: Sequence[int] = ()) -> Poly: ...
     def group(self, p: Poly) -> tuple[Number, Atom]: ...
 
 
@@ -138,6 +129,7 @@ def _replaced(context: Context, pattern: Pattern, match: Match, factors: list[Fa
     value = built(context, pattern.right, match)
     chosen = {id(factor): own.exponent for factor, own in match.chosen}
     kept = [Factor(f.atom, f.labels, f.exponent - match.turns * chosen.get(id(f), 0)) for f in factors]
+    kept = [f for f in kept if f.exponent]
     places = {k: match.labels[k] for k in range(pattern.right.rank)}
     if len(value.terms) != 1:
         content, group = context.group(value)

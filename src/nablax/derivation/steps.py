@@ -20,12 +20,13 @@ from nablax.derivation.from_formula import read
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import atoms, traced
 from nablax.derivation.problem import DTYPE, Problem
-from nablax.derivation.read_nodes import NAMED, Reader
+from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.derivation.write import contracted
 from nablax.errors import NotMatrices, NotShown, UnprintableError
 from nablax.formula import Formula, Kind, Operation, Typed, Variable, to_function
 from nablax.graph.node import Node, NodeTerm
+from nablax.notation import PRIMITIVES
 from nablax.ops.kinds import Contraction, Elementwise, MatrixFunction, Opaque
 from nablax.printing.expression import (
     ONE,
@@ -246,7 +247,7 @@ def _named(node: Node) -> str:
             return "product" if len(kind.inputs) > 1 else "sum"
         case Elementwise() if kind.function.instructions:
             name = kind.function.instructions[-1].operation.name
-            return ARITHMETIC.get(name, NAMED.get(name, name))
+            return ARITHMETIC.get(name, PRIMITIVES.get(name, name))
         case MatrixFunction() | Opaque():
             return CALLED.get(kind.name, kind.name)
         case _:
@@ -384,6 +385,3 @@ def _times(hessian: Expression, one: Symbol) -> Expression:
     if isinstance(hessian, Identity):
         return one
     return Product((*(hessian.factors if isinstance(hessian, Product) else (hessian,)), one))
-
-
-__all__ = ["Step", "closing", "paired", "steps", "substituted"]

@@ -15,6 +15,8 @@ from enum import Enum
 from fractions import Fraction
 from functools import cached_property
 
+from nablax.contraction.term import connected
+
 Number = Fraction | float
 
 
@@ -167,19 +169,8 @@ def label_sizes(axes: Sequence[int], factors: Iterable[Factor]) -> dict[int, int
 
 def components(factors: Sequence[Factor], rank: int) -> list[list[Factor]]:
     """Factors in groups that share summed labels; free labels do not connect."""
-    groups: list[tuple[set[int], list[Factor]]] = []
-    for factor in factors:
-        labels = {label for label in factor.labels if label >= rank}
-        members = [factor]
-        apart = []
-        for group in groups:
-            if group[0] & labels:
-                labels |= group[0]
-                members = group[1] + members
-            else:
-                apart.append(group)
-        groups = [*apart, (labels, members)]
-    return [members for _, members in groups]
+    through = {label for factor in factors for label in factor.labels if label >= rank}
+    return [[factors[k] for k in group] for group in connected(factors, through)]
 
 
 def canonical(coefficient: Number, factors: Sequence[Factor], rank: int) -> Monomial:

@@ -278,6 +278,3 @@ def error(found: Array, expected: Array, least: float = 1e-3) -> float:
         return float("inf")
     scale = max(float(np.max(np.abs(expected))), min(least, 1.0), 1e-3)
     return float(np.max(np.abs(found - expected))) / scale
-
-
-__all__ = ["UNCHECKED", "Check", "Verification", "differences", "error", "in_kind"]

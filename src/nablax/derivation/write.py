@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from nablax.derivation.algebra import Algebra
+from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.denominators import over_one_denominator
 from nablax.derivation.forms import cost
 from nablax.derivation.networks import Writer
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
+from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.formula import Kind
 from nablax.printing.expression import (
     Call,
@@ -76,14 +76,16 @@ def direction_of(leaf: Atom) -> Atom:
 
 def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
     """A poly applied to a direction over its last axes."""
-    kept = p.rank - len(direction.axes)
-    along = algebra.atom(direction)
     labels = tuple(range(p.rank))
-    found = [Poly(p.axes[:kept], ())]
-    for term in p.terms:
-        one = Poly(p.axes, (term,))
-        found.append(algebra.product([(one, labels), (along, labels[kept:])], labels[:kept], {}))
-    return algebra.add(found)
+    kept = p.rank - len(direction.axes)
+    return _each(algebra, p, labels[:kept], (algebra.atom(direction), labels[kept:]))
+
+
+def _each(algebra: Algebra, p: Poly, output: Sequence[int], *others: Part) -> Poly:
+    """A labelled product with every term of a sum, whose labels are 0, 1, …; the terms stay apart."""
+    labels = tuple(range(p.rank))
+    terms = [algebra.product([(Poly(p.axes, (term,)), labels), *others], output, {}) for term in p.terms]
+    return algebra.add([Poly(tuple(p.axes[k] for k in output), ()), *terms])
 
 
 def in_kind(algebra: Algebra, p: Poly, kind: Kind, places: Sequence[tuple[int, int]]) -> Poly:
@@ -108,8 +110,7 @@ def in_kind(algebra: Algebra, p: Poly, kind: Kind, places: Sequence[tuple[int, i
         mask = algebra.delta(axes[0])
         if kind is Kind.TRIANGULAR:
             mask = algebra.atom(Atom(AtomKind.CONSTANT, "tril", axes))
-        terms = [algebra.product([(Poly(p.axes, (t,)), labels), (mask, (a, b))], labels, {}) for t in p.terms]
-        p = algebra.add([Poly(p.axes, ()), *terms])
+        p = _each(algebra, p, labels, (mask, (a, b)))
     return p
 
 
@@ -118,16 +119,7 @@ def symmetrised(algebra: Algebra, p: Poly, places: Sequence[tuple[int, int]]) ->
     for a, b in places:
         labels = list(range(p.rank))
         labels[a], labels[b] = labels[b], labels[a]
-        turned = algebra.add(
-            [
-                Poly(p.axes, ()),
-                *(
-                    algebra.product([(Poly(p.axes, (term,)), tuple(range(p.rank)))], tuple(labels), {})
-                    for term in p.terms
-                ),
-            ]
-        )
-        p = algebra.scale(Fraction(1, 2), algebra.add([p, turned]))
+        p = algebra.scale(Fraction(1, 2), algebra.add([p, _each(algebra, p, labels)]))
     return p
 
 
@@ -243,6 +235,3 @@ def _name_for(node: Expression, taken: set[str]) -> str:
         if name and name not in taken:
             return name
     return f"t{len(taken)}"
-
-
-__all__ = ["Factor", "Monomial", "contracted", "map_or_array", "shortest", "symmetrised", "with_names"]

@@ -17,13 +17,10 @@ from nablax.formula.grammar import DECLARATION
 from nablax.formula.sizes import Size, symbol
 from nablax.formula.syntax import Span
 from nablax.formula.typed import Kind
+from nablax.notation import SMALL_GREEK
 
 MAXIMUM_LENGTH = 10_000
 LARGEST_SIZE = 10**6
-GREEK = frozenset(
-    ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
-    + ["nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"]
-)
 SIZES_OF_KIND = {
     Kind.SCALAR: (),
     Kind.VECTOR: ("n",),
@@ -79,7 +76,7 @@ def default_declaration(name: str) -> Declaration:
 def is_greek(name: str) -> bool:
     """Whether a name is a small Greek letter, as a letter or spelled out, perhaps with an index behind."""
     stem = re.split(r"[_\d]", name, maxsplit=1)[0]
-    return stem in GREEK or ("\u0370" <= name[0] <= "\u03ff" and name[0].islower())
+    return stem in SMALL_GREEK or ("\u0370" <= name[0] <= "\u03ff" and name[0].islower())
 
 
 def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Declaration]:

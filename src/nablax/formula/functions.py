@@ -6,6 +6,8 @@ import difflib
 from dataclasses import dataclass
 from enum import Enum
 
+from nablax import notation
+
 ANY_NUMBER = 64
 
 
@@ -69,30 +71,7 @@ def _elementwise(name: str, *aliases: str) -> Function:
 
 
 ROWS = (
-    _elementwise("sin"),
-    _elementwise("cos"),
-    _elementwise("tan"),
-    _elementwise("arcsin", "asin"),
-    _elementwise("arccos", "acos"),
-    _elementwise("arctan", "atan"),
-    _elementwise("sinh"),
-    _elementwise("cosh"),
-    _elementwise("tanh"),
-    _elementwise("exp"),
-    _elementwise("expm1"),
-    _elementwise("log", "ln"),
-    _elementwise("log1p"),
-    _elementwise("sqrt"),
-    _elementwise("square"),
-    _elementwise("abs", "absolute"),
-    _elementwise("sign"),
-    _elementwise("relu"),
-    _elementwise("sigmoid", "expit", "logistic"),
-    _elementwise("softplus"),
-    _elementwise("erf"),
-    _elementwise("lgamma", "gammaln"),
-    _elementwise("digamma", "psi"),
-    _elementwise("Phi", "normcdf"),
+    *(_elementwise(row.name, *row.spellings) for row in notation.FUNCTIONS.values() if row.in_formulas),
     Function("softmax", Rule.SOFTMAX, "softmax(x)"),
     Function("logsumexp", Rule.REDUCTION, "logsumexp(x)"),
     Function("sum", Rule.REDUCTION, "sum(x)"),

@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection
 
 from nablax.errors import FormulaError
-from nablax.formula.declarations import GREEK
 from nablax.formula.functions import SPELLINGS
 from nablax.formula.grammar import GREEK as GREEK_LETTERS
+from nablax.notation import SMALL_GREEK
 
 MARKS = frozenset("ᵀ⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘½⅓¼¾⅔⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
@@ -109,7 +109,7 @@ def _without_latex(text: str) -> str:
         word = match[1]
         if word in COMMANDS:
             return COMMANDS[word]
-        if word.lower() in GREEK or word in SPELLINGS:
+        if word.lower() in SMALL_GREEK or word in SPELLINGS:
             return f" {word} "
         raise FormulaError(f"the command \\{word} has no meaning here", text, advice="write the formula as plain text")
 
@@ -262,7 +262,7 @@ def _parts(word: str, declared: Collection[str], called: bool) -> list[str]:
     if plain == "I":
         return ["eye"]
     stem = re.sub(r"_?\d+$", "", plain)
-    if plain in declared or stem in SPELLINGS or stem.lower() in GREEK or len(stem) == 1:
+    if plain in declared or stem in SPELLINGS or stem.lower() in SMALL_GREEK or len(stem) == 1:
         return [plain]
     for function in sorted(SPELLINGS, key=len, reverse=True):  # xexp(y)
         if called and stem.endswith(function) and stem == plain:

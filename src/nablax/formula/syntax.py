@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, TypeAlias, assert_never
 
+from nablax.notation import SIGNS
+
 UnaryOperator: TypeAlias = Literal["-", "'"]
 BinaryOperator: TypeAlias = Literal[
     "+", "-", "*", "/", "^", "@", ".*", "./", ".^", "**", "<", ">", "<=", ">=", "==", "!="
 ]
 SUMS = frozenset({"+", "-"})
 POWERS = frozenset({"^", ".^", "**"})
-COMPARISONS = frozenset({"<", ">", "<=", ">=", "==", "!="})
+COMPARISONS = frozenset(SIGNS)
 
 
 @dataclass(frozen=True, slots=True)

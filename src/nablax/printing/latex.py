@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from nablax.notation import GREEK, PRINTED_LATEX
 from nablax.printing.expression import Expression
 from nablax.printing.layout import Fenced, Layout, Ratio, Row, Space, Style, Sub, Super, Word
 from nablax.printing.typeset import typeset
 
 COMMANDS = {
-    "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon", "ζ": r"\zeta",
-    "η": r"\eta", "θ": r"\theta", "ι": r"\iota", "κ": r"\kappa", "λ": r"\lambda", "μ": r"\mu",
-    "ν": r"\nu", "ξ": r"\xi", "π": r"\pi", "ρ": r"\rho", "σ": r"\sigma", "τ": r"\tau", "υ": r"\upsilon",
-    "φ": r"\varphi", "χ": r"\chi", "ψ": r"\psi", "ω": r"\omega", "Γ": r"\Gamma", "Δ": r"\Delta",
-    "Θ": r"\Theta", "Λ": r"\Lambda", "Ξ": r"\Xi", "Π": r"\Pi", "Σ": r"\Sigma", "Φ": r"\Phi",
-    "Ψ": r"\Psi", "Ω": r"\Omega", "⊙": r"\odot", "⊗": r"\otimes", "⊘": r"\oslash", "−": "-",
+    **{letter: rf"\{name}" for name, letter in GREEK.items()}, "ε": r"\varepsilon", "φ": r"\varphi",
+    "⊙": r"\odot", "⊗": r"\otimes", "⊘": r"\oslash", "−": "-",
     "ᵀ": r"\top", "−ᵀ": r"-\top", "↦": r"\mapsto", "∑": r"\sum", "𝟏": r"\mathbf{1}", "≤": r"\le",
     "≥": r"\ge", "≠": r"\ne", "‖": r"\|", "√": r"\surd ", "⟨": r"\langle", "⟩": r"\rangle",
     "∇": r"\nabla", "∂": r"\partial", "·": r"\cdot", "→": r"\to", "⌊": r"\lfloor", "⌋": r"\rfloor",
     "⌈": r"\lceil", "⌉": r"\rceil", "∞": r"\infty", "×": r"\times",
-}  # fmt: skip
-OPERATORS = {
-    "exp": r"\exp", "log": r"\log", "sin": r"\sin", "cos": r"\cos", "tan": r"\tan", "arcsin": r"\arcsin",
-    "arccos": r"\arccos", "arctan": r"\arctan", "sinh": r"\sinh", "cosh": r"\cosh", "tanh": r"\tanh",
-    "det": r"\det", "log det": r"\log\det", "max": r"\max", "min": r"\min", "tr": r"\operatorname{tr}",
 }  # fmt: skip
 
 
@@ -47,7 +39,7 @@ def text(layout: Layout) -> str:
         case Word(word, Style.FUNCTION):
             if word in COMMANDS:
                 return COMMANDS[word]
-            return OPERATORS.get(word) or rf"\operatorname{{{word}}}"
+            return PRINTED_LATEX.get(word) or rf"\operatorname{{{word}}}"
         case Word(word, Style.VARIABLE):
             return _variable(word)
         case Word(word):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, assert_never
 
+from nablax.notation import FUNCTIONS, RELATIONS
 from nablax.printing.expression import (
     Array,
     Call,
@@ -44,15 +45,6 @@ from nablax.printing.expression import (
 from nablax.printing.products import bracketed, product
 
 Library = Literal["numpy", "jax"]
-NAMES = {
-    "arcsin": "arcsin",
-    "arccos": "arccos",
-    "arctan": "arctan",
-    "arsinh": "arcsinh",
-    "arcosh": "arccosh",
-    "artanh": "arctanh",
-}
-RELATIONS = {"<": "<", ">": ">", "≤": "<=", "≥": ">=", "=": "==", "≠": "!="}
 HELPERS = {
     "softmax": "def softmax(u):\n    e = {np}.exp(u - {np}.max(u))\n    return e / {np}.sum(e)\n",
     "softmax_rows": (
@@ -67,9 +59,8 @@ HELPERS = {
     ),
     "logsumexp": ("def logsumexp(u):\n    m = {np}.max(u)\n    return m + {np}.log({np}.sum({np}.exp(u - m)))\n"),
 }
-# Functions that NumPy lacks: imported from here, under the name that is used.
-SPECIAL = {"erf": "erf", "lgamma": "gammaln", "digamma": "digamma", "trigamma": "polygamma", "Phi": "ndtr"}
-RESERVED = frozenset({"np", "jnp", "jax", "scipy", "self", "_value", *HELPERS, *SPECIAL, *SPECIAL.values()})
+SPECIAL = {name for row in FUNCTIONS.values() if row.special for name in (row.name, row.special)}
+RESERVED = frozenset({"np", "jnp", "jax", "scipy", "self", "_value", *HELPERS, *SPECIAL})
 
 
 # Functions that the user defined: the source calls them by name.
@@ -320,14 +311,13 @@ class _Source:
         if name == "pow":
             left, right = (self.factor(argument) for argument in arguments)
             return f"{left} ** {right}"
-        if name in SPECIAL:
-            self._special[SPECIAL[name]] = None
-            return f"{SPECIAL[name]}({'1, ' if name == 'trigamma' else ''}{', '.join(sources)})"
-        if name in ("max", "min"):
-            return f"{np}.{name}imum({', '.join(sources)})"
+        row = FUNCTIONS.get(name)
+        if row is not None and row.special:
+            self._special[row.special] = None
+            return f"{row.special}({'1, ' if name == 'trigamma' else ''}{', '.join(sources)})"
         if name in DEFINED:
             return f"{name}({', '.join(sources)})"
-        return f"{np}.{NAMES.get(name, name)}({', '.join(sources)})"
+        return f"{np}.{(row.numpy if row else '') or name}({', '.join(sources)})"
 
     def _call(self, name: str, arguments: Sequence[Expression]) -> str:
         np = self._np

@@ -7,6 +7,7 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import assert_never
 
+from nablax.notation import FUNCTIONS, GREEK, RELATIONS, printed
 from nablax.printing.expression import (
     Array,
     Call,
@@ -46,45 +47,6 @@ class Level(IntEnum):
     POSTFIX = 4
     ATOM = 5
 
-
-GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η",
-    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "omicron": "ο",
-    "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ",
-    "psi": "ψ", "omega": "ω",
-    "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ",
-    "Psi": "Ψ", "Omega": "Ω",
-}  # fmt: skip
-FENCES = {
-    "norm": ("‖", "‖"),
-    "norm_F": ("‖", "‖"),
-    "norm_2": ("‖", "‖"),
-    "norm_nuc": ("‖", "‖"),
-    "abs": ("|", "|"),
-    "floor": ("⌊", "⌋"),
-    "ceil": ("⌈", "⌉"),
-}
-RELATIONS = frozenset({"<", ">", "≤", "≥", "=", "≠"})
-CALLED = {
-    "sigmoid": "σ",
-    "logdet": "log det",
-    "softmax_rows": "softmax",
-    "diagonal": "diag",
-    "norm_1": "norm₁",
-}
-
-
-def enter(name: str, notation: str | None) -> None:
-    """How a user's function is printed: a name, or fences around a blank; None for its own name."""
-    if notation is not None and "{}" in notation:
-        opening, _, closing = notation.partition("{}")
-        FENCES[name] = (opening, closing)
-        return
-    FENCES.pop(name, None)
-    CALLED[name] = name if notation is None else notation
-
-
-POWERS_OF_NAMES = frozenset({"sin", "cos", "tan", "sinh", "cosh", "tanh", "log"})
 
 Placed = tuple[Layout, Level]
 
@@ -377,7 +339,7 @@ def _one_line_simple(expression: Expression) -> bool:
 
 
 def _power(base: Expression, exponent: Expression) -> Placed:
-    if isinstance(base, Function) and base.name in POWERS_OF_NAMES and _is_whole(exponent):
+    if isinstance(base, Function) and base.name in FUNCTIONS and FUNCTIONS[base.name].raised and _is_whole(exponent):
         head = Super(Word(base.name, Style.FUNCTION), typeset(exponent))
         return Row((head, Fenced("(", typeset(base.arguments[0]), ")"))), Level.POSTFIX
     if isinstance(exponent, Number) and exponent.value == Fraction(1, 2):
@@ -415,8 +377,8 @@ def _function(text: str, arguments: Sequence[Expression]) -> Placed:
 
 
 def _call(text: str, arguments: Sequence[Expression]) -> Placed:
-    if text in FENCES:
-        opening, closing = FENCES[text]
+    opening, is_fenced, closing = printed(text).partition("{}")
+    if is_fenced:
         fenced = Fenced(opening, typeset(arguments[0]), closing)
         below = {"norm_F": "F", "norm_2": "2", "norm_nuc": "*"}.get(text)
         return (Sub(fenced, Word(below)) if below else fenced), Level.ATOM
@@ -435,7 +397,7 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
         if k:
             listed.append(Word(", ", Style.MARK))
         listed.append(typeset(argument))
-    head = Word(CALLED.get(text, text), Style.FUNCTION)
+    head = Word(printed(text), Style.FUNCTION)
     return Row((head, Fenced("(", row(*listed), ")"))), Level.ATOM
 
 

@@ -14,6 +14,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from nablax.graph.node import Node, NodeTerm
+from nablax.notation import COMPARED, GREEK, PRIMITIVES, UNCHANGED
 from nablax.ops.instruction import Argument, Instruction
 from nablax.ops.instruction import Number as Literal
 from nablax.ops.kinds import (
@@ -47,16 +48,9 @@ from nablax.printing.expression import (
     Transpose,
     shape_of,
 )
-from nablax.printing.typeset import GREEK
 
 Names = Mapping[Node, Expression]
 LETTERS = "ijklmnpqrstuvw"
-WRITTEN = {
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arsinh", "acosh": "arcosh", "atanh": "artanh",
-    "logistic": "sigmoid", "lgamma": "lgamma", "reduce_max": "max", "reduce_min": "min",
-}  # fmt: skip
-COMPARED = {"gt": ">", "lt": "<", "ge": "≥", "le": "≤", "eq": "=", "ne": "≠", "lt_to": "<", "le_to": "≤"}
-UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
 HALF = Fraction(1, 2)
 
 
@@ -95,7 +89,7 @@ def operation(node: Node, names: Names) -> Expression:
         case MatrixFunction(name="inv"):
             return Inverse(inputs[0])
         case MatrixFunction() | Opaque():
-            name = WRITTEN.get(kind.name, kind.name)
+            name = PRIMITIVES.get(kind.name, kind.name)
             return Call(name, tuple(inputs), tuple(map(str, node.shape)))
         case _:
             assert_never(kind)
@@ -257,7 +251,7 @@ def _instruction(step: Instruction, values: list[Expression]) -> Expression:
         case _ if name in COMPARED:
             return Function(COMPARED[name], tuple(values))
         case _:
-            return Function(WRITTEN.get(name, name), tuple(values))
+            return Function(PRIMITIVES.get(name, name), tuple(values))
 
 
 def _chosen(condition: Expression, no: Expression, yes: Expression) -> Expression:
