@@ -234,6 +234,24 @@ def test_an_interrupt_keeps_the_best_point() -> None:
     assert found.value == rosenbrock(found.x) < rosenbrock(START)
 
 
+def test_a_way_that_goes_uphill_ends_at_the_best_point() -> None:
+    values = []
+    for limit in range(1, 16):
+        found = nb.minimise(rosenbrock, START, method="trust-region", max_iterations=limit)
+        assert float(found.value) == pytest.approx(float(rosenbrock(found.x)), rel=1e-12)
+        values.append(float(found.value))
+    assert values == sorted(values, reverse=True)
+
+
+def test_what_a_run_gives_is_on_the_host_but_for_the_point_and_the_gradient() -> None:
+    found = nb.minimise(rosenbrock, START.astype("float32"))
+    assert isinstance(found.iterations, int)
+    assert isinstance(found.counts.values, int)
+    assert isinstance(found.value, np.float32)
+    assert isinstance(found.x, jax.Array)
+    assert isinstance(found.gradient, jax.Array)
+
+
 def test_limits() -> None:
     found = nb.minimise(rosenbrock, START, max_iterations=3)
     assert told(found.status) == "The limit of iterations was reached first."

@@ -81,8 +81,8 @@ def minimise(
 ) -> Optimum:
     """A local minimum of a function, by its exact derivatives.
 
-    A step is compiled once, with the function in it; all points and all data run through the same program. Under `jit`,
-    `vmap` and `grad` (of other arguments) the whole minimisation is traced; there are then no limit of time, no
+    All iterations are one compiled program, with the function in it; all points and all data run through it. Under
+    `jit`, `vmap` and `grad` (of other arguments) the whole minimisation is traced; there are then no limit of time, no
     callback, and no factors on the host.
 
     Args:

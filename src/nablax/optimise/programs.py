@@ -245,7 +245,7 @@ def summary(method: Method, objective: Objective, state: State) -> Any:
         state: where it stands.
     """
     x, value = method.best(state)
-    lower = value < state.value
+    lower = (value < state.value) & (state.status != Status.converged)
     x, value = jnp.where(lower, x, state.x), jnp.where(lower, value, state.value)
     eigenvalue = jnp.where(lower | state.fresh, jnp.nan, method.eigenvalue(state.kept))
     return objective.tree(x), value, objective.tree(state.gradient), state.norm, eigenvalue

@@ -156,7 +156,7 @@ def _looked(method: Method, objective: Objective, state: State) -> State:
     bound = jnp.where(initial, state.bound * jnp.maximum(1.0, norm), state.bound)
     # Where steps gain less than the rounding of f, the gradient has to tell whether they lead anywhere.
     noise = noise_of(value)
-    silent = ~initial & (state.before[1] - value <= noise) & ~(norm < 0.9 * state.norm)
+    silent = ~initial & (jnp.abs(state.before[1] - value) <= noise) & ~(norm < 0.9 * state.norm)
     quiet = jnp.where(silent, state.quiet + 1, 0)
     status = first_of(
         Status,

@@ -18,7 +18,10 @@ from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
 # Shares of the predicted decrease from which a step is taken, the radius is cut, and it is widened (Conn, Gould and
 # Toint 2000, section 6.1).
 TAKEN, POOR, GOOD = 1e-4, 0.25, 0.75
-CUT, WIDENED = 0.25, 2.5
+CUT, WIDENED = 0.25, 4.0
+# Values of the last points, of which the highest may serve as the reference: a curved valley is left by short cuts
+# that go uphill for a few steps (Toint 1996, Non-monotone trust-region algorithms for nonlinear optimization).
+REMEMBERED = 10
 # How far Newton's first step may go, in units of the point's size.
 FARTHEST = 100.0
 # Unknowns up to which eigenvalues are computed at every point: they cost no more than a few Cholesky factors.
@@ -37,17 +40,56 @@ class _Model(eqx.Module):
     vectors: Any
     decomposed: Any
     radius: Any
+    past: Past
+
+
+class Past(eqx.Module):
+    """The values of the last points, and the best point of all.
+
+    Args:
+        values: newest first; minus infinity where there were none.
+        x: the best point.
+        value: the function there.
+    """
+
+    values: Any
+    x: Any
+    value: Any
+
+    @classmethod
+    def none(cls, x: Any) -> Past:
+        """Before the first look."""
+        return cls(jnp.full((REMEMBERED,), -jnp.inf, x.dtype), x, jnp.full((), jnp.inf, x.dtype))
+
+    def with_point(self, x: Any, value: Any) -> Past:
+        """One more point."""
+        better = value < self.value
+        values = jnp.roll(self.values, 1).at[0].set(value)
+        return Past(values, jnp.where(better, x, self.x), jnp.where(better, value, self.value))
+
+    @property
+    def highest(self) -> Any:
+        """The highest of the last values."""
+        return jnp.max(self.values)
 
 
 class TrustRegion(Method):
-    """Steps that are lowest in a ball, exactly, on a dense Hessian."""
+    """Steps that are lowest in a ball, exactly, on a dense Hessian.
+
+    A step is judged by the value here or by the highest of the last ones, whichever speaks for it: the way may go
+    uphill for a few steps. The best point is kept.
+
+    Source:
+        Moré and Sorensen 1983; Toint 1996, Non-monotone trust-region algorithms for nonlinear optimization.
+    """
 
     name: ClassVar[str] = "trust-region"
 
     def first(self, objective: Objective, x: Any) -> _Model:
         """An empty model."""
         square = jnp.zeros((x.size, x.size), x.dtype)
-        return _Model(square, jnp.full_like(x, jnp.nan), square, jnp.asarray(False), jnp.zeros((), x.dtype))
+        unknown = jnp.full_like(x, jnp.nan)
+        return _Model(square, unknown, square, jnp.asarray(False), jnp.zeros((), x.dtype), Past.none(x))
 
     def look(self, objective: Objective, state: State) -> tuple[Any, Any, Any, Counts]:
         """Gradient and Hessian."""
@@ -59,9 +101,10 @@ class TrustRegion(Method):
         definite = (values[0] > 0) if small else True
         first = first_radius(state.x, jnp.where(definite, newton, jnp.nan))
         radius = jnp.where(state.iteration == 0, first, kept.radius)
-        kept = _Model(matrix, values, vectors, jnp.asarray(small), radius)
+        value = c.value.astype(state.x.dtype)
+        kept = _Model(matrix, values, vectors, jnp.asarray(small), radius, kept.past.with_point(state.x, value))
         counts = state.counts.plus(gradients=1, hessians=1, factorisations=int(small))
-        return c.value.astype(state.x.dtype), gradient, kept, counts
+        return value, gradient, kept, counts
 
     def attempt(self, objective: Objective, state: State) -> State:
         """The step in the ball, and what it brings."""
@@ -72,16 +115,20 @@ class TrustRegion(Method):
         trial = state.x + step
         value = objective.value(trial)
         counts = state.counts.plus(values=1, factorisations=factors)
-        ratio = gained(state.value, value, predicted)
+        ratio = gained(state.value, value, predicted, model.past.highest)
         radius = next_radius(model.radius, jnp.linalg.norm(step), ratio)
-        kept = _Model(model.matrix, model.eigenvalues, model.vectors, model.decomposed, radius)
+        kept = _Model(model.matrix, model.eigenvalues, model.vectors, model.decomposed, radius, model.past)
         taken = moved(state, trial, value, kept, counts)
         refused = stayed(state, kept, counts, stalled=too_small(radius, state.x))
         return either(ratio > TAKEN, taken, refused)
 
     def retreat(self, kept: _Model) -> _Model:
         """A smaller ball."""
-        return _Model(kept.matrix, kept.eigenvalues, kept.vectors, kept.decomposed, kept.radius * CUT)
+        return _Model(kept.matrix, kept.eigenvalues, kept.vectors, kept.decomposed, kept.radius * CUT, kept.past)
+
+    def best(self, state: State) -> tuple[Any, Any]:
+        """The best point so far."""
+        return state.kept.past.x, state.kept.past.value
 
     def eigenvalue(self, kept: _Model) -> Any:
         """Known where the last step needed the eigenvalues."""
@@ -144,13 +191,21 @@ def _newton_length(matrix: Any, gradient: Any) -> Any:
     return jnp.linalg.norm(solve_triangular(factor, half, lower=True, trans=1))
 
 
-def gained(value: Any, trial: Any, predicted: Any) -> Any:
+def gained(value: Any, trial: Any, predicted: Any, highest: Any = None) -> Any:
     """Decrease over predicted decrease, both raised by what may be rounding (Conn, Gould, Toint 2000, section 17.4.2).
 
     Minus infinity where the trial is not finite.
+
+    Args:
+        value: at the point.
+        trial: at the end of the step.
+        predicted: the decrease by the model.
+        highest: of the last values; where the decrease since then is the better share, it counts. None for `value`.
     """
     noise = noise_of(value)
     ratio = (value - trial + noise) / (predicted + noise)
+    if highest is not None:
+        ratio = jnp.maximum(ratio, (highest - trial + noise) / (highest - value + predicted + noise))
     return jnp.where(jnp.isfinite(trial) & (predicted + noise > 0), ratio, -jnp.inf)
 
 
@@ -236,7 +291,7 @@ def step_by_factors(model: _Model, gradient: Any) -> tuple[Any, _Model, Any]:
             model.decomposed, lambda: (model.eigenvalues, model.vectors), lambda: tuple(jnp.linalg.eigh(matrix))
         )
         curved, _ = in_ball(values, vectors.T @ gradient, radius)
-        known = _Model(matrix, values, vectors, jnp.asarray(True), radius)
+        known = _Model(matrix, values, vectors, jnp.asarray(True), radius, model.past)
         return vectors @ curved, known, count + jnp.where(model.decomposed, 0, 1)
 
     chosen: tuple[Any, _Model, Any] = jax.lax.cond(found, lambda: (step, model, count), decomposed)
