@@ -40,6 +40,8 @@ TAYLOR = "Derivatives along a direction"
 TAYLOR_HEAD = ("function", "order", "nablax ms", "other", "ms", "other / nablax", "error")
 PREPARED = "Tracing and compiling the 10th derivative of tanh, float64"
 PREPARED_HEAD = ("way", "seconds", "over nablax", "error")
+GROWTH = "Growth of dense tensors with depth and width, float32"
+GROWTH_HEAD = ("function", "order", "size", "plan s", "compile s", "run ms", "entries")
 COUNTS = "Operations of the Hessian, as the planner counts them"
 COUNTS_HEAD = ("function", "n", "f: m", "by rows", "rows / m n", "nablax", "rows / nablax", "rows ms", "nablax ms")
 CHECKPOINTS = "Gradient of 64 layers of 256, batch 1024, float32"
@@ -210,6 +212,59 @@ def _tanh(setting: Setting) -> Iterator[Line]:
         yield Line(PREPARED, [one_way.name, seconds_cell(seconds), ratio, error_cell(error, 1e-12)])
 
 
+def _deep(layers: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Layers of width 4, each with weights of its own."""
+    B = jax.random.normal(jax.random.key(8), (layers, 4, 4)) / 2
+
+    def f(x: jax.Array, B: jax.Array) -> jax.Array:
+        for own in B:
+            x = jnp.tanh(own @ x)
+        return jnp.sum(x**2)
+
+    return f, (0.1 * jnp.ones(4), B)
+
+
+def _scanned(layers: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The same, as a loop."""
+    _, (x, B) = _deep(layers)
+
+    def f(x: jax.Array, B: jax.Array) -> jax.Array:
+        return jnp.sum(jax.lax.scan(lambda c, own: (jnp.tanh(own @ c), None), x, B)[0] ** 2)
+
+    return f, (x, B)
+
+
+def _wide(size: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    A = jax.random.normal(jax.random.key(9), (50, size))
+    return (lambda x, A: jax.nn.logsumexp(A @ x)), (0.1 * jnp.ones(size), A)
+
+
+GROWING: dict[str, tuple[Callable[[int], tuple[Callable[..., Any], tuple[Any, ...]]], tuple[int, ...]]] = {
+    "layers of width 4": (_deep, (1, 4, 16)),
+    "the same, scanned": (_scanned, (1, 4, 16)),
+    "log-sum-exp of A x, 50 rows, n": (_wide, (2, 8, 32)),
+}
+
+
+def _growth(name: str, order: int, setting: Setting) -> Iterator[Line]:
+    make, sizes = GROWING[name]
+    found: list[tuple[float, float, float]] = []
+    for size in sizes:
+        f, arguments = make(size)
+        start = time.perf_counter()
+        nb.plan(f, "derivative", order=order)(*arguments)
+        planned = time.perf_counter() - start
+        own = _ready(name, nb.derivative(f, order), arguments)
+        [run] = _times([own], setting)
+        found.append((planned, own.compile_seconds or 0.0, run or 0.0))
+        entries = f"{arguments[0].size ** order:,}"
+        cells = [seconds_cell(planned), seconds_cell(own.compile_seconds), milliseconds(run), entries]
+        yield Line(GROWTH, [name, str(order), f"{size:,}", *cells])
+    slopes = [f"{exponent(list(sizes), list(column)):.2f}" for column in zip(*found, strict=True)]
+    power = f"{exponent(list(sizes), [make(n)[1][0].size ** order for n in sizes]):.2f}"
+    yield Line(GROWTH, [name, str(order), "exponent", *slopes, power])
+
+
 def _count(setting: Setting) -> Iterator[Line]:
     keys = jax.random.split(jax.random.key(5))
     A, B = jax.random.normal(keys[0], (2000, 200)), jax.random.normal(keys[1], (60, 60)) / 8
@@ -290,6 +345,7 @@ GROUP = Group(
         SPARSE: SPARSE_HEAD,
         TAYLOR: TAYLOR_HEAD,
         PREPARED: PREPARED_HEAD,
+        GROWTH: GROWTH_HEAD,
         COUNTS: COUNTS_HEAD,
         CHECKPOINTS: CHECKPOINTS_HEAD,
     },
@@ -304,6 +360,10 @@ GROUP = Group(
         Row("network along inputs", functools.partial(_network, along_inputs=True)),
         Row("without jet", _without_jet),
         Row("tanh", _tanh),
+        *(
+            Row(f"growth of {name}, order {order}", functools.partial(_growth, name, order), limit=90)
+            for name, order in itertools.product(GROWING, (3, 4))
+        ),
         Row("rows", _count),
         Row("checkpoints", _checkpoints, limit=1800),
     ),

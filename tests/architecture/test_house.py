@@ -39,7 +39,7 @@ ALLOWED = {
     "structure": {"contraction", "ops", "graph", "sweeps", "endings", "planning"},
     "program": {"graph", "planning", "calling", "answering", "structure"},
     "at_point": {"endings", "planning", "calling", "answering", "structure", "program", "pictures"},
-    "orders": {"graph", "sweeps", "planning", "calling", "answering", "derivatives"},
+    "orders": {"graph", "sweeps", "planning", "calling", "answering", "derivatives", "pictures"},
     # above the verbs, of which it uses the public ones only
     "optimise": {"derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},

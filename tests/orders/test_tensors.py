@@ -237,6 +237,8 @@ def test_plan_counts() -> None:
     text = str(nb.plan(lambda x: jnp.sum(jnp.exp(x)), "derivative", order=3)(x))
     assert "question    derivative of order 3" in text
     assert "repetition O(m n^2): m · 60^2 = " in text
+    counted = r"node by node \S+.* for each tuple of directions: .* for all n\^2, .* for the 1,830 that symmetry leaves; the plan "
+    assert re.search(counted, text)
     assert (
         "entries     n^3 = 216,000; symmetry leaves n (n+1) (n+2)/3! = 37,820; structure leaves 60 before symmetry"
         in text

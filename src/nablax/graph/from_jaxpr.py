@@ -199,6 +199,7 @@ class _Reader:
             loop=equation.loop if isinstance(equation, Equation) else None,
             packed=_packed(equation, floats),
             branches=equation.branches if isinstance(equation, Equation) else None,
+            open_loop=equation.open_loop if isinstance(equation, Equation) else None,
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:

@@ -73,6 +73,25 @@ class Loop:
 
 
 @dataclass(frozen=True, eq=False)
+class OpenLoop:
+    """A loop that goes on while a condition holds.
+
+    Its inputs are constants of the condition, then constants of the body, then what one turn carries to the next.
+
+    Args:
+        condition: of its own constants and what is carried: whether there is another turn.
+        body: one turn, of its own constants and what is carried.
+        shared: number of constants of the condition.
+        constants: number of constants of the body.
+    """
+
+    condition: Program
+    body: Program
+    shared: int
+    constants: int
+
+
+@dataclass(frozen=True, eq=False)
 class Equation:
     """One primitive applied to values.
 
@@ -141,6 +160,17 @@ class Equation:
         carried = len(self.outputs) - stacked
         constants = len(self.inputs) - carried - sliced
         return Loop(body, constants, carried, self.params["length"], self.params["reverse"])
+
+    @cached_property
+    def open_loop(self) -> OpenLoop | None:
+        """The loop that it is, where its length is not known before it runs."""
+        if self.name != "while":
+            return None
+        condition, body = (
+            _program(*((inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, ())))
+            for inner in (self.params["cond_jaxpr"], self.params["body_jaxpr"])
+        )
+        return OpenLoop(condition, body, self.params["cond_nconsts"], self.params["body_nconsts"])
 
     @cached_property
     def branches(self) -> tuple[Program, ...] | None:

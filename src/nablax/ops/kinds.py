@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from nablax.contraction.index import Index, Label
-from nablax.ops.jaxprs import Loop, Program
+from nablax.ops.jaxprs import Loop, OpenLoop, Program
 from nablax.ops.scalar_function import ScalarFunction
 
 
@@ -177,6 +177,7 @@ class Call:
         loop: the loop that it is, if it is one.
         packed: outputs of the equation that its first result holds.
         branches: the cases of the branch that it is, if it is one.
+        open_loop: the loop of unknown length that it is, if it is one.
         memory: derivatives of the call, once found.
     """
 
@@ -193,6 +194,7 @@ class Call:
     loop: Loop | None = field(default=None, repr=False)
     packed: tuple[Packed, ...] = ()
     branches: tuple[Program, ...] | None = field(default=None, repr=False)
+    open_loop: OpenLoop | None = field(default=None, repr=False)
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from nablax.calling import ArgNums, bind, check_vector, positions
 from nablax.errors import ArgumentError
 from nablax.orders.arguments import check_order
+from nablax.pictures.svg import BLUE, GREEN, RED, Picture, length, written
 
 Function = Callable[..., Any]
 
@@ -179,9 +180,19 @@ class VCurve:
 
     __repr__ = __str__
 
-    def draw(self) -> str:
-        """The curve as a picture: SVG, both axes logarithmic."""
+    def draw(self) -> Picture:
+        """The curve as a picture, both axes logarithmic.
+
+        Returns:
+            A picture: shows itself in notebooks, `svg` is its text, `save` writes a file.
+        """
         return _drawn(self)
+
+    def _repr_html_(self) -> str:
+        return self.draw().inline()
+
+    def _repr_svg_(self) -> str:
+        return self.draw().svg
 
 
 def step_errors(
@@ -293,11 +304,8 @@ def _error(found: Any, exact: Any) -> float:
     return float(jnp.max(jnp.abs(found - exact)) / jnp.maximum(jnp.max(jnp.abs(exact)), np.finfo(exact.dtype).tiny))
 
 
-_COLOURS = ("#c0504d", "#1f77b4", "#2e7d32")
-
-
-def _drawn(curve: VCurve) -> str:
-    wide, high, left, top, right, bottom = 560, 330, 62, 18, 16, 46
+def _drawn(curve: VCurve) -> Picture:
+    wide, high, left, top, right, bottom = 560, 360, 62, 66, 16, 46
     logs = np.log10(curve.steps)
     low, large = float(logs.min()), float(logs.max())
     floor, ceiling = -17.0, 2.0
@@ -308,22 +316,21 @@ def _drawn(curve: VCurve) -> str:
     def up(value: float) -> float:
         return top + (high - top - bottom) * (ceiling - min(max(value, floor), ceiling)) / (ceiling - floor)
 
-    parts = []
+    described = f"error of {curve.quantity} by differences, over the step"
+    parts = [written(described, (12, 22), 13, anchor="start")]
     for power in range(int(floor) + 1, int(ceiling) + 1, 4):
         y = up(power)
         parts.append(f'<path d="M{left} {y:.1f}H{wide - right}" stroke="currentColor" stroke-opacity="0.15"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>')
+        parts.append(written(f"1e{power}", (left - 8, y + 4), 12, anchor="end"))
     for power in range(int(np.ceil(low)), int(large) + 1, 4):
-        parts.append(f'<text x="{across(power):.1f}" y="{high - bottom + 18}" text-anchor="middle">1e{power}</text>')
-    parts.append(f'<text x="{(left + wide - right) / 2:.0f}" y="{high - 8}" text-anchor="middle">step</text>')
-    for k, (method, errors) in enumerate(curve.errors.items()):
+        parts.append(written(f"1e{power}", (across(power), high - bottom + 18), 12))
+    parts.append(written("step", ((left + wide - right) / 2, high - 8), 12))
+    start = 12.0
+    for colour, (method, errors) in zip((RED, BLUE, GREEN), curve.errors.items(), strict=False):
         points = [(across(x), up(np.log10(max(e, 1e-17)))) for x, e in zip(logs, errors, strict=True) if np.isfinite(e)]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-        parts.append(f'<path d="{path}" fill="none" stroke="{_COLOURS[k]}" stroke-width="2"/>')
-        place = f'x="{wide - right - 8}" y="{high - bottom - 10 - 18 * k}" text-anchor="end"'
-        parts.append(f'<text {place} fill="{_COLOURS[k]}">{method}</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" style="max-width: 35rem; width: 100%" '
-        f'role="img" aria-label="error of {curve.quantity} by differences over the step" font-family="sans-serif" '
-        f'font-size="13" fill="currentColor">{"".join(parts)}</svg>'
-    )
+        parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<path d="M{start:.1f} 42h18" stroke="{colour}" stroke-width="2"/>')
+        parts.append(written(method, (start + 24, 46), 12, anchor="start"))
+        start += 24 + length(method, 12) + 20
+    return Picture(wide, high, "".join(parts), described)

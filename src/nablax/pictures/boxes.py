@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nablax.pictures.layers import Placed, layered
@@ -27,18 +27,23 @@ class Drawn:
         opens: whether it is marked: orange.
         given: whether it is an argument.
         result: whether it is the result.
+        inner: what is drawn inside, below the texts.
     """
 
     lines: tuple[str, ...]
     opens: bool = False
     given: bool = False
     result: bool = False
+    inner: Picture | None = None
 
     @property
     def size(self) -> Point:
         """Width and height in pixels."""
         widths = [length(line, SIZE if k == 0 else SMALL) for k, line in enumerate(self.lines)]
-        return max(widths, default=0.0) + 2 * PAD, LINE * len(self.lines) + 10
+        wide, high = max(widths, default=0.0) + 2 * PAD, LINE * len(self.lines) + 10
+        if self.inner is None:
+            return wide, high
+        return max(wide, self.inner.width + PAD), high + self.inner.height
 
 
 @dataclass(frozen=True)
@@ -63,16 +68,16 @@ def draw(
     edges: Mapping[tuple[Key, Key], Joined],
     title: str,
     described: str,
-    meaning: tuple[str, str],
+    meaning: tuple[str, str] | None,
 ) -> Picture:
     """The picture of boxes in layers.
 
     Args:
         boxes: by key.
         edges: by pair of keys, from what is read to what reads.
-        title: above.
+        title: above; may be empty.
         described: what the picture shows, in words.
-        meaning: of marked boxes and of marked edges.
+        meaning: of marked boxes and of marked edges; None for a picture that stands in another, which tells it.
 
     Returns:
         The picture.
@@ -80,7 +85,7 @@ def draw(
     placed = layered({key: one.size for key, one in boxes.items()}, list(edges), BETWEEN)
     heading = _wrapped(title, max(placed.width, 320.0), SIZE)
     top = MARGIN + (len(heading) * LINE + 8 if heading else 0)
-    legend = _legend(any(b.opens for b in boxes.values()), any(e.leg for e in edges.values()), meaning)
+    legend = [] if meaning is None else _legend(boxes.values(), edges.values(), meaning)
     wide = max(
         placed.width,
         *(length(line, SIZE) for line in heading),
@@ -117,7 +122,13 @@ def _wrapped(text: str, wide: float, size: float) -> list[str]:
     return lines
 
 
-def _legend(opens: bool, leg: bool, meaning: tuple[str, str]) -> list[tuple[Callable[[Point], str], str]]:
+def _legend(
+    boxes: Iterable[Drawn], edges: Iterable[Joined], meaning: tuple[str, str]
+) -> list[tuple[Callable[[Point], str], str]]:
+    boxes = list(boxes)
+    inside = "".join(one.inner.body for one in boxes if one.inner is not None)
+    opens = any(one.opens for one in boxes) or ORANGE in inside
+    leg = any(one.leg for one in edges) or BLUE in inside
     listed: list[tuple[Callable[[Point], str], str]] = []
     if opens:
         listed.append((lambda at: box(at, (12, 12), stroke=ORANGE, fill=ORANGE, more=_tint()), meaning[0]))
@@ -151,6 +162,9 @@ def _box(centre: Point, one: Drawn) -> str:
     for k, line in enumerate(one.lines):
         base = y - high / 2 + 5 + LINE * k + 12.5
         texts.append(written(line, (x, base), SIZE if k == 0 else SMALL, more="" if k == 0 else ' opacity="0.85"'))
+    if one.inner is not None:
+        left, top = x - one.inner.width / 2, y + high / 2 - 5 - one.inner.height
+        texts.append(f'<g transform="translate({left:.1f} {top:.1f})">{one.inner.body}</g>')
     return shape + "".join(texts)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
+
+from nablax.errors import ArgumentError
 
 # Readable on a white and on a dark page.
 RED = "#e5484d"
@@ -40,6 +43,7 @@ class Table:
         cells: rows of entries.
         notes: sentences below.
         numeric: positions of columns that are flush right.
+        parts: makers of the tables of what is inside a row, for a turn or None, by name.
     """
 
     title: str
@@ -47,6 +51,30 @@ class Table:
     cells: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     numeric: frozenset[int] = frozenset()
+    parts: Mapping[str, Callable[[int | None], Table]] = field(default_factory=dict, compare=False, repr=False)
+
+    def of(self, name: str, turn: int | None = None) -> Table:
+        """The table of what is inside a row: one turn of a loop, or the case of a branch that is taken.
+
+        Args:
+            name: of the row's node, such as "v1".
+            turn: of a loop, counted from 1; None for the one that the pass comes to first.
+
+        Returns:
+            The table.
+
+        Raises:
+            ArgumentError: there is nothing inside a row of that name, or no such turn.
+
+        Example:
+            >>> outer = Table("", ("node",), ((Cell("v1"),),), parts={"v1": lambda turn: Table(f"turn {turn}", (), ())})
+            >>> outer.of("v1", turn=2).title
+            'turn 2'
+        """
+        if name not in self.parts:
+            known = f"give one of {', '.join(self.parts)}" if self.parts else "no row has anything inside"
+            raise ArgumentError(f"of was asked for {name!r}; {known}.")
+        return self.parts[name](turn)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

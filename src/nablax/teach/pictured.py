@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from nablax.graph.node import Node
 from nablax.pictures.boxes import Drawn, Joined, draw
 from nablax.pictures.svg import Picture, columns
 from nablax.teach import cells
+from nablax.teach.bodies import Body, bodies
 from nablax.teach.chain import Chain
 from nablax.teach.notation import value_text
 from nablax.teach.numbers import Numbers
@@ -58,10 +59,23 @@ def picture(numbers: Numbers, beside: str | None, moved: Mapping[Node, Any] | No
     if fold not in FOLDS:
         raise ArgumentError(f"draw got fold={fold!r}; give one of {', '.join(map(repr, FOLDS))}.")
     reading = numbers.reading
-    groups = folded(reading, fold)
+    return _drawn(numbers, beside, moved, fold, reading.title, MEANING)
+
+
+def _drawn(
+    numbers: Numbers,
+    beside: str | None,
+    moved: Mapping[Node, Any] | None,
+    fold: str,
+    title: str,
+    meaning: tuple[str, str] | None,
+) -> Picture:
+    reading = numbers.reading
+    within = {body.node: body for body in bodies(numbers).values()}
+    groups = folded(reading, fold, within)
     owner = {node: k for k, group in enumerate(groups) for node in group.nodes}
     boxes = {
-        k: _box(numbers, group, not numbers.opening.isdisjoint(group.nodes), beside, moved)
+        k: _box(numbers, group, not numbers.opening.isdisjoint(group.nodes), beside, moved, within)
         for k, group in enumerate(groups)
     }
     edges: dict[tuple[int, int], Joined] = {}
@@ -77,7 +91,7 @@ def picture(numbers: Numbers, beside: str | None, moved: Mapping[Node, Any] | No
             before = edges.get((owner[source], own), Joined())
             edges[owner[source], own] = Joined(label, leg or before.leg)
     described = f"computational graph of {reading.title} with {len(boxes)} boxes"
-    return draw(boxes, edges, reading.title, described, MEANING)
+    return draw(boxes, edges, title, described, meaning)
 
 
 def _slope(numbers: Numbers, chain: Chain, node: Node, source: Node) -> tuple[str, ...]:
@@ -93,9 +107,16 @@ def _slope(numbers: Numbers, chain: Chain, node: Node, source: Node) -> tuple[st
     return (*formula, *((number,) if number else ()))
 
 
-def _box(numbers: Numbers, group: Group, opens: bool, beside: str | None, moved: Mapping[Node, Any] | None) -> Drawn:
+def _box(
+    numbers: Numbers,
+    group: Group,
+    opens: bool,
+    beside: str | None,
+    moved: Mapping[Node, Any] | None,
+    within: Mapping[Node, Body],
+) -> Drawn:
     reading = numbers.reading
-    result = reading.output in group.nodes
+    result = not {reading.output, *reading.others}.isdisjoint(group.nodes)
     if len(group.nodes) > 1 and group.nodes[0] in reading.leaves:
         return Drawn((_cut(group.name), f"{len(group.nodes)} arguments"), given=True)
     if len(group.nodes) > 1:
@@ -118,7 +139,22 @@ def _box(numbers: Numbers, group: Group, opens: bool, beside: str | None, moved:
         lines.append(f"{cells.formula(chain.barred[node]).text} = {value_text(numbers.pulled[node])}")
     if beside == "tangents" and moved is not None and node in moved:
         lines.append(f"{cells.formula(chain.dotted[node]).text} = {value_text(moved[node])}")
+    if node in within and within[node].turns:
+        lines, inner = [*lines[:1], _repeated(within[node]), *lines[1:]], _inside(within[node])
+        return Drawn(tuple(lines), opens, given, result, inner)
     return Drawn(tuple(lines), opens, given, result)
+
+
+def _repeated(body: Body) -> str:
+    """What stands above the picture of a turn: how many there are, and whose lines it draws."""
+    name = _named(line_of(body.node), False) if line_of(body.node) else ""
+    first = "" if body.is_branch or body.turns == 1 else "; the first"
+    return f"{body.said}{first}" + (f" ({name})" if name else "")
+
+
+def _inside(body: Body) -> Picture:
+    """One turn, the first; or the case that is taken."""
+    return _drawn(body.at(0), None, None, "auto", "", None)
 
 
 def _shape(node: Node) -> str:
@@ -133,13 +169,14 @@ def _cut(text: str) -> str:
 # -- folding -----------------------------------------------------------------------------------------------
 
 
-def folded(reading: Reading, fold: str) -> list[Group]:
+def folded(reading: Reading, fold: str, apart: Collection[Node] = ()) -> list[Group]:
     """The boxes of a graph.
 
     Args:
         reading: the graph.
         fold: "none" for one box per node; "line" for runs of nodes of one source line; "function" for runs of one
             function; "auto" for the first of these that gives few boxes
+        apart: nodes that keep a box each: loops and branches, which are folded already
 
     Returns:
         Groups in the order of evaluation. A run is an interval of that order, so that no cycle arises.
@@ -147,20 +184,20 @@ def folded(reading: Reading, fold: str) -> list[Group]:
     nodes = shown(reading)
     if fold == "none" or (fold == "auto" and len(nodes) <= MOST_BOXES):
         return [Group((node,)) for node in nodes]
-    found = _runs(reading, nodes, fold == "function")
+    found = _runs(reading, nodes, fold == "function", apart)
     if fold == "auto" and len(found) > MOST_BOXES:
-        found = _runs(reading, nodes, True)
+        found = _runs(reading, nodes, True, apart)
     return found
 
 
-def _runs(reading: Reading, nodes: Sequence[Node], by_function: bool) -> list[Group]:
+def _runs(reading: Reading, nodes: Sequence[Node], by_function: bool, apart: Collection[Node]) -> list[Group]:
     """Runs of nodes of one name; arguments that only one run reads become one box."""
     runs: list[Group] = []
     for node in nodes:
         if node in reading.leaves:
             continue
-        name = _named(line_of(node), by_function)
-        if runs and runs[-1].name == name:
+        name = "" if node in apart else _named(line_of(node), by_function)
+        if name and runs and runs[-1].name == name:
             runs[-1] = Group((*runs[-1].nodes, node), name)
         else:
             runs.append(Group((node,), name))

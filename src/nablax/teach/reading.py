@@ -45,6 +45,7 @@ class Reading:
         arrays: the point: one array per leaf.
         names: what each leaf is called.
         function: the same as a function of the arrays.
+        others: further results, of one turn of a loop.
     """
 
     title: str
@@ -55,11 +56,12 @@ class Reading:
     arrays: tuple[Any, ...]
     names: Mapping[Node, str]
     function: Callable[..., Any]
+    others: tuple[Node, ...] = ()
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Nodes that the result needs, and all arguments; arguments first, then in the order of evaluation."""
-        found = [node for node in reachable([self.output]) if not isinstance(node.kind, Leaf)]
+        found = [node for node in reachable([self.output, *self.others]) if not isinstance(node.kind, Leaf)]
         return (*self.leaves, *found)
 
     @cached_property

@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from nablax.contraction.term import elements
 from nablax.graph.node import Node, NodeTerm
 from nablax.ops.kinds import Contraction, Elementwise
 from nablax.pictures.table import Cell, Table
@@ -24,6 +25,7 @@ DROPPED = (
 )
 # More arguments than this would make more columns than a page holds.
 MOST_INPUTS = 3
+MOST_TRACES = 6
 BLANK = Cell("")
 
 
@@ -35,7 +37,7 @@ def second_order_table(numbers: Numbers) -> Table:
 
     Returns:
         For numbers a row per entry of a core with its contributions, then the Hessian and the recipe's diagonal; for
-        arrays a row per entry with shapes.
+        arrays a row per entry with shapes, how many numbers it holds, and what it adds to the traces.
     """
     numbers.need_one_number("second_order_table")
     if numbers.reading.is_scalar:
@@ -178,28 +180,60 @@ def _lost(numbers: Numbers, leaves: Sequence[Node], values: Sequence[float]) -> 
 
 def _of_arrays(numbers: Numbers) -> Table:
     reading = numbers.reading
-    rows = []
-    for opened in numbers.elimination[0]:
-        for form in opened.forms:
-            row, column = (opened.inputs[slot] for slot in form.slots)
-            rows.append(
-                (
-                    cells.formula(reading.symbols[opened.node]),
-                    written(reading, opened.node),
-                    Cell(f"{_called(numbers, row)}, {_called(numbers, column)}"),
-                    cells.formula(entry(numbers, opened, form)),
-                    Cell(_form_shape(row, column, form)),
-                    _lines(_leg_shapes(numbers, opened, form)),
-                )
+    leaves = reading.inputs if len(reading.inputs) <= MOST_TRACES else ()
+    listed = [(opened, form) for opened in numbers.elimination[0] for form in opened.forms]
+    added = _traces(numbers, listed, leaves)
+    rows: list[tuple[Cell, ...]] = []
+    for place, (opened, form) in enumerate(listed):
+        row, column = (opened.inputs[slot] for slot in form.slots)
+        rows.append(
+            (
+                cells.formula(reading.symbols[opened.node]),
+                written(reading, opened.node),
+                Cell(f"{_called(numbers, row)}, {_called(numbers, column)}"),
+                cells.formula(entry(numbers, opened, form)),
+                Cell(_form_shape(row, column, form)),
+                Cell(f"{(held := elements(form.term.open_labels)):,}", value=held),
+                _lines(_leg_shapes(numbers, opened, form)),
+                *(cells.value(value) for value in added[place]),
             )
-    _, exact = numbers.recipe
-    note = EXACT if exact else DROPPED.replace(" (red)", "")
+        )
+    recipe, exact = numbers.recipe
+    if leaves:
+        whole = [sum(row[k] for row in added) for k in range(len(leaves))]
+        kept = [float(np.sum(recipe[leaf])) for leaf in leaves]
+        scale = 64 * float(np.finfo(reading.output.dtype).eps) * max(1.0, *map(abs, whole), *map(abs, kept))
+        short = [abs(a - b) > scale for a, b in zip(whole, kept, strict=True)]
+        rows.append((Cell("Hessian"), *[BLANK] * 6, *map(cells.value, whole)))
+        off = [cells.value(value, dropped=wrong) for value, wrong in zip(kept, short, strict=True)]
+        rows.append((Cell("recipe"), *[BLANK] * 6, *off))
     return Table(
         f"Second order: {reading.title}",
-        ("node", "formula", "couples", "core", "shape", "legs"),
+        (
+            "node",
+            "formula",
+            "couples",
+            "core",
+            "shape",
+            "numbers",
+            "legs",
+            *(f"trace {_called(numbers, x)}" for x in leaves),
+        ),
         tuple(rows),
-        (note,),
+        (EXACT if exact else DROPPED,),
+        frozenset({5, *range(7, 7 + len(leaves))}),
     )
+
+
+def _traces(numbers: Numbers, listed: Sequence[tuple[Opened, Form]], leaves: Sequence[Node]) -> list[list[float]]:
+    """What each entry adds to the trace of the Hessian's block of each argument."""
+    wanted: list[list[NodeTerm]] = []
+    for opened, form in listed:
+        alone = Core((form,), opened.ended.legs, opened.node)
+        wanted += [alone.block(leaf, leaf).trace() for leaf in leaves]
+    values = numbers.term_values(wanted)
+    count = len(leaves)
+    return [values[k * count : (k + 1) * count] for k in range(len(listed))]
 
 
 def _called(numbers: Numbers, node: Node) -> str:

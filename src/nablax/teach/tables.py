@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,12 +17,15 @@ from nablax.pictures.table import Cell, Table
 from nablax.printing.expression import Expression
 from nablax.printing.typeset import typeset
 from nablax.teach import cells
+from nablax.teach.bodies import Body, bodies
 from nablax.teach.chain import Chain
 from nablax.teach.numbers import Numbers
 from nablax.teach.reading import Reading, is_known
 
 ARGUMENT = Cell("argument", latex=r"\text{argument}")
 BLANK = Cell("")
+ENTERING = "Tangents of the arguments are those with which this turn begins."
+ARRIVING = "a is the adjoint that arrives on what this turn gives; the last node weighs the results by it."
 
 
 def forward_table(numbers: Numbers, wrt: str, direction: Any = None) -> Table:
@@ -36,7 +41,15 @@ def forward_table(numbers: Numbers, wrt: str, direction: Any = None) -> Table:
     """
     reading = numbers.reading
     leaf = reading.leaf(wrt, "forward_table")
-    moved, chain = tangents_along(numbers, wrt, direction, "forward_table"), Chain(numbers)
+    moved = tangents_along(numbers, wrt, direction, "forward_table")
+    output = cells.formula(reading.symbols[reading.output]).text
+    result = cells.value(moved[reading.output]).text
+    note = f"∂{output}/∂{wrt} = {result}" if leaf.shape == () else f"derivative of {output} along it: {result}"
+    return _pushed(numbers, moved, f", along {wrt}", (note,))
+
+
+def _pushed(numbers: Numbers, moved: Mapping[Node, Any], along: str, notes: tuple[str, ...]) -> Table:
+    reading, chain = numbers.reading, Chain(numbers)
     rows = []
     for node in shown(reading):
         tangent = chain.tangent(node)
@@ -51,14 +64,19 @@ def forward_table(numbers: Numbers, wrt: str, direction: Any = None) -> Table:
                 cells.value(moved[node]),
             )
         )
-    output = cells.formula(reading.symbols[reading.output]).text
-    result = cells.value(moved[reading.output]).text
+
+    def looked(body: Body, turn: int | None) -> Table:
+        place = body.checked(turn, 0)
+        inner = body.at(place)
+        return _pushed(inner, inner.moved(body.directions(moved, place)), "", (ENTERING,))
+
     return Table(
-        f"Forward mode: {reading.title}, along {wrt}",
+        f"Forward mode: {reading.title}{along}",
         ("node", "formula", "value", "tangent formula", "tangent"),
         tuple(rows),
-        (f"∂{output}/∂{wrt} = {result}",) if leaf.shape == () else (f"derivative of {output} along it: {result}",),
+        notes,
         frozenset({2, 4}),
+        {name: partial(looked, body) for name, body in bodies(numbers).items()},
     )
 
 
@@ -140,7 +158,13 @@ def reverse_table(numbers: Numbers) -> Table:
         tuple(rows),
         (slopes,) if slopes else (),
         frozenset({4}),
+        {name: partial(_looked_back, body) for name, body in bodies(numbers).items()},
     )
+
+
+def _looked_back(body: Body, turn: int | None) -> Table:
+    found = reverse_table(body.weighed(body.checked(turn, body.turns - 1)))
+    return replace(found, notes=(ARRIVING,))
 
 
 def typeset_sum(parts: list[Expression]) -> Any:

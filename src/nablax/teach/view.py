@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nablax.errors import ArgumentError
 from nablax.pictures.svg import Picture
 from nablax.pictures.table import Cell, Table
 from nablax.teach import cells
+from nablax.teach.bodies import inside
 from nablax.teach.counts import operation_counts
 from nablax.teach.domains import check_slopes, check_values, corners
 from nablax.teach.numbers import Numbers
@@ -179,7 +181,7 @@ class GraphView:
 
     def _noted(self, table: Table) -> Table:
         found = corners(self._reading, self._numbers.values, self._numbers.slope_values)
-        return Table(table.title, table.columns, table.cells, (*table.notes, *found), table.numeric)
+        return replace(table, notes=(*table.notes, *found))
 
     def _only(self, wrt: str | None, verb: str) -> str:
         if wrt is not None:
@@ -188,6 +190,28 @@ class GraphView:
         if len(names) > 1:
             raise ArgumentError(f"{verb} needs the variable that moves: wrt= one of {', '.join(names)}.")
         return names[0]
+
+    def inside(self, name: str, turn: int = 1) -> GraphView:
+        """The graph of one turn of a loop, or of the case of a branch that is taken, at its own point.
+
+        Args:
+            name: of the loop's or branch's node, such as "v1".
+            turn: of a loop, counted from 1.
+
+        Returns:
+            A `GraphView` of its own: with tables, pictures, and loops inside it.
+
+        Raises:
+            ArgumentError: no such loop, or no such turn.
+
+        Example:
+            >>> import jax
+            >>> doubled = lambda x: jax.lax.fori_loop(0, 3, lambda k, s: 2.0 * s, x)
+            >>> print(graph(doubled)(1.5).inside("v1", turn=2).table().rows[-1]["value"])
+            6.0
+        """
+        body = inside(self._numbers, name, "inside")
+        return GraphView(body.at(body.checked(turn, 0)).reading)
 
     # -- printing ------------------------------------------------------------------------------------
 
