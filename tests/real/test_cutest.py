@@ -22,7 +22,7 @@ QUICK = ("AKIVA", "HAHN1LS", "HELIX", "INTEQNELS", "LUKSAN17LS", "CHAINWOO", "IN
 LARGEST = ("YATP1CLS", "YATP1LS")
 # Differences of nearly equal exponentials, powers of large numbers: the function itself loses digits.
 TOLERANCE = 1e-9
-# Stored entries; what couples all unknowns is stored in full. Otherwise no more than the pattern that colouring finds.
+# Stored entries, so that no pattern grows unseen; what couples all unknowns is stored in full.
 COUNTS = {
     "BROYDN3DLS": 24_994, "CRAGGLVY": 14_998, "CURLY10": 209_890, "DIXMAANB": 14_998, "EG2": 2_996, "EDENSCH": 5_998,
     "EIGENALS": 2_550**2, "FLETCHCR": 2_998, "GENROSE": 1_498,
