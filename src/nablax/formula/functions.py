@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from enum import Enum
 
-from nablax.notation import FUNCTIONS as WRITTEN
+from nablax.notation import FUNCTIONS as NOTATIONS
 
 ANY_NUMBER = 64
 
@@ -71,7 +71,7 @@ def _elementwise(name: str, *aliases: str) -> Function:
 
 
 ROWS = (
-    *(_elementwise(row.name, *row.spellings) for row in WRITTEN.values() if row.in_formulas),
+    *(_elementwise(row.name, *row.spellings) for row in NOTATIONS.values() if row.in_formulas),
     Function("softmax", Rule.SOFTMAX, "softmax(x)"),
     Function("logsumexp", Rule.REDUCTION, "logsumexp(x)"),
     Function("sum", Rule.REDUCTION, "sum(x)"),
