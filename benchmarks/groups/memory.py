@@ -173,9 +173,9 @@ class Family:
 
 FAMILIES = {
     "Hessian, logistic loss, rows of 200": Family("hessian", _rows, (1000, 4000, 16000)),
-    "diagonal, plain layers of 32": Family("diagonal", functools.partial(_layers, networks.plain_loss), (4, 16, 64)),
+    "diagonal, plain layers of 32": Family("diagonal", functools.partial(_layers, networks.plain_loss), (3, 12, 48)),
     "diagonal, residual layers of 32": Family(
-        "diagonal", functools.partial(_layers, networks.residual_loss), (4, 16, 64)
+        "diagonal", functools.partial(_layers, networks.residual_loss), (3, 12, 48)
     ),
     "diagonal, GRU, turns": Family("diagonal", _turns, (8, 32, 128)),
     "sparse Hessian, chain of n": Family("sparse hessian", _band, (10**4, 4 * 10**4, 16 * 10**4)),
