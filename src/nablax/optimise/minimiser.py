@@ -117,7 +117,9 @@ def minimise(
         StrategyError: no such method, or one that does not go with `bounds` or `search`.
 
     Example:
-        >>> found = minimise(lambda x, a: (x[0] - 1) ** 2 + a * (x[1] - x[0] ** 2) ** 2, jnp.array([-1.0, 1.0]), 10.0)
+        >>> def f(x, a):
+        ...     return (x[0] - 1) ** 2 + a * (x[1] - x[0] ** 2) ** 2
+        >>> found = minimise(f, jnp.array([-1.0, 1.0]), 10.0, tol=1e-5)
         >>> bool(jnp.all(jnp.abs(found.x - 1) < 1e-3)), bool(found.converged)
         (True, True)
         >>> found.method, found.reason
