@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
-from nablax.derivation.deadline import in_time
+from nablax.derivation.effort import in_time, spend
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
     Atom,
@@ -228,6 +228,7 @@ class Algebra:
         alive = {label for label in sizes if label >= rank}
         work = merged(factors)
         for _ in range(MOST_REWRITES):
+            spend(len(work))
             for rule in RULES:
                 changed = rule(self, work, rank)
                 if changed is not None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
-from nablax.derivation.deadline import within
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.domain import domain
+from nablax.derivation.effort import within
 from nablax.derivation.from_formula import from_formula as written_formula
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
@@ -51,8 +51,9 @@ def derive(
         order: 1 for the gradient, 2 with the Hessian; up to 6 for a scalar function of a scalar.
         args: example arguments of a Python function; equal lengths are one size. Where the closed form holds
             for other lengths, sizes are letters, else the numbers of the example.
-        seconds: how long it may take, about. What is late is left out: a sum stays as it is instead of being made
-            shorter, the Hessian is not given, and last the gradient is only a name that the engine evaluates.
+        seconds: how long it may take, about: work is counted, not timed, so that an answer is the same on every
+            machine. What is late is left out: a sum stays as it is instead of being made shorter, the Hessian is not
+            given, and last the gradient is only a name that the engine evaluates.
 
     Returns:
         The derivation; ``print`` shows it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
-from nablax.derivation.deadline import late
+from nablax.derivation.effort import late, spend
 from nablax.derivation.forms import (
     Chain,
     Coefficient,
@@ -90,6 +90,7 @@ class _Search:
         for chosen, made in _candidates(forms, shape):
             option = self._with(forms, shape, chosen, made(self.shortest))
             found = cost(option)
+            spend(found / 10)
             if found < best_cost - 1e-9:
                 best, best_cost = option, found
         return best
@@ -102,6 +103,7 @@ class _Search:
                 return best
             rest = [form for k, form in enumerate(forms) if k not in chosen]
             found = cost(summed([made(summed), *rest], shape))
+            spend(found / 10)
             if found < lowest - 1e-9:
                 lowest, followed = found, (chosen, made)
         if followed is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import jax
 
 from nablax.derivation.algebra import Algebra
-from nablax.derivation.deadline import late
+from nablax.derivation.effort import late
 from nablax.derivation.elementary import elementary
 from nablax.derivation.forms import cost, summed
 from nablax.derivation.from_formula import read

@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from nablax.contraction.term import connected
+from nablax.derivation.effort import spend
 
 Number = Fraction | float
 
@@ -196,16 +197,20 @@ def canonical(coefficient: Number, factors: Sequence[Factor], rank: int) -> Mono
 def _numberings(factors: Sequence[Factor], summed: Sequence[int], rank: int) -> Iterator[dict[int, int]]:
     colours: dict[int, int] = dict.fromkeys(summed, 0)
     colours |= {k: -1 - k for k in range(rank)}
+    places: dict[int, list[tuple[Factor, int]]] = {label: [] for label in summed}
+    for factor in factors:
+        for place, label in enumerate(factor.labels):
+            if label in places:
+                places[label].append((factor, place))
     while True:
+        spend(len(factors) / 20)
         signatures: dict[int, object] = {}
         for label in summed:
             seen = []
-            for factor in factors:
-                for place, own in enumerate(factor.labels):
-                    if own == label:
-                        others = [colours[x] for k, x in enumerate(factor.labels) if k != place]
-                        where = -1 if factor.atom.symmetric else place
-                        seen.append((factor.atom.key, str(factor.exponent), where, tuple(others)))
+            for factor, place in places[label]:
+                others = [colours[x] for k, x in enumerate(factor.labels) if k != place]
+                where = -1 if factor.atom.symmetric else place
+                seen.append((factor.atom.key, str(factor.exponent), where, tuple(others)))
             signatures[label] = (colours[label], tuple(sorted(seen)))
         order = {signature: k for k, signature in enumerate(sorted(set(signatures.values()), key=repr))}
         refined = {label: order[signatures[label]] for label in summed}

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
-from nablax.derivation.deadline import in_time
+from nablax.derivation.effort import in_time
 from nablax.derivation.problem import Problem
 from nablax.errors import VerificationError
 from nablax.formula import Kind

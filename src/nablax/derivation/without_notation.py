@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
-from nablax.derivation.deadline import unbounded
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.domain import domain
+from nablax.derivation.effort import unbounded
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import Problem
