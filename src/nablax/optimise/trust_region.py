@@ -77,7 +77,8 @@ class TrustRegion(Method):
 
     def attempt(self, objective: Objective, state: State) -> State:
         """The step in the ball, and what it brings; or back to the best point."""
-        return jax.lax.cond(state.kept.past.lost, self._back, lambda s: self._forward(objective, s), state)
+        found: State = jax.lax.cond(state.kept.past.lost, self._back, lambda s: self._forward(objective, s), state)
+        return found
 
     def _back(self, state: State) -> State:
         model, past = state.kept, state.kept.past
@@ -136,7 +137,8 @@ class SteihaugToint(Method):
 
     def attempt(self, objective: Objective, state: State) -> State:
         """The truncated step, and what it brings; or back to the best point."""
-        return jax.lax.cond(state.kept[1].lost, self._back, lambda s: self._forward(objective, s), state)
+        found: State = jax.lax.cond(state.kept[1].lost, self._back, lambda s: self._forward(objective, s), state)
+        return found
 
     def _back(self, state: State) -> State:
         radius, past = state.kept
