@@ -18,7 +18,7 @@ def main(
     most: Annotated[int, typer.Option(help="Unknowns of the largest problem.")] = 1_000_000,
     limit: Annotated[float, typer.Option(help="Seconds of one solver on one problem.")] = 60.0,
     seconds: Annotated[float, typer.Option(help="Seconds of all problems together.")] = 1e9,
-    again: Annotated[bool, typer.Option(help="Measure anew what is kept.")] = False,
+    since: Annotated[str, typer.Option(help="Measure anew what was measured before this time (UTC, ISO format).")] = "",
 ) -> None:
     """Measures what is not kept yet, and writes benchmarks/MINIMISE.md with its pictures from all that is kept."""
     jax.config.update("jax_enable_x64", True)
@@ -27,7 +27,7 @@ def main(
         raise typer.BadParameter(f"no part {sorted(unknown)[0]!r}; parts: {', '.join(PARTS)}")
     chosen = part or list(PARTS)
     if "cutest" in chosen:
-        cutest.measure(only or [], solver or [], most, limit, seconds, again)
+        cutest.measure(only or [], solver or [], most, limit, seconds, since)
     if "lines" in chosen:
         lines.measure()
     if "logistic" in chosen:

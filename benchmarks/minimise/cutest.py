@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import importlib.util
 import json
+import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -28,9 +33,7 @@ def kept() -> dict[tuple[str, str], dict[str, Any]]:
 
 def problems(only: list[str], most: int) -> Iterator[Any]:
     """The problems whose name contains one of some parts, in their fixed scattered order."""
-    import sif2jax  # noqa: PLC0415, it takes a minute
-
-    listed = sorted(sif2jax.unconstrained_minimisation_problems, key=lambda problem: str(problem.name))
+    listed = sorted(_unconstrained(), key=lambda problem: str(problem.name))
     count = len(listed)
     for k in range(count):
         problem = listed[(k * SCATTER) % count]
@@ -41,7 +44,20 @@ def problems(only: list[str], most: int) -> Iterator[Any]:
             yield problem
 
 
-def measure(only: list[str], solvers: list[str], most: int, limit: float, seconds: float, again: bool) -> None:
+def _unconstrained() -> Any:
+    """The problems, without the thousand others of sif2jax, whose import takes a minute."""
+    found = importlib.util.find_spec("sif2jax")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    [root] = found.submodule_search_locations
+    for name, folder in (("sif2jax", Path(root)), ("sif2jax.cutest", Path(root) / "cutest")):
+        empty = ModuleType(name)
+        empty.__path__ = [str(folder)]
+        sys.modules.setdefault(name, empty)
+    return importlib.import_module("sif2jax.cutest._unconstrained_minimisation").unconstrained_minimisation_problems
+
+
+def measure(only: list[str], solvers: list[str], most: int, limit: float, seconds: float, since: str) -> None:
     """Run what is not kept yet, until the time is over.
 
     Args:
@@ -50,9 +66,10 @@ def measure(only: list[str], solvers: list[str], most: int, limit: float, second
         most: unknowns.
         limit: of one solver on one problem (seconds).
         seconds: of all together.
-        again: whether kept results are measured anew.
+        since: what was measured before this time (UTC, ISO format) is measured anew; nothing where empty. The same call
+            resumes what was interrupted.
     """
-    done = {} if again else kept()
+    done = {key: row for key, row in kept().items() if row.get("when", "") >= since}
     begin = time.perf_counter()
     for problem in problems(only, most):
         missing = [s for s in SOLVERS if (not solvers or s in solvers) and (problem.name, s) not in done]
@@ -63,11 +80,14 @@ def measure(only: list[str], solvers: list[str], most: int, limit: float, second
                 return
             row = {"problem": problem.name, "n": int(ready.start.size), "solver": solver, "limit": limit}
             row |= _measured(ready, solver, limit)
+            row["when"] = datetime.now(UTC).isoformat(timespec="seconds")
+            done[problem.name, solver] = row
             with KEPT.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             state = "solved" if row["solved"] else row["note"]
             print(
-                f"{problem.name} n={row['n']} {solver}: {state}, {row['evaluations']} evaluations, {row['warm']:.4g} s"
+                f"{problem.name} n={row['n']} {solver}: {state}, {row['evaluations']} evaluations, {row['warm']:.4g} s",
+                flush=True,
             )
         if missing:
             del ready

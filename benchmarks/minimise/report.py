@@ -20,6 +20,7 @@ from benchmarks.timing import processor
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+mpl.rcParams["svg.hashsalt"] = "nablax"  # the same picture is the same file
 FOLDER = Path(__file__).parents[1]
 PICTURES = FOLDER / "pictures"
 OURS = "nablax auto"

@@ -97,8 +97,8 @@ def low_rank(x: Any, A: Any) -> Any:
             chain,
             900,
             (),
-            "newton",
-            "900 unknowns, the Hessian is banded: systems are solved by tridiagonal elimination",
+            "trust-region",
+            "900 unknowns, the Hessian is banded with 1,800 values: sparse factors on the host",
         ),
         (
             grid,
@@ -141,6 +141,22 @@ def test_products_alone_serve_a_large_dense_hessian() -> None:
         "1,100 unknowns, the Hessian is dense: products with vectors only",
     )
     assert told(found.status) == CONVERGED
+
+
+def test_a_band_is_eliminated_by_a_compiled_newton_step_where_there_is_no_host() -> None:
+    x0 = jnp.asarray(np.sin(np.arange(900.0)) + 0.5)
+    found = jax.jit(lambda x: nb.minimise(chain, x))(x0)
+    assert found.method == "newton"
+    assert found.reason == "900 unknowns, the Hessian is banded: systems are solved by tridiagonal elimination"
+    np.testing.assert_allclose(found.x, nb.minimise(chain, x0).x, atol=1e-6)
+
+
+def test_a_curved_valley_of_300_unknowns_is_followed_to_its_end() -> None:
+    # Toint's generalised Rosenbrock function: its Hessian is indefinite on the way, and the only minimum is at 1
+    genrose = lambda x: 1.0 + jnp.sum((x[1:] - 1.0) ** 2) + 100 * jnp.sum((x[1:] - x[:-1] ** 2) ** 2)
+    found = nb.minimise(genrose, jnp.arange(1.0, 301.0) / 301.0)
+    assert told(found.status) == CONVERGED
+    np.testing.assert_allclose(found.x, 1.0, atol=1e-4)
 
 
 def test_sparse_and_dense_trust_regions_take_the_same_way() -> None:

@@ -34,8 +34,9 @@ LBFGS = Transformation(optax.lbfgs())
 MOST_SMALL = 200
 # Unknowns up to which a Hessian is factorised densely.
 MOST_DENSE = 1_000
-# Stored values of a sparse Hessian, for each unknown, up to which it is factorised: fill-in grows with it.
-MOST_STORED = 100
+# Stored values of a sparse Hessian, for each unknown, up to which it is factorised: fill-in grows with it. A band has
+# no fill-in.
+MOST_STORED, MOST_IN_BAND = 100, 1_000
 # Structures that are sparse as matrices, and those that are not but have a solve of their own.
 SPARSE = ("zero", "diagonal", "banded", "block diagonal", "sparse")
 FACTORED = ("low rank", "diagonal + low rank", "Kronecker")
@@ -130,13 +131,13 @@ def _by_structure(c: Curvature | None, size: int, search: LineSearch | None, tra
         return Chosen(TrustRegion(), f"{size} unknowns: all eigenvalues of the Hessian cost next to nothing")
     structure = c.structure
     kind, stored = structure.kind.value, structure.stored
-    if kind in COMPILED and size > MOST_SMALL and not any(part.kind.value == "sparse" for part in structure.parts):
-        found = f"{size:,} unknowns, the Hessian is {kind}"
-        return Chosen(Newton(structured=True), f"{found}: systems are solved by {structure.parts[0].solved}")
-    if kind in SPARSE and size > MOST_SMALL and stored <= MOST_STORED * size and not traced:
+    if size > MOST_SMALL and not traced and _is_sparse(c, size):
         return Chosen(
             None, f"{size:,} unknowns, the Hessian is {kind} with {stored:,} values: sparse factors on the host"
         )
+    if kind in COMPILED and size > MOST_SMALL and not any(part.kind.value == "sparse" for part in structure.parts):
+        found = f"{size:,} unknowns, the Hessian is {kind}"
+        return Chosen(Newton(structured=True), f"{found}: systems are solved by {structure.parts[0].solved}")
     if kind in FACTORED and size > MOST_DENSE:
         solved = structure.parts[0].solved
         return Chosen(
@@ -182,4 +183,5 @@ def _named(name: str, c: Curvature | None, size: int, search: LineSearch | None,
 
 def _is_sparse(c: Curvature, size: int) -> bool:
     structure = c.structure
-    return structure.kind.value in SPARSE and structure.stored <= MOST_STORED * size
+    kind = structure.kind.value
+    return kind in SPARSE and structure.stored <= (MOST_IN_BAND if kind == "banded" else MOST_STORED) * size

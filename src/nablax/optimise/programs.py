@@ -229,10 +229,11 @@ class _HostLoop:
     def _ran(self, state: State, limit: int, data: Any) -> Report:
         state, going = self.host.advance(state, limit, data)
         own = self.objective(data)
-        x, gradient = (own.tree(jnp.asarray(v)) for v in (state.x, state.gradient))
+        best, value = self.host.best(state)
+        x, gradient = (own.tree(jnp.asarray(v)) for v in (best, state.gradient))
         counts = Counts(*map(int, jax.tree.leaves(state.counts)))
         return Report(
-            x, state.value, gradient, state.norm, np.nan, int(state.iteration), counts, state.status, going, True, state
+            x, value, gradient, state.norm, np.nan, int(state.iteration), counts, state.status, going, True, state
         )
 
 

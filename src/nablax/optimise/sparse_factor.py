@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 with warnings.catch_warnings():  # scipy.sparse sets a filter when it is imported; the user's stay as they were
+    import scipy.linalg
     import scipy.sparse
     import scipy.sparse.linalg
 
 MOST_FACTORS = 40
+# Places of a band for each stored value up to which the band is factorised as a whole.
+SPARSEST_BAND = 4
 # How far the length of a step may be from the radius, and the share of the model that the hard case may lose
 # (Conn, Gould and Toint 2000, section 7.3.10).
 LENGTH_FIT, HARD_FIT = 0.1, 0.2
@@ -38,12 +41,24 @@ class Pattern:
         self._starts = np.searchsorted(ordered, np.arange(size + 1)).astype(np.int32)
         self._diagonal = np.flatnonzero(self._rows == ordered)
         self._padding = np.zeros(len(missing))
+        beside = self._rows - ordered
+        width = int(np.max(beside, initial=0))
+        self._band: tuple[Any, Any] | None = None
+        if (2 * width + 1) * size <= SPARSEST_BAND * len(ordered):
+            below = np.flatnonzero(beside >= 0)
+            self._band = below, beside[below] * size + ordered[below]
+        self._width = width
 
     def matrix(self, values: Any) -> Shifted:
         """The matrix with these values."""
         ordered = np.concatenate([np.asarray(values, np.float64), self._padding])[self._order]
         stored = scipy.sparse.csc_matrix((ordered, self._rows, self._starts), shape=(self.size, self.size))
-        return Shifted(stored, self._diagonal)
+        band = None
+        if self._band is not None:
+            taken, places = self._band
+            band = np.zeros((self._width + 1, self.size))
+            band.ravel()[places] = ordered[taken]
+        return Shifted(stored, self._diagonal, band)
 
 
 @dataclass(frozen=True)
@@ -53,13 +68,26 @@ class Shifted:
     Args:
         matrix: H, by columns, every diagonal place stored.
         diagonal: places of the diagonal among its values.
+        band: the lower triangle by diagonals, shape (w + 1, n), of a banded matrix; None of another.
     """
 
     matrix: Any
     diagonal: Any
+    band: Any = None
 
     def factor(self, shift: float) -> Any:
-        """LU with pivots from the diagonal, which is LDLᵀ; None where H + λI is not positive definite."""
+        """A factor that solves systems; None where H + λI is not positive definite.
+
+        In a band it is Cholesky's; elsewhere LU with pivots from the diagonal, which is LDLᵀ.
+        """
+        if self.band is not None:
+            moved = self.band.copy()
+            moved[0] += shift
+            try:
+                lower = scipy.linalg.cholesky_banded(moved, overwrite_ab=True, lower=True, check_finite=False)
+            except np.linalg.LinAlgError:
+                return None
+            return _BandFactor(lower) if np.all(np.isfinite(lower[0])) else None
         matrix = self.matrix.copy()
         matrix.data[self.diagonal] += shift
         if not np.all(matrix.data[self.diagonal] > 0) or not np.all(np.isfinite(matrix.data)):
@@ -79,6 +107,15 @@ class Shifted:
         main = self.matrix.data[self.diagonal]
         rest = np.asarray(abs(self.matrix).sum(axis=0)).ravel() - np.abs(main)
         return float(np.min(main - rest)), float(np.max(main + rest))
+
+
+@dataclass(frozen=True)
+class _BandFactor:
+    lower: Any
+
+    def solve(self, vector: Any) -> Any:
+        """(H + λI)⁻¹ times a vector."""
+        return scipy.linalg.cho_solve_banded((self.lower, True), vector, check_finite=False)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nablax.optimise.objective import Counts, Objective
 from nablax.optimise.outcome import Status
+from nablax.optimise.past import Past
 from nablax.optimise.rounding import rounding
 from nablax.optimise.sparse_factor import Pattern, Shifted, step_in_ball
 from nablax.optimise.state import MOST_QUIET, MOST_RETREATS, State, largest_component, replaced
@@ -28,19 +29,23 @@ class SparseTrustRegion:
     """
 
     def __init__(self, objective: Callable[[Any], Objective]) -> None:
-        def look(x: Any, given: Any) -> tuple[Any, ...]:
+        def look(x: Any, radius: Any, past: Past, given: Any) -> tuple[Any, ...]:
             own = objective(given)
             c = own.at(x)
             hessian = c.sparse()
             gradient = own.gradient(c)
             value, norm = c.value.astype(x.dtype), largest_component(gradient)
             fine = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.all(jnp.isfinite(hessian.data))
-            return value, gradient, norm, fine, first_radius(x, jnp.nan), hessian.data, hessian.indices
+            radius = jnp.where(jnp.isnan(radius), first_radius(x, jnp.nan), radius)
+            past = past.with_point(x, value, radius)
+            return (value, gradient, norm, fine, radius, past.lost, hessian.data, hessian.indices), past
 
-        def attempt(x: Any, step: Any, value: Any, predicted: Any, radius: Any, given: Any) -> tuple[Any, ...]:
+        def attempt(
+            x: Any, step: Any, value: Any, values: Any, predicted: Any, radius: Any, given: Any
+        ) -> tuple[Any, ...]:
             trial = x + step.astype(x.dtype)
             found = objective(given).value(trial)
-            ratio = gained(value, found, predicted)
+            ratio = gained(value, found, predicted, jnp.max(values))
             radius = next_radius(radius, jnp.linalg.norm(step), ratio)
             return trial, found, ratio > TAKEN, radius, too_small(radius, x)
 
@@ -64,8 +69,14 @@ class SparseTrustRegion:
             status=STATUS.running,
             quiet=zero,
             retreats=zero,
-            kept=None,
+            kept=(None, nothing, Past.none(x)),
         )
+
+    def best(self, state: State) -> tuple[Any, Any]:
+        """The best point so far, and the value there."""
+        past = state.kept[2]
+        lower = past.value < state.value and state.status != STATUS.converged
+        return (past.x, past.value) if lower else (state.x, state.value)
 
     def advance(self, state: State, limit: int, data: Any) -> tuple[State, bool]:
         """The state after the end, or after so many steps in all; and whether it has not ended."""
@@ -75,17 +86,18 @@ class SparseTrustRegion:
         return state, going
 
     def _looked(self, state: State, data: Any) -> tuple[State, bool]:
-        value, gradient, norm, fine, radius, values, places = jax.device_get(self._look(state.x, data))
-        counts = state.counts.plus(gradients=1, hessians=1)
         initial = int(state.iteration) == 0
+        _, radius, past = state.kept
+        found, past = self._look(state.x, radius, past, data)
+        value, gradient, norm, fine, radius, lost, values, places = jax.device_get(found)
+        counts = state.counts.plus(gradients=1, hessians=1)
         if not fine and not initial:
-            lost = int(state.retreats) >= MOST_RETREATS
             x, value = state.before
-            hessian, radius = state.kept
-            back = replaced(
-                state, x=x, value=value, counts=counts, retreats=state.retreats + 1, kept=(hessian, radius * CUT)
-            )
-            return (replaced(back, status=STATUS.not_finite), False) if lost else (back, True)
+            hessian, radius, past = state.kept
+            kept = (hessian, radius * CUT, past)
+            back = replaced(state, x=x, value=value, counts=counts, retreats=state.retreats + 1, kept=kept)
+            ends = int(state.retreats) >= MOST_RETREATS
+            return (replaced(back, status=STATUS.not_finite), False) if ends else (back, True)
         if self._pattern is None:
             self._pattern = Pattern(places[:, 0], places[:, 1], state.x.size)
         hessian = self._pattern.matrix(values)
@@ -101,7 +113,7 @@ class SparseTrustRegion:
             status = STATUS.unbounded
         elif quiet >= MOST_QUIET:
             status = STATUS.stalled
-        found = replaced(
+        after = replaced(
             state,
             value=value,
             gradient=gradient,
@@ -112,23 +124,38 @@ class SparseTrustRegion:
             retreats=np.asarray(0),
             fresh=np.asarray(False),
             status=state.status if status is None else status,
-            kept=(hessian, float(radius) if initial else state.kept[1]),
+            kept=(hessian, radius, past),
         )
-        return found, status is None
+        return (_returned(after) if lost and status is None else after), status is None
 
     def _tried(self, state: State, data: Any) -> tuple[State, bool]:
-        hessian, radius = state.kept
-        step, predicted, factors = _step(hessian, np.asarray(state.gradient, np.float64), radius)
+        hessian, radius, past = state.kept
+        step, predicted, factors = _step(hessian, np.asarray(state.gradient, np.float64), float(radius))
         trial, value, taken, radius, small = jax.device_get(
-            self._attempt(state.x, step, state.value, predicted, radius, data)
+            self._attempt(state.x, step, state.value, past.values, predicted, radius, data)
         )
         counts = state.counts.plus(values=1, factorisations=factors)
-        kept = (hessian, float(radius))
+        kept = (hessian, radius, past)
         after = replaced(state, iteration=state.iteration + 1, counts=counts, kept=kept)
         if taken:
             before = (state.x, state.value)
             return replaced(after, x=trial, value=value, before=before, fresh=np.asarray(True)), True
         return (replaced(after, status=STATUS.stalled), False) if small else (after, True)
+
+
+def _returned(state: State) -> State:
+    """At the best point, which is looked at again."""
+    hessian, radius, past = state.kept
+    kept = (hessian, np.minimum(radius, past.radius), past.returned())
+    return replaced(
+        state,
+        x=np.asarray(past.x),
+        value=np.asarray(past.value),
+        before=(state.x, state.value),
+        fresh=np.asarray(True),
+        iteration=state.iteration + 1,
+        kept=kept,
+    )
 
 
 def _noise(value: Any) -> float:

@@ -11,6 +11,7 @@ from jax.scipy.linalg import solve_triangular
 
 from nablax.optimise.conjugate_gradients import conjugate_gradients
 from nablax.optimise.objective import Counts, Objective
+from nablax.optimise.past import Past
 from nablax.optimise.rounding import rounding
 from nablax.optimise.secular import in_ball
 from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
@@ -19,9 +20,6 @@ from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
 # Toint 2000, section 6.1).
 TAKEN, POOR, GOOD = 1e-4, 0.25, 0.75
 CUT, WIDENED = 0.25, 4.0
-# Values of the last points, of which the highest may serve as the reference: a curved valley is left by short cuts
-# that go uphill for a few steps (Toint 1996, Non-monotone trust-region algorithms for nonlinear optimization).
-REMEMBERED = 10
 # How far Newton's first step may go, in units of the point's size.
 FARTHEST = 100.0
 # Unknowns up to which eigenvalues are computed at every point: they cost no more than a few Cholesky factors.
@@ -43,44 +41,14 @@ class _Model(eqx.Module):
     past: Past
 
 
-class Past(eqx.Module):
-    """The values of the last points, and the best point of all.
-
-    Args:
-        values: newest first; minus infinity where there were none.
-        x: the best point.
-        value: the function there.
-    """
-
-    values: Any
-    x: Any
-    value: Any
-
-    @classmethod
-    def none(cls, x: Any) -> Past:
-        """Before the first look."""
-        return cls(jnp.full((REMEMBERED,), -jnp.inf, x.dtype), x, jnp.full((), jnp.inf, x.dtype))
-
-    def with_point(self, x: Any, value: Any) -> Past:
-        """One more point."""
-        better = value < self.value
-        values = jnp.roll(self.values, 1).at[0].set(value)
-        return Past(values, jnp.where(better, x, self.x), jnp.where(better, value, self.value))
-
-    @property
-    def highest(self) -> Any:
-        """The highest of the last values."""
-        return jnp.max(self.values)
-
-
 class TrustRegion(Method):
     """Steps that are lowest in a ball, exactly, on a dense Hessian.
 
     A step is judged by the value here or by the highest of the last ones, whichever speaks for it: the way may go
-    uphill for a few steps. The best point is kept.
+    uphill for a few steps. The best point is kept, and returned to where they lead nowhere.
 
     Source:
-        Moré and Sorensen 1983; Toint 1996, Non-monotone trust-region algorithms for nonlinear optimization.
+        Moré and Sorensen 1983; for the way uphill see `Past`.
     """
 
     name: ClassVar[str] = "trust-region"
@@ -102,12 +70,23 @@ class TrustRegion(Method):
         first = first_radius(state.x, jnp.where(definite, newton, jnp.nan))
         radius = jnp.where(state.iteration == 0, first, kept.radius)
         value = c.value.astype(state.x.dtype)
-        kept = _Model(matrix, values, vectors, jnp.asarray(small), radius, kept.past.with_point(state.x, value))
+        past = kept.past.with_point(state.x, value, radius)
+        kept = _Model(matrix, values, vectors, jnp.asarray(small), radius, past)
         counts = state.counts.plus(gradients=1, hessians=1, factorisations=int(small))
         return value, gradient, kept, counts
 
     def attempt(self, objective: Objective, state: State) -> State:
-        """The step in the ball, and what it brings."""
+        """The step in the ball, and what it brings; or back to the best point."""
+        found: State = jax.lax.cond(state.kept.past.lost, self._back, lambda s: self._forward(objective, s), state)
+        return found
+
+    def _back(self, state: State) -> State:
+        model, past = state.kept, state.kept.past
+        radius = jnp.minimum(model.radius, past.radius)
+        kept = _Model(model.matrix, model.eigenvalues, model.vectors, model.decomposed, radius, past.returned())
+        return moved(state, past.x, past.value, kept, state.counts)
+
+    def _forward(self, objective: Objective, state: State) -> State:
         model = state.kept
         small = state.x.size <= SMALL
         step, model, factors = (step_by_eigenvalues if small else step_by_factors)(model, state.gradient)
@@ -136,37 +115,55 @@ class TrustRegion(Method):
 
 
 class SteihaugToint(Method):
-    """Steps by conjugate gradients in a ball; the Hessian is known by its products with vectors."""
+    """Steps by conjugate gradients in a ball; the Hessian is known by its products with vectors.
+
+    Steps are judged as those of `TrustRegion` are.
+    """
 
     name: ClassVar[str] = "steihaug"
 
     def first(self, objective: Objective, x: Any) -> Any:
-        """The radius."""
-        return jnp.zeros((), x.dtype)
+        """The radius, and no past."""
+        return jnp.zeros((), x.dtype), Past.none(x)
 
     def look(self, objective: Objective, state: State) -> tuple[Any, Any, Any, Counts]:
         """The gradient."""
         c = objective.at(state.x)
         gradient = objective.gradient(c)
-        radius = jnp.where(state.iteration == 0, first_radius(state.x, jnp.nan), state.kept)
-        return c.value.astype(state.x.dtype), gradient, radius, state.counts.plus(gradients=1)
+        value = c.value.astype(state.x.dtype)
+        radius = jnp.where(state.iteration == 0, first_radius(state.x, jnp.nan), state.kept[0])
+        kept = radius, state.kept[1].with_point(state.x, value, radius)
+        return value, gradient, kept, state.counts.plus(gradients=1)
 
     def attempt(self, objective: Objective, state: State) -> State:
-        """The truncated step, and what it brings."""
-        c, radius = objective.at(state.x), state.kept
+        """The truncated step, and what it brings; or back to the best point."""
+        found: State = jax.lax.cond(state.kept[1].lost, self._back, lambda s: self._forward(objective, s), state)
+        return found
+
+    def _back(self, state: State) -> State:
+        radius, past = state.kept
+        kept = jnp.minimum(radius, past.radius), past.returned()
+        return moved(state, past.x, past.value, kept, state.counts)
+
+    def _forward(self, objective: Objective, state: State) -> State:
+        c, (radius, past) = objective.at(state.x), state.kept
         found = conjugate_gradients(lambda v: objective.product(c, v), state.gradient, radius)
         trial = state.x + found.step
         value = objective.value(trial)
         counts = state.counts.plus(values=1, products=found.products)
-        ratio = gained(state.value, value, found.predicted)
-        radius = next_radius(radius, jnp.linalg.norm(found.step), ratio)
-        taken = moved(state, trial, value, radius, counts)
-        refused = stayed(state, radius, counts, stalled=too_small(radius, state.x))
+        ratio = gained(state.value, value, found.predicted, past.highest)
+        kept = next_radius(radius, jnp.linalg.norm(found.step), ratio), past
+        taken = moved(state, trial, value, kept, counts)
+        refused = stayed(state, kept, counts, stalled=too_small(kept[0], state.x))
         return either(ratio > TAKEN, taken, refused)
 
     def retreat(self, kept: Any) -> Any:
         """A smaller ball."""
-        return kept * CUT
+        return kept[0] * CUT, kept[1]
+
+    def best(self, state: State) -> tuple[Any, Any]:
+        """The best point so far."""
+        return state.kept[1].x, state.kept[1].value
 
 
 # -- the radius ------------------------------------------------------------------------------------
