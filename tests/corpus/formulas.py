@@ -6,31 +6,10 @@ Boyd and Vandenberghe (2004), Bishop (2006), Murphy (2012), Rasmussen and Willia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One formula.
-
-    Args:
-        name: what it is.
-        formula: in the language of the package.
-        wrt: the variable of differentiation.
-        value: the same by hand, a NumPy expression of the variables.
-        gradient: the gradient (or Jacobian, or linear map) as a book prints it.
-        hessian: the Hessian as a book prints it; empty where no book does.
-        declare: kinds of names, where the formula alone does not say them.
-    """
-
-    name: str
-    formula: str
-    wrt: str
-    value: str
-    gradient: str
-    hessian: str = ""
-    declare: str = ""
-
+from corpus.cookbook import COOKBOOK
+from corpus.entry import Entry
+from corpus.geometry import GEOMETRY
+from corpus.models import MODELS
 
 VECTORS = (
     Entry("linear form", "a'*x", "x", "a @ x", "a", "0"),
@@ -821,4 +800,13 @@ SCALARS = (
     ),
 )
 
-ENTRIES = (*VECTORS, *MATRICES, *LEARNING, *SCALARS)
+GROUPS = {
+    "Vectors": VECTORS,
+    "Matrices": MATRICES,
+    "Matrix Cookbook": COOKBOOK,
+    "Losses": LEARNING,
+    "Models": MODELS,
+    "Geometry, mechanics and robotics": GEOMETRY,
+    "Scalars": SCALARS,
+}
+ENTRIES = tuple(entry for group in GROUPS.values() for entry in group)

@@ -43,9 +43,10 @@ a chain of powers is read from the left by MATLAB and from the right by mathemat
     ^~~~~
 write (a^b)^c or a^(b^c)""",
     "A[i,:]": """\
-found 'i' where an integer or ':' would fit
+the index i is a name
     A[i,:]
-      ^""",
+      ^
+write the number; a name stands behind a colon, for the size of the axis: x[1:i]""",
     "x[1.5]": """\
 the index 1.5 is not an integer
     x[1.5]

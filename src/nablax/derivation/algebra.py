@@ -12,6 +12,7 @@ from typing import Any
 from nablax.derivation.effort import in_time, spend
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
+    MASKS,
     Atom,
     AtomKind,
     Factor,
@@ -356,7 +357,8 @@ def merged(factors: Sequence[Factor]) -> list[Factor]:
         key = (factor.atom.key, factor.labels)
         exponent = factor.exponent + (found[key].exponent if key in found else 0)
         relation = factor.atom.kind is AtomKind.FUNCTION and factor.atom.name in RELATIONS
-        if relation or factor.atom.kind in (AtomKind.DELTA, AtomKind.UNIT):
+        mask = factor.atom.kind is AtomKind.CONSTANT and factor.atom.name in MASKS
+        if relation or mask or factor.atom.kind in (AtomKind.DELTA, AtomKind.UNIT):
             exponent = Fraction(1)  # zeros and ones
         found[key] = Factor(factor.atom, factor.labels, exponent)
     return [factor for factor in found.values() if factor.exponent != 0]

@@ -165,7 +165,7 @@ class _Session:
         self.problem, self.order = problem, order
         self.algebras = [one.algebra for one in polys]
         self.leaf = polys[0].leaf
-        self.writer = Writer({length: name for name, length in problem.symbolic_sizes.items()})
+        self.writer = Writer(problem.lengths)
         self.values = [one.value for one in polys]
         self.gradients = [one.gradient for one in polys]
         self.hessians = [one.hessian for one in polys]

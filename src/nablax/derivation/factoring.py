@@ -25,6 +25,7 @@ from nablax.printing.expression import (
     Call,
     Expression,
     Hadamard,
+    Identity,
     Number,
     Ones,
     Power,
@@ -143,7 +144,7 @@ View = tuple[Taken, Form, Shape]
 def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
     """Ways to take one factor out of some of the terms."""
     high = any(_has_high_power(form.chain) for form in forms)
-    for views in (_scalars, _heads, _tails, _bodies, _entries, _diagonals):
+    for views in (_scalars, _heads, _tails, _bodies, _entries, _diagonals, _masks):
         groups: dict[Taken, dict[int, tuple[Form, Shape]]] = {}
         for k, form in enumerate(forms):
             for key, rest, inner in views(form, shape):
@@ -205,6 +206,20 @@ def _diagonals(form: Form, shape: Shape) -> Iterator[View]:
                 pass
 
 
+def _masks(form: Form, shape: Shape) -> Iterator[View]:
+    match form.chain:
+        case (Call("tril" | "triu" as side, (inside,)),):
+            yield Taken("mask", (Ones(shape),), ("tril", "triu").index(side)), _inner(form, inside), shape
+        case (Hadamard((Identity() as identity, inside)),):
+            yield Taken("mask", (identity,)), _inner(form, inside), shape
+        case _:
+            pass
+
+
+def _inner(form: Form, inside: Expression) -> Form:
+    return Form(form.coefficient, form.scalars, factors_of(inside))
+
+
 def _is_uneven(taken: Taken, rests: Sequence[Form]) -> bool:
     """Whether X would be taken out of XXXA + XXAX."""
     return taken.kind == "end" and len({form.chain[taken.place] == taken.factors[0] for form in rests}) > 1
@@ -223,6 +238,12 @@ def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape,
             chain = (*taken.factors, *form.chain) if taken.place == 0 else (*form.chain, *taken.factors)
         case "body":
             chain = taken.factors
+        case "mask":
+            whole = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+            [mask] = taken.factors
+            sides = ("tril", "triu")
+            is_side = isinstance(mask, Ones)
+            chain = (Call(sides[taken.place], (whole,), left) if is_side else Hadamard((mask, whole)),)
         case "entry":
             chain = (_entrywise([*taken.factors, *_elements(form)]),)
         case _:

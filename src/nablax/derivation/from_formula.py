@@ -8,6 +8,7 @@ from fractions import Fraction
 from nablax.derivation.forms import powered, scaled
 from nablax.errors import NotShown
 from nablax.formula import Formula, Kind, Operation, Typed, Variable
+from nablax.formula.syntax import Range
 from nablax.notation import FUNCTIONS, SIGNS
 from nablax.printing.expression import (
     Call,
@@ -195,6 +196,11 @@ def _product(left: Expression, right: Expression) -> Expression:
 
 def _index(node: Typed, array: Expression) -> Expression:
     places = node.options
+    if any(isinstance(place, Range) for place in places):
+        if any(isinstance(place, int) for place in places):
+            raise NotShown
+        listed = [":" if place is None else str(place) for place in places]
+        return Call(f"[{','.join(listed)}]", (array,), sizes(node))
     if len(places) != 1 or not isinstance(places[0], int) or places[0] < 0 or not isinstance(array, Symbol):
         raise NotShown
     return Product((Transpose(Unit(places[0], array.shape[0])), array))
@@ -227,6 +233,8 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Call(label, (operand,))
         case "softmax", [operand]:
             return Call("softmax" if len(shape) == 1 else "softmax_rows", (operand,), shape)
+        case (("cholesky" | "tril" | "triu"), [operand]):
+            return Call(label, (operand,), shape)
         case "diag", [operand]:
             return Call("diag" if len(shape) == 2 else "diagonal", (operand,), shape)
         case "inner", [left, right]:

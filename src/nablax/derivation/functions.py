@@ -62,8 +62,11 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
                 return this
     if name == "pow":
         base, exponent = arguments
-        if isinstance(exponent.constant, Fraction):
-            return algebra.power(base, exponent.constant)
+        if exponent.constant is not None:
+            # 2.05 − 2 is 0.0499… in floats
+            plain = Fraction(exponent.constant).limit_denominator(1000)
+            if abs(float(plain) - float(exponent.constant)) < 1e-14:
+                return algebra.power(base, plain)
         arguments = [algebra.broadcast(base, axes), algebra.broadcast(exponent, axes)]
     return _made(algebra, name, tuple(arguments), axes)
 
@@ -88,7 +91,8 @@ def _positive(p: Poly) -> bool:
     def positive(atom: Atom) -> bool:
         if atom.kind is AtomKind.GROUP:
             return _positive(atom.arguments[0])
-        return atom.kind is AtomKind.SIZE or is_function(atom, "exp") or is_function(atom, "sigmoid")
+        known = atom.kind is AtomKind.SIZE or atom.trait == "positive"
+        return known or is_function(atom, "exp") or is_function(atom, "sigmoid")
 
     return bool(p.terms) and all(t.coefficient > 0 and all(positive(f.atom) for f in t.factors) for t in p.terms)
 
@@ -161,7 +165,7 @@ def _exp(algebra: Algebra, p: Poly) -> Poly:
             inner = algebra.power(single.atom.arguments[0], term.coefficient)
             labels = single.labels
             values.append(algebra.product([(inner, labels)], tuple(range(p.rank)), dict(enumerate(p.axes))))
-        elif p.rank and len(p.terms) > 1 and all(not f.labels for f in term.factors):
+        elif p.rank and len(p.terms) > 1 and _is_computed_scalar(term):
             values.append(apply(algebra, "exp", [Poly((), (term,))]))
         elif p.rank == 2 and len(p.terms) > 1 and {x for f in term.factors for x in f.labels} == {0}:
             each = apply(algebra, "exp", [Poly(p.axes[:1], (term,))])
@@ -174,6 +178,12 @@ def _exp(algebra: Algebra, p: Poly) -> Poly:
         value = _made(algebra, "exp", (algebra.scale(-1, left) if negative else left,), p.axes)
         values.append(algebra.power(value, Fraction(-1)) if negative else value)
     return algebra.times(algebra.number(1, p.axes), *values)
+
+
+def _is_computed_scalar(term: Monomial) -> bool:
+    """Whether a term is a scalar that may depend on the others, as a maximum that is subtracted; b in ax + b stays."""
+    plain = (AtomKind.LEAF, AtomKind.SIZE)
+    return all(not f.labels for f in term.factors) and any(f.atom.kind not in plain for f in term.factors)
 
 
 def _log(algebra: Algebra, p: Poly) -> Poly:
@@ -244,6 +254,10 @@ def _inverse(algebra: Algebra, p: Poly) -> Poly:
     turned = algebra.transpose(p)
     symmetric = turned.key == p.key
     flipped = turned.key < p.key
-    atom = Atom(AtomKind.MATRIX, "inv", p.axes, (turned if flipped else p,), symmetric)
+    single = p.terms[0].factors[0].atom if len(p.terms) == 1 and len(p.terms[0].factors) == 1 else None
+    trait = single.trait if single is not None and single.trait == "diagonal" else ""
+    if single is not None and single.trait == "triangular" and p.terms[0].factors[0].labels == (0, 1):
+        trait, flipped = "triangular", False
+    atom = Atom(AtomKind.MATRIX, "inv", p.axes, (turned if flipped else p,), symmetric, trait)
     labels = (1, 0) if flipped else (0, 1)
     return algebra.monomial(Fraction(1), [Factor(atom, labels)], p.axes)

@@ -79,6 +79,7 @@ IDENTITIES = (
     Identity(FUNCTION, "logdet(A^7)", "7*logdet(A)"),
     Identity(FUNCTION, "det(A*B)", "det(A)*det(B)"),
     Identity(FUNCTION, "logdet(A*B)", "logdet(A) + logdet(B)"),
+    Identity(FUNCTION, "sum(log(diag(cholesky(A))))", "logdet(A)/2", {"A": "spd(n)"}),
     Identity(FUNCTION, "sum(eig(A))", "tr(A)", {"A": "symmetric(n)"}),
     Identity(FUNCTION, "prod(eig(A))", "det(A)", {"A": "symmetric(n)"}),
     Identity(FUNCTION, "tr(kron(A, B))", "tr(A)*tr(B)", FACTORS),

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from nablax.derivation.factoring import factored
 from nablax.derivation.forms import Form, base_of, factors_of, powered
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Number, Poly, components
+from nablax.derivation.tensors import MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.errors import NotMatrices, UnprintableError
 from nablax.printing.expression import (
     Array,
@@ -40,7 +40,7 @@ from nablax.printing.expression import (
 )
 from nablax.printing.expression import Number as NumberExpression
 
-LETTERS = "ijklpqrstuvwabcdefgh"
+LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 Chain = tuple[Expression, ...]
@@ -92,8 +92,8 @@ def hadamard(parts: Sequence[Expression]) -> Expression:
     flat = [inner for part in parts for inner in (part.factors if isinstance(part, Hadamard) else (part,))]
     for part in flat:
         match part:
-            case Call("tril", (Ones(),), shape) if len(flat) > 1:
-                return Call("tril", (hadamard([other for other in flat if other is not part]),), shape)
+            case Call("tril" | "triu" as side, (Ones(),), shape) if len(flat) > 1:
+                return Call(side, (hadamard([other for other in flat if other is not part]),), shape)
             case _:
                 pass
     return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
@@ -162,8 +162,10 @@ class Writer:
                 return Unit(int(atom.name), shape[0])
             case AtomKind.GROUP:
                 return arguments[0]
-            case AtomKind.CONSTANT if atom.name == "tril":
-                return Call("tril", (Ones(shape),), shape)
+            case AtomKind.CONSTANT if atom.name in MASKS:
+                return Call(atom.name, (Ones(shape),), shape)
+            case AtomKind.CONSTANT if ":" in atom.name:
+                return Call(atom.name, (Identity(shape[1]),), shape)
             case AtomKind.CONSTANT:
                 return Array(atom.name, shape)
             case AtomKind.MATRIX if atom.name == "inv":
@@ -288,8 +290,9 @@ class Writer:
         for factor in factors:
             for label in factor.labels:
                 network.weights.setdefault(label, [])
-            written = self.powered(factor)
-            if pulled is not None and isinstance(written, Scale) and written.body is not None:
+            is_loop = len(factor.labels) == 2 and len(set(factor.labels)) == 1
+            written = self.atom(factor.atom) if is_loop else self.powered(factor)
+            if pulled is not None and isinstance(written, Scale) and written.body is not None and not is_loop:
                 pulled.append(written)
                 written = written.body
             match factor.labels:
@@ -297,7 +300,8 @@ class Writer:
                     network.weights[label].append(written)
                 case (a, b) if a == b:
                     shape = self.shape(factor.atom.axes[:1])
-                    network.weights[a].append(Call("diagonal", (written,), shape))
+                    diagonal = powered(Call("diagonal", (written,), shape), factor.exponent)  # 1 ⊘ diag(L)
+                    network.weights[a].append(diagonal)
                 case (a, b):
                     network.connect(a, b, factors_of(written))
                 case _:
@@ -391,6 +395,15 @@ class Writer:
             right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
             return (*left, *reversed_chain(right))
         [chain] = edges
+        match chain, rows, columns:
+            case (Identity() as identity,), [Call("diagonal", (matrix,))], []:
+                return (Hadamard((identity, matrix)),)
+            case (Call("tril" | "triu" as side, (Ones(),), _),), _, _ if rows or columns:
+                left = factors_of(hadamard(rows)) if rows else (Ones(shape[:1]),)
+                right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
+                return (Call(side, (Product((*left, *reversed_chain(right))),), shape),)
+            case _:
+                pass
         if rows:
             chain = (Call("diag", (hadamard(rows),), (shape[0],) * 2), *chain)
         if columns:
@@ -405,6 +418,8 @@ class Writer:
         terms: list[Expression] = []
         for term in p.terms:
             labels = dict.fromkeys([*range(p.rank), *(x for f in term.factors for x in f.labels)])
+            if len(labels) > len(LETTERS):
+                raise UnprintableError("a sum over that many indices", "")
             letters = dict(zip(labels, LETTERS, strict=False))
             pieces = []
             for f in term.factors:

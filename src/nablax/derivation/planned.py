@@ -25,6 +25,8 @@ from nablax.ops.jaxprs import trace
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.second_order import reverse, second_order
 
+TRAITS = frozenset({Kind.ORTHOGONAL, Kind.TRIANGULAR, Kind.DIAGONAL})
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -100,7 +102,9 @@ def atoms(problem: Problem, sizes: Mapping[str, int]) -> dict[int, Atom]:
     found = {}
     for place, (argument, struct) in enumerate(zip(problem.arguments, problem.structs(sizes), strict=True)):
         kind = AtomKind.SIZE if argument.name in problem.units else AtomKind.LEAF
-        trait = "orthogonal" if argument.kind is Kind.ORTHOGONAL else ""
+        trait = argument.kind.value if argument.kind in TRAITS else ""
+        if problem.formula is not None and argument.name in problem.formula.variables:
+            trait = "positive" if problem.formula.variables[argument.name].positive else trait
         found[place] = Atom(kind, argument.name, struct.shape, (), argument.kind in SYMMETRIC, trait)
     return found
 

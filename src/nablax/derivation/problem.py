@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -80,6 +81,14 @@ class Problem:
     numeric: Callable[..., Any]
     units: frozenset[str] = frozenset()
 
+    @property
+    def lengths(self) -> dict[int, str]:
+        """What each length of the symbolic trace is called, n-1 of ranges of places too."""
+        found = {length: name for name, length in self.symbolic_sizes.items()}
+        nodes = () if self.formula is None else self.formula.expression.walk()
+        axes = {axis for node in nodes for axis in node.shape.axes if axis.offset}
+        return {axis.value(self.symbolic_sizes): str(axis) for axis in axes} | found
+
     def structs(self, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
         """Shapes of the arguments for given sizes."""
         return [
@@ -89,7 +98,14 @@ class Problem:
 
 
 def _length(size: str, sizes: Mapping[str, int]) -> int:
-    return int(np.prod([sizes[part] if part in sizes else int(part) for part in size.split("*")]))
+    stem, offset = _with_offset(size)
+    return int(np.prod([sizes[part] if part in sizes else int(part) for part in stem.split("*")])) + offset
+
+
+def _with_offset(size: str) -> tuple[str, int]:
+    """A size such as n-1 as n and -1."""
+    found = re.fullmatch(r"(.*?)([+-][0-9]+)?", size)
+    return (size, 0) if found is None else (found[1], int(found[2] or 0))
 
 
 def from_formula(formula: Formula, wrt: str | int | None, start: int = FIRST_PRIME) -> Problem:

@@ -12,7 +12,7 @@ import numpy as np
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.functions import apply, matrix_function
-from nablax.derivation.tensors import Atom, AtomKind, Poly, rational
+from nablax.derivation.tensors import MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.graph.node import Node, NodeTerm
 from nablax.notation import COMPARED, PRIMITIVES, UNCHANGED
@@ -35,7 +35,10 @@ FACTORS = {
     "eigh": {0: ("eigenvectors", False), 1: ("eigenvalues", False)},
     "svd": {0: ("singular_values", False), 1: ("left_vectors", False), 2: ("right_vectors", True)},
 }
-SORTED = {"eigenvalues": "-1", "singular_values": "0"}  # where the largest one is
+SORTED = {  # where the largest and the smallest one are
+    ("eigenvalues", "max"): "-1", ("eigenvalues", "min"): "0",
+    ("singular_values", "max"): "0", ("singular_values", "min"): "-1",
+}  # fmt: skip
 MOST_ENTRIES = 4096  # of an array that is written out
 
 
@@ -99,6 +102,9 @@ class Reader:
             parts.append((self.algebra.atom(unit), (label,)))
             return label
         label = Label(index.extent)
+        if index.table is None and index.strides == (1,) and not index.leaves:
+            parts.append((self.algebra.atom(self._range(index)), (*index.labels, label)))
+            return label
         if math.prod(index.shape) * index.extent > MOST_ENTRIES:
             raise UnprintableError("a map of elements", "")
         table = np.zeros((*index.shape, index.extent))
@@ -107,6 +113,17 @@ class Reader:
         np.put_along_axis(table, np.where(there, places, 0), np.where(there, 1.0, 0.0), axis=-1)
         parts.append((self._constant(table), (*index.labels, label)))
         return label
+
+    def _range(self, index: Index) -> Atom:
+        """Rows of the identity, which take a range of places; in the second half counted from the end."""
+        start, stop = index.offset, index.offset + index.labels[0].size
+        whole = index.extent
+        if whole in self.algebra.sizes:
+            start, stop = (place - whole if 2 * place >= whole else place for place in (start, stop))
+        else:
+            stop = 0 if stop == whole else stop
+        name = f"[{start or ''}:{stop or ''}]"
+        return Atom(AtomKind.CONSTANT, name, (index.labels[0].size, whole))
 
     def node(self, node: Node) -> Poly:
         """The value of a node."""
@@ -168,6 +185,19 @@ class Reader:
         if kind.name == "reciprocal_gaps" and len(node.shape) == 2:
             name = "squared_gaps" if params["squared"] else "gaps"
             return self.algebra.atom(Atom(AtomKind.MATRIX, name, node.shape, (self.node(node.inputs[0]),)))
+        if kind.name == "cholesky" and len(node.shape) == 2:
+            return self.algebra.atom(
+                Atom(AtomKind.MATRIX, "cholesky", node.shape, (self.node(node.inputs[0]),), trait="triangular")
+            )
+        if kind.name == "inv_triangular" and len(node.shape) == 2:
+            return matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
+        if kind.name == "solve_triangular" and len(node.shape) == 2:
+            inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
+            inverse = self.algebra.transpose(inverse) if params["transpose"] else inverse
+            sides = [(inverse, (0, 1)), (self.node(node.inputs[1]), (1, 2))]
+            if not params["left_side"]:
+                sides = [(self.node(node.inputs[1]), (0, 1)), (inverse, (1, 2))]
+            return self.algebra.product(sides, (0, 2), {})
         if kind.name == "reciprocal":
             return self.algebra.power(self.node(node.inputs[0]), Fraction(-1))
         raise UnprintableError(kind.name, "")
@@ -184,8 +214,9 @@ class Reader:
     def _places(self, p: Poly, extremum: Poly, along: Sequence[int]) -> Poly:
         """One where the extremum is, zero elsewhere: where it is unique, as it has to be for a derivative."""
         single = p.terms[0].factors[0].atom if len(p.terms) == 1 and len(p.terms[0].factors) == 1 else None
-        if single is not None and single.name in SORTED and extremum.terms[0].factors[0].atom.name == "max":
-            return self.algebra.atom(Atom(AtomKind.UNIT, SORTED[single.name], p.axes))
+        place = None if single is None else SORTED.get((single.name, extremum.terms[0].factors[0].atom.name))
+        if place is not None:
+            return self.algebra.atom(Atom(AtomKind.UNIT, place, p.axes))
         labels = tuple(k for k in range(p.rank) if k not in along)
         spread = self.algebra.product([(extremum, labels)], tuple(range(p.rank)), dict(enumerate(p.axes)))
         return apply(self.algebra, "=", [p, spread])
@@ -201,11 +232,31 @@ class Reader:
             diagonal = values[0, 0]
             if np.array_equal(values, diagonal * np.eye(axes[0])):
                 return self.algebra.scale(rational(float(diagonal)), self.algebra.delta(axes[0]))
+            triangles = self._triangles(values)
+            if triangles is not None:
+                return triangles
         name = repr(values.tolist())
         if values.size > MOST_ENTRIES:
             raise UnprintableError(f"a constant array of shape {axes}", "")
         symmetric = values.ndim == 2 and axes[0] == axes[1] and np.array_equal(values, values.T)
         return self.algebra.atom(Atom(AtomKind.CONSTANT, name, axes, symmetric=bool(symmetric)))
+
+    def _triangles(self, values: Any) -> Poly | None:
+        """A square matrix of one number below the diagonal, one on it and one above."""
+        if len(values) < 2:
+            return None
+        below, on, above = float(values[1, 0]), float(values[0, 0]), float(values[0, 1])
+        one = np.ones_like(values)
+        if not np.array_equal(values, below * np.tril(one, -1) + on * np.eye(len(values)) + above * np.triu(one, 1)):
+            return None
+        algebra = self.algebra
+        tril, triu = (algebra.atom(Atom(AtomKind.CONSTANT, side, values.shape)) for side in MASKS)
+        parts = [(below, tril), (above, triu), (on - below - above, algebra.delta(len(values)))]
+        if on == above:
+            parts = [(below, algebra.number(1, values.shape)), (above - below, triu)]
+        elif on == below:
+            parts = [(above, algebra.number(1, values.shape)), (below - above, tril)]
+        return algebra.add([algebra.scale(rational(x), p) for x, p in parts if x])
 
     # -- scalar functions --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from nablax.derivation.patterns import Match, Pattern, built, head_of, matches, patterns
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Number, Poly
+from nablax.derivation.tensors import MASKS, Atom, AtomKind, Factor, Number, Poly
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,33 @@ Rule = Callable[[Context, list[Factor], int], Rewritten | None]
 
 def _without(factors: list[Factor], *gone: Factor) -> list[Factor]:
     return [factor for factor in factors if not any(factor is one for one in gone)]
+
+
+def _masks(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """Ones on one side of the diagonal: [i ≥ j][i ≤ j] = δᵢⱼ, [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ."""
+    for factor in factors:
+        kind, rest = factor.atom.kind, _without(factors, factor)
+        pair = set(factor.labels)
+        free = kind is AtomKind.DELTA and len(pair) == 2 and max(pair) < rank
+        if free and any(f.atom.trait == "diagonal" and f.exponent > 0 and set(f.labels) == pair for f in rest):
+            return Rewritten(rest)
+        if kind is not AtomKind.CONSTANT or factor.atom.name not in MASKS:
+            continue
+        a, b = factor.labels
+        if a == b:
+            return Rewritten(rest)
+        if a > b:
+            side = MASKS[1 - MASKS.index(factor.atom.name)]
+            return Rewritten([*rest, Factor(Atom(AtomKind.CONSTANT, side, factor.atom.axes[::-1]), (b, a))])
+        for other in rest:
+            lower = (a, b) if factor.atom.name == "tril" else (b, a)
+            if other.exponent > 0 and other.labels == lower and other.atom.trait == "triangular":
+                return Rewritten(rest)
+            both = other.atom.kind is AtomKind.CONSTANT and other.atom.name in MASKS
+            if both and other.labels == factor.labels and other.atom.name != factor.atom.name:
+                delta = Factor(Atom(AtomKind.DELTA, "", factor.atom.axes, symmetric=True), (a, b))
+                return Rewritten([*_without(rest, other), delta])
+    return None
 
 
 def _delta(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
@@ -146,4 +173,4 @@ def _replaced(context: Context, pattern: Pattern, match: Match, factors: list[Fa
     return Rewritten([*kept, *made], content ** int(match.turns) if content != 1 else Fraction(1), gone)
 
 
-RULES: tuple[Rule, ...] = (_delta, _unit, _gaps, _identities)
+RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _identities)

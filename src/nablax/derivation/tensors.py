@@ -19,6 +19,7 @@ from nablax.contraction.term import connected
 from nablax.derivation.effort import spend
 
 Number = Fraction | float
+MASKS = ("tril", "triu")  # known arrays of ones on and below the diagonal, or above
 
 
 class AtomKind(Enum):
@@ -44,7 +45,8 @@ class Atom:
         axes: elements along each axis.
         arguments: what it is computed from.
         symmetric: whether it is a matrix equal to its transpose.
-        trait: a declared property of a variable that a rule uses (``orthogonal``).
+        trait: a property that a rule uses: ``orthogonal``, ``orthonormal``, ``triangular`` (zeros above the diagonal),
+            ``diagonal``, ``positive`` (every entry).
     """
 
     kind: AtomKind

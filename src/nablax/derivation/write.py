@@ -16,6 +16,7 @@ from nablax.printing.expression import (
     Call,
     Expression,
     Function,
+    Identity,
     Indexed,
     LinearMap,
     Product,
@@ -32,10 +33,15 @@ from nablax.printing.unicode import unicode
 
 # Factors of a matrix that always have a name, and what a column of one is called.
 FACTORS = {"eigenvectors": "V", "left_vectors": "U", "right_vectors": "V"}
-COLUMNS = {"eigenvectors": "eigenvector", "left_vectors": "left_vector", "right_vectors": "right_vector"}
+COLUMNS = {
+    ("eigenvectors", -1): "eigenvector",
+    ("eigenvectors", 0): "first_eigenvector",
+    ("left_vectors", 0): "left_vector",
+    ("right_vectors", 0): "right_vector",
+}
 PREFERRED = {
-    "eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w", "singular_values": "s",
-    "gaps": "G", "squared_gaps": "G", **FACTORS,
+    "eigenvector": "v", "first_eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w",
+    "singular_values": "s", "gaps": "G", "squared_gaps": "G", **FACTORS,
 "softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h",
 }  # fmt: skip
 SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
@@ -71,7 +77,12 @@ def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[
 
 def direction_of(leaf: Atom) -> Atom:
     """The differential of the argument, as an atom."""
-    return Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric)
+    return Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric, _linear(leaf.trait))
+
+
+def _linear(trait: str) -> str:
+    """What differentials share with the matrices of a kind that is a linear space."""
+    return trait if trait in ("triangular", "diagonal") else ""
 
 
 def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
@@ -165,11 +176,17 @@ def _with_columns(expression: Expression) -> Expression:
     factors = list(inside.factors)
     for k in range(len(factors) - 1):
         match factors[k], factors[k + 1]:
-            case (Call(name, arguments, shape), Unit(0 | -1)) if name in COLUMNS:
-                factors[k : k + 2] = [Call(COLUMNS[name], arguments, shape[:1])]
+            case (Call(name, (Identity(),), shape), Symbol() as array) if ":" in name:  # I[1:]x is x[1:]
+                factors[k : k + 2] = [Call(name, (array,), (shape[0], *array.shape[1:]))]
                 break
-            case (Transpose(Unit(0 | -1)), Transpose(Call(name, arguments, shape))) if name in COLUMNS:
-                factors[k : k + 2] = [Transpose(Call(COLUMNS[name], arguments, shape[:1]))]
+            case (Transpose(Symbol(_, (_,)) as array), Transpose(Call(name, (Identity(),), shape))) if ":" in name:
+                factors[k : k + 2] = [Transpose(Call(name, (array,), shape[:1]))]
+                break
+            case (Call(name, arguments, shape), Unit(place)) if (name, place) in COLUMNS:
+                factors[k : k + 2] = [Call(COLUMNS[name, place], arguments, shape[:1])]
+                break
+            case (Transpose(Unit(place)), Transpose(Call(name, arguments, shape))) if (name, place) in COLUMNS:
+                factors[k : k + 2] = [Transpose(Call(COLUMNS[name, place], arguments, shape[:1]))]
                 break
             case _:
                 pass

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from nablax.errors import FormulaError
 from nablax.formula.sizes import Shape, Size
+from nablax.formula.syntax import Range
 from nablax.formula.typed import Formula, Operation, Typed
 from nablax.formula.values import COMPARE, INFIX, JAX, NUMPY, Values
 
@@ -117,8 +118,9 @@ def bind_sizes(
         if len(shapes[name]) != variable.shape.rank:
             raise FormulaError(f"{name} has shape {shapes[name]}, but it is a {variable.shape} in {formula}")
         for axis, (size, found) in enumerate(zip(variable.shape.axes, shapes[name], strict=True)):
-            if size.is_symbol and size.symbols[0] not in sizes:
-                sizes[size.symbols[0]] = found
+            single = size.coefficient == 1 and len(size.symbols) == 1
+            if single and size.symbols[0] not in sizes:
+                sizes[size.symbols[0]] = found - size.offset
                 origin[size.symbols[0]] = f"axis {axis} of {name}"
             else:
                 waiting.append((name, axis, size, found))
@@ -193,7 +195,11 @@ class _Evaluation:
             case Operation.COMPARE:
                 return COMPARE[node.label](*values)
             case Operation.INDEX:
-                return values[0][tuple(slice(None) if one is None else one for one in node.options)]
+                places = (
+                    one.places if isinstance(one, Range) else slice(None) if one is None else one
+                    for one in node.options
+                )
+                return values[0][tuple(places)]
             case _:
                 return INFIX[node.operation](*values)
 

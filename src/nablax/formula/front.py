@@ -24,7 +24,7 @@ from nablax.formula.shapes import CONSTANTS, ODD_SPREAD, Inference, unknown_size
 from nablax.formula.site import Site
 from nablax.formula.sizes import Shape, Size, SizeSolver, symbol
 from nablax.formula.symmetry import is_symmetric
-from nablax.formula.syntax import Binary, Call, Expression, Name, walk
+from nablax.formula.syntax import Binary, Call, Expression, Index, Name, Range, walk
 from nablax.formula.typed import Formula, Kind, Operation, Typed, Variable
 
 
@@ -68,6 +68,7 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     return _Reading(source, tree, declarations, is_nested).formula()
 
 
+FILLING = frozenset({"vector", "matrix", "eye", "ones", "zeros"})  # what takes names of sizes
 MOST_READINGS = 20_000  # nodes of a formula times readings that are tried
 
 
@@ -200,15 +201,17 @@ def _sizes_of(node: Typed) -> tuple[str, ...]:
 
 
 def _fills(node: Typed) -> bool:
-    return node.operation is Operation.CALL and node.label in ("vector", "matrix", "eye")
+    return node.operation is Operation.CALL and node.label in FILLING
 
 
 def _sizes_in_calls(tree: Expression) -> list[str]:
     found: list[str] = []
     for node in walk(tree):
-        if isinstance(node, Call) and node.function in ("vector", "matrix", "eye"):
+        if isinstance(node, Call) and node.function in FILLING:
             plain = node.arguments[FUNCTIONS[node.function].expressions :]
             found += [argument.name for argument in plain if isinstance(argument, Name)]
+        if isinstance(node, Index):
+            found += [one.stop for one in node.indices if isinstance(one, Range) and isinstance(one.stop, str)]
     return found
 
 

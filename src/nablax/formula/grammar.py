@@ -5,6 +5,7 @@ Notes on the formula grammar:
 of powers is
   refused by the tree builder, since MATLAB and mathematics read it differently.
 - ``2.*x`` is ``2 .* x``: a number does not swallow the dot of an elementwise operator.
+- A range of places is ``x[1:-1]``; a name behind its colon is the size of the axis: ``x[2:n]``.
 - ``<`` where an operand is due opens an inner product; after an operand it compares. Comparisons stand
 only at the
   outermost level of an argument or a parenthesis, so the ``>`` that closes an inner product is never one.
@@ -36,7 +37,9 @@ _exponent: signed_exponent | _indexed
 signed_exponent: (PLUS | MINUS) _exponent
 _indexed: index | _atom
 index: _indexed LSQB place (COMMA place)* RSQB
-place: COLON | MINUS? NUMBER
+place: COLON | bound | range
+range: bound COLON | COLON bound | bound COLON bound
+bound: MINUS? NUMBER | NAME
 _atom: number | name | call | inner | parenthesis
 number: NUMBER
 name: NAME

@@ -12,7 +12,7 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput
 
 from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS, canonical
-from nablax.formula.grammar import FORMULA
+from nablax.formula.grammar import FORMULA, WORD
 from nablax.formula.syntax import (
     Binary,
     BinaryOperator,
@@ -21,6 +21,8 @@ from nablax.formula.syntax import (
     Index,
     Name,
     Number,
+    Place,
+    Range,
     Span,
     Unary,
     children,
@@ -162,24 +164,44 @@ class Builder(Transformer[Token, Piece]):
         arguments = tuple(piece.node for piece in _pieces(parts))
         return Piece(Call("inner", arguments, span, "inner"), span.start, span.end)
 
-    def place(self, parts: list[Part | None]) -> Token:
-        sign, literal = parts if len(parts) == 2 else (None, parts[0])
-        token = cast(Token, literal)
-        first = token if sign is None else cast(Token, sign)
-        return Token("PLACE", ("" if sign is None else "-") + token, first.start_pos, end_pos=token.end_pos)
+    def bound(self, parts: list[Part]) -> Token:
+        first, last = cast(Token, parts[0]), cast(Token, parts[-1])
+        sign = "-" if len(parts) == 2 else ""
+        return Token("NAME" if last.type == "NAME" else "BOUND", sign + last, first.start_pos, end_pos=last.end_pos)
+
+    def range(self, parts: list[Part]) -> Token:
+        first, last = cast(Token, parts[0]), cast(Token, parts[-1])
+        text = "".join(map(str, parts))
+        return Token("PLACE", text, first.start_pos, end_pos=last.end_pos)
+
+    def place(self, parts: list[Part]) -> Token:
+        only = cast(Token, parts[0])
+        return Token("PLACE", str(only), only.start_pos, end_pos=only.end_pos)
 
     def index(self, parts: list[Part]) -> Piece:
         span = _span(parts)
         places = [part for part in parts if isinstance(part, Token) and part.type == "PLACE"]
-        indices = tuple(None if place == ":" else _integer(place) for place in places)
-        return Piece(Index(cast(Piece, parts[0]).node, indices, span), span.start, span.end)
+        return Piece(Index(cast(Piece, parts[0]).node, tuple(map(_place, places)), span), span.start, span.end)
 
 
-def _integer(place: Token) -> int:
+def _place(place: Token) -> Place:
+    start, colon, stop = place.partition(":")
+    if not colon:
+        return _integer(place, start)
+    if not start and not stop:
+        return None
+    end = stop if re.match(WORD, stop) else _integer(place, stop) if stop else None
+    return Range(_integer(place, start) if start else None, end)
+
+
+def _integer(place: Token, literal: str) -> int:
     span = Span(cast(int, place.start_pos), cast(int, place.end_pos))
-    value = number(place, span)
+    if re.match(WORD, literal):
+        advice = f"write the number; a name stands behind a colon, for the size of the axis: x[1:{literal}]"
+        raise FormulaError(f"the index {literal} is a name", span=span, advice=advice)
+    value = number(literal, span)
     if not isinstance(value, int):
-        raise FormulaError(f"the index {place} is not an integer", span=span, advice="indices count from 0")
+        raise FormulaError(f"the index {literal} is not an integer", span=span, advice="indices count from 0")
     return value
 
 

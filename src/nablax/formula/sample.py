@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nablax.errors import FormulaError
 from nablax.formula.evaluate import to_function
+from nablax.formula.syntax import Range
 from nablax.formula.typed import Formula, Kind, Operation, Typed, Variable
 from nablax.formula.values import NUMPY
 
@@ -122,10 +123,20 @@ def _least_sizes(expression: Typed) -> dict[str, int]:
         if node.operation is not Operation.INDEX:
             continue
         for index, size in zip(node.options, node.operands[0].shape.axes, strict=True):
-            if isinstance(index, int) and size.is_symbol:
-                needed = index + 1 if index >= 0 else -index
-                least[size.symbols[0]] = max(needed, least.get(size.symbols[0], 0))
-    return least
+            if isinstance(index, int | Range) and size.is_symbol:
+                least[size.symbols[0]] = max(_needed(index), least.get(size.symbols[0], 0))
+    for axis in (axis for node in expression.walk() for axis in node.shape.axes):
+        for name in axis.symbols:
+            least[name] = max(1 - axis.offset, least.get(name, 0)) if axis.offset < 0 else least.get(name, 0)
+    return {name: size for name, size in least.items() if size}
+
+
+def _needed(index: int | Range) -> int:
+    """The size that an axis has to have at least."""
+    if isinstance(index, int):
+        return index + 1 if index >= 0 else -index
+    start, stop = index.start or 0, index.stop if isinstance(index.stop, int) else 0
+    return max(abs(start), abs(stop), start - stop + 1 if stop < 0 <= start else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +260,8 @@ def _draw(
             orthogonal, triangle = np.linalg.qr(entries)
             return np.asarray(orthogonal * np.sign(np.diagonal(triangle)))
         case Kind.DIAGONAL:
-            diagonal = random.uniform(0.5, 2.0, shape[0]) if style.positive else style.scale * np.diagonal(entries)
-            return np.diag(diagonal)
+            sizes = random.uniform(0.5, 2.0, shape[0])  # away from zero, where 1/d and log|d| are steep
+            return np.diag(sizes if style.positive else style.scale * sizes * np.sign(np.diagonal(entries)))
         case _:
             pass
     if variable.kind is Kind.TRIANGULAR:

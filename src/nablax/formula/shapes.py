@@ -12,7 +12,7 @@ from nablax.errors import FormulaError
 from nablax.formula.calls import call_expression, function_of
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, Rule
 from nablax.formula.site import Site
-from nablax.formula.sizes import SCALAR, Shape
+from nablax.formula.sizes import SCALAR, Shape, Size, symbol
 from nablax.formula.syntax import (
     COMPARISONS,
     Binary,
@@ -21,6 +21,7 @@ from nablax.formula.syntax import (
     Index,
     Name,
     Number,
+    Range,
     Unary,
     children,
 )
@@ -298,14 +299,45 @@ class Inference:
         if not axes or len(indices) > len(axes):
             reason = f"{len(node.indices)} indices for {self.site.shape(operand)}"
             raise self.site.refusal(reason, node.span, "write x[0] for a vector, A[0,:], A[:,0] or A[0,1] for a matrix")
+        left = []
         for index, size in zip(indices, axes, strict=True):
             known = self.site.solver.resolve(size)
-            if index is not None and not known.symbols and not -known.coefficient <= index < known.coefficient:
+            if isinstance(index, Range):
+                left.append(self._length(node, index, size))
+            elif index is None:
+                left.append(size)
+            elif not known.symbols and not -known.coefficient <= index < known.coefficient:
                 reason = f"index {index} is outside an axis of size {known}"
                 raise self.site.refusal(reason, node.span, "indices count from 0")
-        left = tuple(size for index, size in zip(indices, axes, strict=True) if index is None)
-        is_row = operand.shape.is_row or (len(axes) == 2 and indices[0] is not None)
-        return Typed(Operation.INDEX, (operand,), Shape(left, is_row and len(left) == 1), node, options=indices)
+        is_row = operand.shape.is_row or (len(axes) == 2 and isinstance(indices[0], int))
+        shape = Shape(tuple(left), is_row and len(left) == 1)
+        return Typed(Operation.INDEX, (operand,), shape, node, options=indices)
+
+    def _length(self, node: Index, places: Range, size: Size) -> Size:
+        """How many places there are in a range of an axis."""
+        if isinstance(places.stop, str) and not self.site.solver.unify(size, symbol(places.stop)):
+            known = self.site.solver.resolve(size)
+            reason = f"the axis has size {known}, not {places.stop}"
+            raise self.site.refusal(reason, node.span, f"write {node.operand}[{places.start or 0}:]")
+        size = self.site.solver.resolve(size)
+        start, stop = places.start or 0, None if isinstance(places.stop, str) else places.stop
+        if not size.symbols:
+            length = len(range(size.coefficient)[places.places])
+            inside = max(start, -start, stop or 0, -(stop or 0)) <= size.coefficient
+        elif start < 0 and (stop is None or stop < 0):
+            length, inside = (stop or 0) - start, True
+        elif start >= 0 and stop is not None and stop >= 0:
+            length, inside = stop - start, True
+        elif start >= 0:
+            return size.plus((stop or 0) - start)
+        else:
+            length, inside = 0, True
+        if length < 1 or not inside:
+            reason = f"the range {places} holds no places that an axis of size {size} is sure to have"
+            raise self.site.refusal(
+                reason, node.span, "places count from 0, and the last one is left out: x[1:], x[:-1]"
+            )
+        return Size(length)
 
 
 def _product_advice(left: Typed, right: Typed) -> str:

@@ -6,35 +6,50 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from nablax.errors import FormulaError
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
     """The length of an axis: a positive integer times symbols, such as ``3``, ``n`` or ``m*p`` (of a
-    Kronecker product).
+    Kronecker product), or so many more or less, ``n-1`` (of a range of places).
 
     Args:
         coefficient: the integer factor (elements).
         symbols: the symbolic factors, sorted.
+        offset: what is added; zero where there are no symbols.
     """
 
     coefficient: int = 1
     symbols: tuple[str, ...] = ()
+    offset: int = 0
 
     def __str__(self) -> str:
         factors = [str(self.coefficient)] if self.coefficient != 1 or not self.symbols else []
-        return "*".join([*factors, *self.symbols])
+        return "*".join([*factors, *self.symbols]) + (f"{self.offset:+d}" if self.offset else "")
 
     def __mul__(self, other: Size) -> Size:
+        for one, size in ((self, other), (other, self)):
+            if one.offset and size != Size():
+                raise FormulaError(f"a size that is {one} times {size} has no name here")
+            if one.offset:
+                return one
         return Size(self.coefficient * other.coefficient, tuple(sorted(self.symbols + other.symbols)))
+
+    def plus(self, offset: int) -> Size:
+        """So many more."""
+        if not self.symbols:
+            return Size(self.coefficient + offset)
+        return Size(self.coefficient, self.symbols, self.offset + offset)
 
     @property
     def is_symbol(self) -> bool:
         """Whether the size is one symbol and nothing else."""
-        return self.coefficient == 1 and len(self.symbols) == 1
+        return self.coefficient == 1 and len(self.symbols) == 1 and not self.offset
 
     def value(self, sizes: Mapping[str, int]) -> int:
         """The number of elements, given a number for each symbol."""
-        return self.coefficient * math.prod(sizes[symbol] for symbol in self.symbols)
+        return self.coefficient * math.prod(sizes[symbol] for symbol in self.symbols) + self.offset
 
 
 def symbol(name: str) -> Size:
@@ -124,7 +139,7 @@ class SizeSolver:
         for name in size.symbols:
             bound = self._bindings.get(name)
             result = result * (symbol(name) if bound is None else self.resolve(bound))
-        return result
+        return result.plus(size.offset) if size.offset else result
 
     def unify(self, left: Size, right: Size) -> bool:
         """Makes two sizes equal where a binding of symbols can; tells whether they are equal now.
@@ -134,6 +149,8 @@ class SizeSolver:
         first, second = self.resolve(left), self.resolve(right)
         if first == second:
             return True
+        if first.offset or second.offset:
+            return self._unify_offsets(first, second)
         first, second = _cancelled(first, second)
         for one, other in ((first, second), (second, first)):
             if self._can_bind(one, other):
@@ -141,6 +158,17 @@ class SizeSolver:
                 if quotient.is_symbol and self._rank(one.symbols[0]) < self._rank(quotient.symbols[0]):
                     one, quotient = quotient, one
                 self._bindings[one.symbols[0]] = quotient
+                return True
+        return False
+
+    def _unify_offsets(self, first: Size, second: Size) -> bool:
+        """Where n − 1 = m, binds m, or n to m + 1: the symbol that was made last."""
+        if first.offset == second.offset:
+            return self.unify(first.plus(-first.offset), second.plus(-second.offset))
+        pairs = [(one, other) for one, other in ((first, second), (second, first)) if one.plus(-one.offset).is_symbol]
+        for one, other in sorted(pairs, key=lambda pair: -self._rank(pair[0].symbols[0])):
+            if one.symbols[0] not in other.symbols and (other.symbols or other.coefficient > one.offset):
+                self._bindings[one.symbols[0]] = other.plus(-one.offset)
                 return True
         return False
 
@@ -205,7 +233,8 @@ class SizeSolver:
 
 def _renamed(size: Size, solver: SizeSolver, names: Mapping[str, str]) -> Size:
     resolved = solver.resolve(size)
-    return Size(resolved.coefficient, tuple(sorted(names.get(name, name) for name in resolved.symbols)))
+    symbols = tuple(sorted(names.get(name, name) for name in resolved.symbols))
+    return Size(resolved.coefficient, symbols, resolved.offset)
 
 
 def _cancelled(first: Size, second: Size) -> tuple[Size, Size]:

@@ -92,11 +92,35 @@ class Call(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Places from one to another, as in Python: zero-based, the last one left out, negative ones from the end.
+
+    Args:
+        start: the first place; None for the beginning.
+        stop: the place behind the last; None for the end, a name for the size of the axis, which is the end too.
+    """
+
+    start: int | None
+    stop: int | str | None
+
+    def __str__(self) -> str:
+        return ":".join("" if one is None else str(one) for one in (self.start, self.stop))
+
+    @property
+    def places(self) -> slice:
+        """The places as Python takes them."""
+        return slice(self.start, None if isinstance(self.stop, str) else self.stop)
+
+
+Place: TypeAlias = int | Range | None
+
+
+@dataclass(frozen=True, slots=True)
 class Index(Node):
-    """Rows and elements by zero-based integers: ``x[0]``, ``A[0,:]``, ``A[1,2]``; None stands for ``:``."""
+    """Rows and elements by zero-based integers or ranges: ``x[0]``, ``A[0,:]``, ``x[1:]``; None stands for ``:``."""
 
     operand: Expression
-    indices: tuple[int | None, ...]
+    indices: tuple[Place, ...]
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 

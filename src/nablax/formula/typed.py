@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nablax.formula.sizes import Shape
-from nablax.formula.syntax import Expression, Span
+from nablax.formula.syntax import Expression, Range, Span
 
 
 class Kind(StrEnum):
@@ -68,11 +68,11 @@ class Operation(StrEnum):
     OUTER = "x yᵀ"
     MATRIX_POWER = "a square matrix to an integer; options: (exponent,)"
     COMPARE = "a condition, elementwise; label: < > <= >= == !="
-    INDEX = "one element, row or column; options: an integer or None per axis"
+    INDEX = "elements, rows or columns; options: an integer, a range or None per axis"
     CALL = "a function; label: its canonical name; options: the order of a norm"
 
 
-Option = int | float | str | None
+Option = int | float | str | Range | None
 
 
 @dataclass(frozen=True, slots=True)

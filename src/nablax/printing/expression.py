@@ -331,6 +331,11 @@ def is_row(expression: Expression) -> bool:
     return isinstance(expression, Transpose) and len(shape_of(expression.operand)) == 1
 
 
+def _turns(expression: Expression) -> int:
+    """How many transposes an expression has."""
+    return isinstance(expression, Transpose) + sum(_turns(child) for child in children(expression))
+
+
 def transposed(expression: Expression) -> Expression:
     """The transpose, moved inside as far as it goes: (AB)ᵀ = BᵀAᵀ, symmetric matrices stay."""
     match expression:
@@ -354,6 +359,7 @@ def transposed(expression: Expression) -> Expression:
         case Product(factors) if len(shape_of(expression)) == 2:
             return Product(tuple(transposed(factor) for factor in reversed(factors)))
         case Function(name, arguments) if len(shape_of(expression)) == 2:
-            return Function(name, tuple(transposed(argument) for argument in arguments))
+            inside = Function(name, tuple(transposed(argument) for argument in arguments))
+            return Transpose(expression) if _turns(inside) > _turns(expression) else inside
         case _:
             return Transpose(expression) if shape_of(expression) else expression

@@ -252,6 +252,9 @@ class _Source:
             return f"{self._np}.pi"
         if size.isdigit():
             return size
+        stem, sign, offset = size.partition("-") if "-" in size else size.partition("+")
+        if sign:
+            return f"({self._size(stem)} {sign} {offset})"
         return " * ".join(self._size(part) for part in size.split("·")) if "·" in size else identifier(size)
 
     def _matrix(self, node: Expression) -> str:
@@ -324,6 +327,8 @@ class _Source:
         if name in HELPERS:
             return self._helper(name, arguments)
         inside = self.of(arguments[0])
+        if name.startswith("["):  # a range of places
+            return f"{bracketed(inside)}{name}"
         match name, arguments[0]:
             case "tr", Product(factors) if len(factors) > 1:
                 return product(factors, self.of, np, trace=True)
@@ -340,7 +345,7 @@ class _Source:
                 return f"{np}.sum({np}.abs({inside}))"
             case "logdet", _:
                 return f"{np}.linalg.slogdet({inside})[1]"
-            case (("det" | "inv"), _):
+            case (("det" | "inv" | "cholesky"), _):
                 return f"{np}.linalg.{name}({inside})"
             case (("diag" | "diagonal"), _):
                 return f"{np}.diag({inside})"
@@ -350,6 +355,8 @@ class _Source:
                 return f"{np}.linalg.eigh({inside})[1]"
             case "eigenvector", _:
                 return f"{np}.linalg.eigh({inside})[1][:, -1]"
+            case "first_eigenvector", _:
+                return f"{np}.linalg.eigh({inside})[1][:, 0]"
             case "singular_values", _:
                 return f"{np}.linalg.svd({inside}, compute_uv=False)"
             case (("left_vectors" | "right_vectors"), _):

@@ -387,6 +387,8 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
         if isinstance(inside, Symbol):
             return name(f"d{inside.name}"), Level.ATOM
         return Row((Word("d", Style.FUNCTION), Fenced("(", typeset(inside), ")"))), Level.ATOM
+    if text.startswith("["):  # a range of places
+        return row(_inside(arguments[0], Level.ATOM), Fenced("[", Word(text[1:-1]), "]")), Level.ATOM
     if text == "matrix_power":
         return Super(_inside(arguments[0], Level.ATOM), typeset(arguments[1])), Level.POSTFIX
     if text == "inner":
