@@ -174,3 +174,27 @@ def test_loops_and_branches_are_single_equations() -> None:
 def test_softmax_and_logsumexp_arrive_expanded() -> None:
     names = {e.name for e in traced(jax.nn.logsumexp, X).equations}
     assert {"exp", "log", "reduce_sum", "reduce_max"} <= names
+
+
+def test_a_linear_solve_says_what_its_product_is() -> None:
+    def f(a: Any, b: Any) -> Any:
+        return jax.lax.custom_linear_solve(lambda v: a @ v, b, lambda _, b: b, lambda _, b: b)
+
+    [equation] = trace(lambda a, b: [f(a, b)], [np.eye(2), np.ones(2)]).equations
+    solve = equation.linear_solve
+    assert solve is not None
+    assert (solve.constants, solve.matvec.equations[0].name) == (1, "dot_general")
+    assert [value.shape for value in equation.inputs[solve.first :]] == [(2,)]
+
+
+def test_a_root_calls_a_function_with_a_rule() -> None:
+    def f(a: Any) -> Any:
+        return jax.lax.custom_root(lambda y: y - a, a, lambda f, y: y - f(y), lambda g, y: y)
+
+    program = trace(lambda a: [f(a)], [np.ones(2)])
+    [equation] = [one for one in program.equations if one.is_ruled]
+    assert equation.calls_as(equation)
+    tangent = trace(
+        lambda a, b: [jax.jvp(lambda a: equation.apply(*[a] * len(equation.inputs))[0], [a], [b])[1]], [np.ones(2)] * 2
+    )
+    assert any(one.calls_as(equation) for one in tangent.equations)

@@ -17,13 +17,13 @@ from nablax.graph import contraction_rows, index_map_rows, linear_rows, matrix_r
 from nablax.graph.batch_axes import batch_axes_of
 from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
-from nablax.graph.node import Node
+from nablax.graph.node import Node, map_of
 from nablax.graph.recognise import NUMERIC, called, recognise
 from nablax.graph.rewritten import on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
 from nablax.ops.jaxprs import BatchAxis, Equation, Literal, Program, Value, Variable, trace_alone
-from nablax.ops.kinds import Call, Opaque, Packed
+from nablax.ops.kinds import Call, Constant, Opaque, Packed
 from nablax.ops.plain_arrays import Special, special, to_plain
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
 
@@ -42,11 +42,32 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
 
 
 @dataclass(frozen=True)
+class Itself:
+    """A call of a function whose values are known where its own rule calls it again.
+
+    Args:
+        equation: the call.
+        inputs: what it was given.
+        values: what it gave; not all of its results need be there.
+    """
+
+    equation: Equation
+    inputs: tuple[Node, ...]
+    values: Mapping[int, Node]
+
+    def called_by(self, other: Equation, inputs: Sequence[Node]) -> bool:
+        """Whether another equation is this call."""
+        every = len(self.values) == len(self.equation.outputs)
+        return every and tuple(inputs) == self.inputs and other.calls_as(self.equation)
+
+
+@dataclass(frozen=True)
 class _Reader:
     graph: Graph
     known: dict[Node, Any]
     functions: frozenset[str]
     line: str = ""  # the user's, while what stands for an operation of theirs is read
+    itself: Itself | None = None  # a function whose own rule is read
 
     def run(self, program: Program, inputs: Sequence[Node]) -> list[Node]:
         values: dict[Value, Node] = dict(zip(program.inputs, inputs, strict=True))
@@ -79,6 +100,8 @@ class _Reader:
         if equation.is_call and equation.body is not None:
             known = recognise(self.graph, equation, inputs, self.functions)
             return known if known is not None else self.run(equation.body, inputs)
+        if self.itself is not None and self.itself.called_by(equation, inputs):
+            return self.itself.values
         self.graph.line = self.line or equation.line
         kinds = [_special(value) for value in (*equation.inputs, *equation.outputs)]
         if any(kind is not None for kind in kinds):
@@ -200,6 +223,8 @@ class _Reader:
             packed=_packed(equation, floats),
             branches=equation.branches if isinstance(equation, Equation) else None,
             open_loop=equation.open_loop if isinstance(equation, Equation) else None,
+            solve=equation.linear_solve if isinstance(equation, Equation) and len(floats) == len(read) else None,
+            ruled=equation if isinstance(equation, Equation) and equation.is_ruled else None,
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:
@@ -216,14 +241,18 @@ class _Reader:
             found[only] = result(0, equation.outputs[only].shape, dtype)
         elif floats:
             vector = result(0, (sum(math.prod(equation.outputs[k].shape) for k in floats),), dtype)
-            start = 0
-            for k in floats:
-                size = math.prod(equation.outputs[k].shape)
-                part = index_map_rows.part_of(self.graph, vector, start, size)
-                shaped = reshaped(self.graph, part, equation.outputs[k].shape)
-                found[k] = self.graph.cast(shaped, equation.outputs[k].dtype)
-                start += size
+            for k, part in unpacked(self.graph, vector, call.packed).items():
+                found[k] = self.graph.cast(part, equation.outputs[k].dtype)
         return found
+
+
+def unpacked(graph: Graph, node: Node, packed: Sequence[Packed]) -> dict[int, Node]:
+    """The results that a vector holds, by their positions."""
+    found: dict[int, Node] = {}
+    for one in packed:
+        part = node if len(packed) == 1 else index_map_rows.part_of(graph, node, one.start, math.prod(one.shape))
+        found[one.output] = part if len(packed) == 1 else reshaped(graph, part, one.shape)
+    return found
 
 
 def _batch_axes(equation: Equation | _OnPlainArrays) -> tuple[BatchAxis, ...]:
@@ -332,6 +361,23 @@ def build(graph: Graph, program: Program, functions: frozenset[str] = NUMERIC) -
         for kind in [_special(variable)]
     ]
     return leaves, _Reader(graph, {}, functions).run(program, inputs)
+
+
+def read(graph: Graph, program: Program, inputs: Sequence[Node], itself: Itself | None = None) -> list[Node]:
+    """The outputs of a traced program on nodes of a graph.
+
+    Args:
+        graph: makes the nodes.
+        program: the program.
+        inputs: a node for each of its inputs.
+        itself: a function whose rule the program is.
+
+    Returns:
+        One node per output.
+    """
+    constants = {x: x.kind.value for x in inputs if isinstance(x.kind, Constant) and map_of(x) is None}
+    known = {x: value for x, value in constants.items() if not isinstance(value, jax.core.Tracer)}
+    return _Reader(graph, known, NUMERIC, itself=itself).run(program, inputs)
 
 
 def _viewed(graph: Graph, leaf: Node, plain: Variable) -> Node:

@@ -56,14 +56,14 @@ OPAQUE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("all_gather", "all_to_all", "pmax", "pmin", "ppermute", "psum", "ragged_all_to_all"), _COLLECTIVE),
     **dict.fromkeys(("eig", "schur"), _COMPLEX),
-    **dict.fromkeys(("custom_vjp_call", "custom_lin", "custom_linear_solve"), _USER),
+    **dict.fromkeys(("custom_vjp_call", "custom_lin"), _USER),
+    "custom_linear_solve": "solved as the user says; its derivatives follow from its product, which is read as a graph",
     **dict.fromkeys(("householder_product", "hessenberg", "lu", "tridiagonal", "tridiagonal_solve"), _FACTORS),
     **dict.fromkeys(("device_put", "name", "sharding_constraint", "get", "swap"), _EFFECT),
     **dict.fromkeys(("reduce", "reduce_window"), "combines elements by a function of the user's"),
     "cond": "the branch is chosen at run time; an axis on which every case acts element by element passes",
     "while": "the number of turns is known at run time only",
     "random_gamma": "JAX differentiates the sampler in its parameter",
-    "eval_jaxpr": "a program that JAX keeps as a value",
 }
 
 # Primitives that are read as others.

@@ -17,7 +17,9 @@ import numpy as np
 from jax.extend import core, source_info_util
 
 # Calls whose body is ordinary code: they are read as if the body stood at the place of the call.
-INLINED = frozenset({"jit", "pjit", "call", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
+INLINED = frozenset({
+    "jit", "pjit", "call", "closed_call", "core_call", "remat", "remat2", "checkpoint", "eval_jaxpr"
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -89,6 +91,25 @@ class OpenLoop:
     body: Program
     shared: int
     constants: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LinearSolve:
+    """A linear system given as a function: matvec(constants, x) = b, solved for x as the user says.
+
+    Args:
+        matvec: of its own constants, then the unknowns.
+        first: position of the first right-hand side among the inputs; those before it that are no constants of the
+            matvec belong to the solver.
+    """
+
+    matvec: Program
+    first: int
+
+    @property
+    def constants(self) -> int:
+        """Number of constants of the matvec, the first inputs."""
+        return len(self.matvec.inputs) - len(self.matvec.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +192,32 @@ class Equation:
             for inner in (self.params["cond_jaxpr"], self.params["body_jaxpr"])
         )
         return OpenLoop(condition, body, self.params["cond_nconsts"], self.params["body_nconsts"])
+
+    @property
+    def is_ruled(self) -> bool:
+        """Whether it calls a function with a forward rule of its own: `jax.custom_jvp`, `jax.lax.custom_root`."""
+        # jax 0.12 has a primitive for such functions of its own, 0.10 a custom_jvp for the root, too
+        of_jax = type(self.params["_prim"]).__name__ if self.name == "call_hi_primitive" else ""
+        return self.name == "custom_jvp_call" or of_jax == "CustomRoot"
+
+    def calls_as(self, other: Equation) -> bool:
+        """Whether it calls the function that another equation calls."""
+        if self.name != other.name or self.called != other.called:
+            return False
+        if self.body is None or other.body is None:
+            return all(self.params[name] is value for name, value in other.params.items())
+        constants = zip(self.body.constants, other.body.constants, strict=False)
+        return self.text == other.text and all(a is b for (_, a), (_, b) in constants)
+
+    @cached_property
+    def linear_solve(self) -> LinearSolve | None:
+        """The linear system that it solves, where it gives nothing but the solution and can be transposed."""
+        if self.name != "custom_linear_solve":
+            return None
+        lengths, programs = self.params["const_lengths"], self.params["jaxprs"]
+        found = LinearSolve(_program(programs.matvec.jaxpr, programs.matvec.consts), sum(lengths))
+        alone = len(self.outputs) == len(found.matvec.outputs)
+        return found if alone and programs.transpose_solve is not None else None
 
     @cached_property
     def branches(self) -> tuple[Program, ...] | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from nablax.contraction.index import Index, Label
-from nablax.ops.jaxprs import Loop, OpenLoop, Program
+from nablax.ops.jaxprs import Equation, LinearSolve, Loop, OpenLoop, Program
 from nablax.ops.scalar_function import ScalarFunction
 
 
@@ -178,6 +178,8 @@ class Call:
         packed: outputs of the equation that its first result holds.
         branches: the cases of the branch that it is, if it is one.
         open_loop: the loop of unknown length that it is, if it is one.
+        solve: the linear system that it solves, if it is a solve.
+        ruled: the function with a forward rule of its own that it calls, if it is such a call.
         memory: derivatives of the call, once found.
     """
 
@@ -195,6 +197,8 @@ class Call:
     packed: tuple[Packed, ...] = ()
     branches: tuple[Program, ...] | None = field(default=None, repr=False)
     open_loop: OpenLoop | None = field(default=None, repr=False)
+    solve: LinearSolve | None = field(default=None, repr=False)
+    ruled: Equation | None = field(default=None, repr=False)
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

@@ -27,7 +27,8 @@ from nablax.sweeps.below import Below, look_below
 from nablax.sweeps.frontier import Core, Form, Frontier, Legs, identity_legs
 from nablax.sweeps.legs import merge, multiply_out, sum_alike, sum_block
 from nablax.sweeps.local import LocalJacobian, differential, second_differential
-from nablax.sweeps.opaque_rules import legs_together, opaque_core, pull_opaque_all
+from nablax.sweeps.opaque_rules import legs_together
+from nablax.sweeps.ruled import core_through, pull_through
 from nablax.sweeps.search import Cut, find_cut
 from nablax.sweeps.steps import Rule, Step
 
@@ -164,8 +165,8 @@ def pull(
     found: dict[Node, list[NodeTerm]] = {}
     for leg in legs:
         if jacobian is None:
-            for source, pulled in pull_opaque_all(sweep.graph, leg, node, sweep.mask).items():
-                found.setdefault(source, []).append(pulled)
+            for source, arrived in pull_through(sweep.graph, leg, node, sweep.mask).items():
+                found.setdefault(source, []).extend(arrived)
             continue
         for source, terms in jacobian.items():
             for term in terms:
@@ -184,7 +185,7 @@ def open_core(sweep: Elimination, node: Node, adjoint: Iterable[NodeTerm]) -> Co
     jacobian = sweep.jacobian(node)
     for term in adjoint:
         if jacobian is None:
-            found = opaque_core(sweep.graph, node, term, sweep.mask)
+            found = core_through(sweep.graph, node, term, sweep.mask)
         else:
             found = second_differential(sweep.graph, node, jacobian, term, sweep.mask)
         for pair, terms in found.items():

@@ -15,7 +15,8 @@ from nablax.sweeps.eliminate import core_of
 from nablax.sweeps.frontier import Core, SecondOrder
 from nablax.sweeps.legs import gathered, merge, multiply_all_but_last, multiply_out
 from nablax.sweeps.local import differential, second_differential
-from nablax.sweeps.opaque_rules import opaque_core, push_opaque, push_opaque_all
+from nablax.sweeps.opaque_rules import push_opaque_all
+from nablax.sweeps.ruled import core_through, push_through
 from nablax.sweeps.second_order import mask_of
 
 
@@ -73,7 +74,7 @@ def _through_opaque(
     if sources and len(single) == len(sources):
         pushed = push_opaque_all(graph, single, node)
         return [] if pushed is None else [(sources[0], pushed)]
-    return [(x, push_opaque(graph, leg, node, x)) for x in sources for leg in legs[x]]
+    return [(x, term) for x in sources for leg in legs[x] for term in push_through(graph, leg, node, x, mask)]
 
 
 def legs_from(
@@ -165,7 +166,7 @@ def forward_legs(
             jacobian = {} if isinstance(node.kind, Opaque) else differential(graph, node, mask)
             for adjoint in adjoints[node]:
                 if isinstance(node.kind, Opaque):
-                    found = opaque_core(graph, node, adjoint, mask)
+                    found = core_through(graph, node, adjoint, mask)
                 else:
                     found = second_differential(graph, node, jacobian, adjoint, mask)
                 for pair, terms in found.items():

@@ -208,20 +208,20 @@ def _on_placeholders(
     real = {stand: x for x, stand in stands.items()}
     cores = _second(graph, apart, differential(graph, apart, bits), adjoint, bits)
     # the adjoint's factors are the real graph's: they hold no placeholder
-    moved: dict[Node, Node] = {**{f.operand: f.operand for f in adjoint.factors}, **real}
+    known: dict[Node, Node] = {**{f.operand: f.operand for f in adjoint.factors}, **real}
     return {
         (real[row], real[column]): [
-            term.replace(factors=[Factor(_moved(graph, f.operand, moved), f.axes) for f in term.factors])
+            term.replace(factors=[Factor(moved(graph, f.operand, known), f.axes) for f in term.factors])
             for term in terms
         ]
         for (row, column), terms in cores.items()
     }
 
 
-def _moved(graph: Graph, node: Node, known: dict[Node, Node]) -> Node:
+def moved(graph: Graph, node: Node, known: dict[Node, Node]) -> Node:
     """A node with placeholders replaced; what has been replaced is remembered."""
     if node not in known:
-        inputs = [_moved(graph, source, known) for source in node.inputs]
+        inputs = [moved(graph, source, known) for source in node.inputs]
         same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
         known[node] = node if same else graph.remake(node, inputs)
     return known[node]

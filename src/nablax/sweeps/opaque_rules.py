@@ -42,34 +42,57 @@ def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[
     Returns:
         For each such input the leg on it; inputs on which the node does not depend smoothly are left out.
     """
-    kind = opaque_kind(node)
     sources = _active(node, mask)
     if not sources:
         return {}
     alone = _alone(node, dict.fromkeys(sources, ()), leg.sides[1])
-    rows = tuple(index for index in _side_labels(leg) if index.label not in {x.label for x in alone.values()})
-    alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in _side_labels(leg)}}
+    rows = tuple(index for index in side_labels(leg) if index.label not in {x.label for x in alone.values()})
+    alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in side_labels(leg)}}
+    groups = [places_of(node, source) for source in sources]
+    found: dict[Node, NodeTerm] = {}
+    for k, value in _transposed(graph, leg, node, rows, groups).items():
+        axes = _tied(node, sources[k], alone)
+        found[sources[k]] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
+    return found
+
+
+def pulled_groups(graph: Graph, leg: NodeTerm, node: Node, groups: Sequence[tuple[int, ...]]) -> dict[int, NodeTerm]:
+    """Leg on an opaque node times its Jacobian in some of its inputs, whatever they depend on.
+
+    Args:
+        graph: makes the nodes.
+        leg: sides (rows, axes of the node).
+        node: the opaque node.
+        groups: positions of inputs; those of one group hold one node and move together.
+
+    Returns:
+        The leg on each group that the node depends on smoothly, by its first position.
+    """
+    rows = side_labels(leg)
+    found: dict[int, NodeTerm] = {}
+    for k, value in _transposed(graph, leg, node, rows, groups).items():
+        axes = fresh(value.shape[len(rows) :])
+        found[groups[k][0]] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
+    return found
+
+
+def _transposed(
+    graph: Graph, leg: NodeTerm, node: Node, rows: Sequence[Index], groups: Sequence[tuple[int, ...]]
+) -> dict[int, Node]:
+    """The backward pass on rows of a leg: for each group that moves the node an array, the rows first."""
+    kind = opaque_kind(node)
     extents = tuple(index.extent for index in rows)
-    cotangent = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
-    passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
+    cotangent = graph.multiply(leg.replace(sides=(tuple(rows), leg.sides[1])), node.dtype)
+    passes = reverse_mode(node, tuple(groups))
     residuals = _residuals(graph, node, passes)
     call, program = passes.backward(extents)
-    shared = [k for k in range(len(sources)) if k not in call.zeros]
-    found: dict[Node, NodeTerm] = {}
-    for k in shared:
-        derived = Opaque(
-            f"{kind.name} transposed",
-            (call.key, k),
-            call,
-            k,
-            program.flops / len(shared),
-            kind.line,
-            program.bytes,
-        )
-        source = sources[k]
-        value = graph.opaque(derived, (*residuals, cotangent), extents + source.shape, source.dtype)
-        axes = _tied(node, source, alone)
-        found[source] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
+    moving = [k for k in range(len(groups)) if k not in call.zeros]
+    found: dict[int, Node] = {}
+    for k in moving:
+        name, key, flops = f"{kind.name} transposed", (call.key, k), program.flops / len(moving)
+        derived = Opaque(name, key, call, k, flops, kind.line, program.bytes)
+        source = node.inputs[groups[k][0]]
+        found[k] = graph.opaque(derived, (*residuals, cotangent), extents + source.shape, source.dtype)
     return found
 
 
@@ -112,7 +135,7 @@ def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> 
     if not moving or not jnp.issubdtype(node.dtype, jnp.floating):
         return None
     sides = [leg.sides[0] for leg in moving.values()]
-    columns = _side_labels(next(iter(moving.values())))
+    columns = side_labels(next(iter(moving.values())))
     alone = _alone(node, {source: leg.sides[1] for source, leg in moving.items()}, None)
     alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in columns}}
     columns = tuple(index for index in columns if index.label not in {x.label for x in alone.values()})
@@ -192,7 +215,7 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
     sources = _active(node, leaves)
     if not sources:
         return {}
-    rows = _side_labels(adjoint)
+    rows = side_labels(adjoint)
     extents = tuple(index.extent for index in rows)
     cotangent = graph.multiply(adjoint.replace(sides=(rows, adjoint.sides[1])), node.dtype)
     passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
@@ -242,7 +265,8 @@ def has_reverse_rule_only(node: Node) -> bool:
 # -- reading nodes and legs ------------------------------------------------------------------------
 
 
-def _side_labels(leg: NodeTerm) -> tuple[Any, ...]:
+def side_labels(leg: NodeTerm) -> tuple[Any, ...]:
+    """The labels of a leg's rows, each once."""
     return tuple(along(label) for label in dict.fromkeys(x for index in leg.sides[0] for x in index.labels))
 
 
