@@ -4,6 +4,7 @@ import nablax.neural as neural
 from nablax.answering import DiagonalEstimate
 from nablax.at_point import Curvature, curvature
 from nablax.checkpoints.checkpoint import CheckpointPlan, checkpoint
+from nablax.convex import Convexity, convexity
 from nablax.definitions.define import define
 from nablax.derivation import Derivation, derive
 from nablax.derivatives import (
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "CheckpointPlan",
+    "Convexity",
     "Curvature",
     "DefinitionError",
     "Derivation",
@@ -76,6 +78,7 @@ __all__ = [
     "VCurve",
     "VerificationError",
     "checkpoint",
+    "convexity",
     "curvature",
     "define",
     "derivative",

@@ -51,6 +51,8 @@ ALLOWED = {
     "formula": {"notation"},
     "printing": {"notation", "contraction"},  # the order in which printed code multiplies
     "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "notation", "formula", "printing"},
+    # what the closed forms say of curvature
+    "convex": {"formula", "printing", "derivation"},
     # readers of graphs, sweeps and plans, for people who look at them
     "teach": {
         "contraction", "ops", "graph", "sweeps", "endings", "planning", "calling", "notation", "formula", "printing",
@@ -260,7 +262,7 @@ def third_party(paths: Iterable[Path]) -> set[str]:
     return (
         names
         - set(sys.stdlib_module_names)
-        - {"nablax", "oracles", "corpus", "benchmarks", "structure", "fuzz", "real"}
+        - {"nablax", "oracles", "convex", "corpus", "benchmarks", "structure", "fuzz", "real"}
     )
 
 

@@ -182,6 +182,23 @@ def test_the_derivative_lies_in_the_kind(formula: str, declare: str, gradient: s
     assert str(derive(formula, declare[0], declare=declare).gradient) == gradient
 
 
+@pytest.mark.parametrize(
+    ("formula", "function", "gradient"),
+    [
+        ("sqrt(x^2)", abs, lambda x: x / abs(x)),
+        ("(x^4)^(1/4)", abs, lambda x: x / abs(x)),
+        ("(x^2)^(3/2)", lambda x: abs(x) ** 3, lambda x: 3 * x * abs(x)),
+        ("sqrt(x^6)", lambda x: abs(x) ** 3, lambda x: 3 * x * abs(x)),
+        ("(x^3)^2", lambda x: x**6, lambda x: 6 * x**5),
+    ],
+)
+@pytest.mark.parametrize("x", [-2.0, 1.5])
+def test_a_root_of_a_power_keeps_the_sign_of_the_root(formula: str, function: Any, gradient: Any, x: float) -> None:
+    found = derive(formula, declare="x: scalar")
+    np.testing.assert_allclose(found.function(x=x), function(x), rtol=1e-14)
+    np.testing.assert_allclose(found.gradient(x=x), gradient(x), rtol=1e-14)
+
+
 def test_long_declared_sizes_are_not_the_sizes_of_the_check() -> None:
     found = derive("mean(x.^2) + sum(x + vector(1, 1000000))", declare="x: vector(1000000)")
     assert found.shapes["x"] == ("1000000",)

@@ -5,6 +5,7 @@ A point where the function has no finite derivatives is reported and left with e
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from nablax.app.load import load
 from nablax.app.render import show, to_json
 from nablax.app.report import Progress, Verdict
 from nablax.app.report import report as compute_report
+from nablax.convex import convexity as compute_convexity
 from nablax.derivation import derive as compute_derivation
 from nablax.errors import DerivationError, NablaxError
 
@@ -145,6 +147,24 @@ def derive(
             f"{formula!r} is beyond what derive can do: it failed with {type(error).__name__}"
             f"{f' ({said})' if said else ''}. This is a fault of nablax; another way of writing the formula may work"
         ) from error
+    sys.stdout.write(text + "\n")
+
+
+@application.command()
+def convexity(
+    formula: Annotated[str, typer.Argument(metavar="FORMULA", help="For example 'norm2(A*x-b)^2/(c'*x+d)'.")],
+    wrt: Annotated[
+        str | None, typer.Option(help="The variable; others are constant.", show_default="the only one")
+    ] = None,
+    declare: Annotated[
+        str | None,
+        typer.Option(help="What names are: 'P: spd(n), c: positive scalar'.", show_default="from names and use"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Whether a formula is convex, concave, affine or log-convex, on which domain, with the proof."""
+    found = compute_convexity(formula, wrt, declare=declare)
+    text = json.dumps(found.to_json(), ensure_ascii=False, indent=2) if as_json else str(found)
     sys.stdout.write(text + "\n")
 
 

@@ -64,11 +64,24 @@ def factors_of(expression: Expression) -> Chain:
 
 
 def powered(base: Expression, exponent: Fraction) -> Expression:
-    """A power, without the exponent one."""
+    """A power, without the exponent one; powers of powers as one, where that is the same for every sign.
+
+    Example:
+        >>> x = Symbol("x", ())
+        >>> powered(Power(x, Number(Fraction(3))), Fraction(2)) == Power(x, Number(Fraction(6)))
+        True
+        >>> powered(Power(x, Number(Fraction(2))), Fraction(1, 2)) == x  # it is |x|
+        False
+    """
     if exponent == 1:
         return base
-    if isinstance(base, Power) and isinstance(base.exponent, Number) and isinstance(base.exponent.value, Fraction):
-        return powered(base.base, base.exponent.value * exponent)
+    match base:
+        case Power(inner, Number(Fraction() as own)):
+            loses_sign = own % 2 == 0 and (own * exponent) % 2 != 0
+            if not loses_sign or (isinstance(inner, Call) and inner.name.startswith("norm")):
+                return powered(inner, own * exponent)
+        case _:
+            pass
     return Power(base, Number(exponent))
 
 

@@ -89,7 +89,7 @@ def _regular(formula: Formula, sizes: dict[str, int], free: list[str]) -> dict[s
         chosen = {**sizes, **dict(zip(free, order, strict=True))}
         random = np.random.default_rng(0)
         point = {
-            name: _draw(one, one.shape.concrete(chosen), STYLES[1], "", random)
+            name: _draw(one, one.shape.concrete(chosen), STYLES[1], "", random, 1)
             for name, one in formula.variables.items()
         }
         tall = (node.operands[0].shape.concrete(chosen) for node in nodes if node.label == "pinv")
@@ -193,6 +193,7 @@ def sample_point(formula: Formula, seed: int = 0, sizes: Mapping[str, int] | Non
     if entries > LARGEST_POINT:
         raise FormulaError(f"a point would have {entries:,} entries; the limit is {LARGEST_POINT:,}")
     random = np.random.default_rng(seed)
+    sign = -1 if seed % 2 else 1  # few points of one number may all be positive, and √(x²) is x there
     domains = _domains_of_variables(formula.expression)
     checks = [formula, *_parts_to_check(formula)]
     functions = [to_function(one, chosen, NUMPY) for one in checks]
@@ -200,7 +201,7 @@ def sample_point(formula: Formula, seed: int = 0, sizes: Mapping[str, int] | Non
     for attempt in range(ATTEMPTS):
         style = STYLES[attempt % len(STYLES)]
         point = {
-            name: _draw(variable, shapes[name], style, domains.get(name, ""), random)
+            name: _draw(variable, shapes[name], style, domains.get(name, ""), random, sign)
             for name, variable in formula.variables.items()
         }
         try:
@@ -248,9 +249,14 @@ def _parts_to_check(formula: Formula) -> list[Formula]:
 
 
 def _draw(
-    variable: Variable, shape: tuple[int, ...], style: _Style, domain: str, random: np.random.Generator
+    variable: Variable,
+    shape: tuple[int, ...],
+    style: _Style,
+    domain: str,
+    random: np.random.Generator,
+    sign: int,
 ) -> npt.NDArray[np.float64]:
-    entries = random.standard_normal(shape)
+    entries = sign * random.standard_normal(shape)
     match variable.kind:
         case Kind.SYMMETRIC:
             return style.scale * (entries + entries.T) / 2

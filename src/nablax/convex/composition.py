@@ -1,0 +1,261 @@
+"""Curvature of an expression from that of its parts: one pass over the tree, again until no condition is new."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from nablax.convex.calls import call
+from nablax.convex.elementwise import (
+    added,
+    function,
+    known_of,
+    kronecker,
+    multiplied,
+    powered,
+    without_positive_factors,
+)
+from nablax.convex.facts import UNKNOWN, Analysis, Condition, Definite, Facts, Relation
+from nablax.convex.intervals import EVERYTHING, POSITIVE, UNIT, Interval, point
+from nablax.convex.matrices import is_symmetric, loewner, product
+from nablax.convex.semidefinite import definite
+from nablax.formula import Kind
+from nablax.printing.expression import (
+    Array,
+    Call,
+    Expression,
+    Function,
+    Hadamard,
+    Identity,
+    Inverse,
+    Kronecker,
+    Number,
+    Ones,
+    Power,
+    Product,
+    Quotient,
+    Scale,
+    SizeOf,
+    Sum,
+    Symbol,
+    Transpose,
+    Unit,
+    Where,
+    children,
+)
+from nablax.printing.rewrite import replaced
+from nablax.printing.unicode import unicode
+
+MOST_PASSES = 6
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the arguments before anything is read.
+
+    Args:
+        wrt: the variable.
+        kinds: what every argument is declared to be.
+        positive: those whose entries are positive.
+        assumed: conditions that hold on the domain.
+    """
+
+    wrt: str
+    kinds: Mapping[str, Kind] = field(hash=False)
+    positive: frozenset[str] = frozenset()
+    assumed: tuple[Condition, ...] = ()
+
+
+class Composition(Analysis):
+    """One pass.
+
+    Args:
+        known: what holds.
+    """
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._facts: dict[Expression, Facts] = {}
+        self._definite: dict[Expression, Definite] = {}
+        self._loewner: dict[Expression, tuple[bool, bool]] = {}
+        self._intervals: dict[Expression, Interval] = {}
+        self._assumed: dict[Expression, Definite] = {}
+        for condition in known.assumed:
+            one = condition.expression
+            match condition.relation:
+                case Relation.DEFINITE:
+                    self._assumed[one] = Definite.POSITIVE
+                case Relation.SEMIDEFINITE:
+                    self._assumed[one] = max(self._assumed.get(one, Definite.SEMIDEFINITE), Definite.SEMIDEFINITE)
+                case _:
+                    self._intervals[one] = self._intervals.get(one, EVERYTHING).common(condition.interval)
+        self.conditions: dict[Condition, None] = {}
+        self.refusals: dict[str, None] = {}
+
+    def facts(self, expression: Expression) -> Facts:
+        """What is known of the entries."""
+        if expression not in self._facts:
+            found = self._computed(expression)
+            if expression in self._intervals:
+                found = replace(found, interval=found.interval.common(self._intervals[expression])).closed()
+            self._facts[expression] = found
+        return self._facts[expression]
+
+    def definite(self, expression: Expression) -> Definite:
+        """Whether a symmetric matrix is known to be positive (semi)definite; of a scalar, its sign."""
+        if expression not in self._definite:
+            declared = Definite.UNKNOWN
+            if isinstance(expression, Symbol) and self._known.kinds.get(expression.name) is Kind.SPD:
+                declared = Definite.POSITIVE
+            found = definite(self, expression)
+            self._definite[expression] = max(declared, self._assumed.get(expression, Definite.UNKNOWN), found)
+        return self._definite[expression]
+
+    def loewner(self, expression: Expression) -> tuple[bool, bool]:
+        """Whether vᵀMv is convex, and whether it is concave, for every constant v."""
+        if expression not in self._loewner:
+            self._loewner[expression] = loewner(self, expression)
+        return self._loewner[expression]
+
+    def require(self, expression: Expression, relation: Relation) -> None:
+        """Says that a rule holds where the condition does; the set where it does has to be convex."""
+        if relation in (Relation.POSITIVE, Relation.NONNEGATIVE):
+            expression = without_positive_factors(self, expression)
+        condition = Condition(expression, relation)
+        if condition in self._known.assumed:
+            return
+        facts = self.facts(expression)
+        match relation:
+            case Relation.POSITIVE:
+                if facts.interval.positive:
+                    return
+                is_convex = facts.concave or facts.log_concave
+            case Relation.NONNEGATIVE:
+                if facts.interval.nonnegative:
+                    return
+                is_convex = facts.concave or facts.log_concave
+            case _:
+                if self.definite(expression) is Definite.POSITIVE:
+                    return
+                is_convex = is_symmetric(expression) and self.loewner(expression)[1]
+        if facts.constant or is_convex:
+            self.conditions[condition] = None
+        else:
+            self.refuse(f"the set where {unicode(expression)} is {relation.value} is not known to be convex")
+
+    def refuse(self, reason: str) -> None:
+        """Says that the set where the expression is defined is not known to be convex."""
+        self.refusals[reason] = None
+
+    def _computed(self, node: Expression) -> Facts:
+        match node:
+            case Symbol(name):
+                interval = POSITIVE if name in self._known.positive else EVERYTHING
+                if name == self._known.wrt:
+                    return Facts(convex=True, concave=True, interval=interval).closed()
+                return Facts(True, interval=interval).closed()
+            case Number(value):
+                return Facts(True, interval=point(value)).closed()
+            case SizeOf(name):
+                return Facts(True, interval=Interval(math.pi, math.pi) if name == "pi" else Interval(1)).closed()
+            case Array(values):
+                return Facts(True, interval=_entries(values)).closed()
+            case Identity() | Unit():
+                return Facts(True, interval=UNIT).closed()
+            case Ones():
+                return Facts(True, interval=point(1)).closed()
+            case Sum(terms):
+                return added(self, terms)
+            case Hadamard(factors):
+                return multiplied(self, 1, factors, ())
+            case Kronecker():
+                return kronecker(self, node)
+            case Scale(coefficient, scalars, divisors, body):
+                return multiplied(self, coefficient, (*scalars, *(() if body is None else (body,))), divisors)
+            case Quotient(numerator, denominator):
+                return multiplied(self, 1, (numerator,), (denominator,))
+            case Power(base, exponent):
+                return powered(self, base, exponent)
+            case Function():
+                return function(self, node)
+            case Transpose(operand):
+                return replace(self.facts(operand), rule="transposed", uses=(operand,))
+            case Product():
+                return product(self, node)
+            case Inverse(operand):
+                return self._inverse(operand)
+            case Call():
+                return call(self, node)
+            case Where(body, names):
+                return self.facts(without_names(body, names))
+            case _:
+                if self._is_constant(node):
+                    return Facts(True).closed()
+                self.refuse(f"nothing is known of {unicode(node)}")
+                return UNKNOWN
+
+    def _inverse(self, operand: Expression) -> Facts:
+        inner = self.facts(operand)
+        if not inner.constant:
+            if not is_symmetric(operand):
+                self.refuse(f"the set where {unicode(operand)} is regular is not convex")
+            else:
+                self.require(operand, Relation.DEFINITE)
+            rule = "the inverse of a positive definite matrix"
+            return Facts(rule=rule, uses=(operand,))
+        return known_of((inner,))
+
+    def _is_constant(self, node: Expression) -> bool:
+        if isinstance(node, Symbol):
+            return node.name != self._known.wrt
+        return all(map(self._is_constant, children(node)))
+
+
+def without_names(body: Expression, names: tuple[tuple[Symbol, Expression], ...]) -> Expression:
+    """The body with its named subexpressions written out."""
+    for symbol, value in reversed(names):
+        body = replaced(body, symbol, value)
+    return body
+
+
+def _entries(values: str) -> Interval:
+    try:
+        found = ast.literal_eval(values)
+    except (ValueError, SyntaxError):
+        return EVERYTHING
+    flat: list[float] = []
+    waiting = [found]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list | tuple):
+            waiting.extend(one)
+        else:
+            flat.append(float(one))
+    if not flat or not all(map(math.isfinite, flat)):
+        return EVERYTHING
+    return point(min(flat)).hull(point(max(flat)))
+
+
+def composed(expression: Expression, known: Known, passes: int = MOST_PASSES) -> tuple[Composition, Known]:
+    """Passes over an expression until no condition is new.
+
+    Args:
+        expression: of a scalar value.
+        known: what is known of the arguments.
+        passes: how many, at most.
+
+    Returns:
+        The last pass, and what is known with all the conditions. Each condition was found where those before it hold,
+        and its set is convex there; so the set where all hold is convex.
+    """
+    one = Composition(known)
+    one.facts(expression)
+    new = tuple(condition for condition in one.conditions if condition not in known.assumed)
+    if not new:
+        return one, known
+    if passes == 1:
+        one.refuse("conditions do not come to an end")
+        return one, known
+    return composed(expression, replace(known, assumed=(*known.assumed, *new)), passes - 1)

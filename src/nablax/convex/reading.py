@@ -1,0 +1,104 @@
+"""A formula as an expression, also where derivatives have no notation for it: general norms, eigenvalues, entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from fractions import Fraction
+
+from nablax.derivation.from_formula import read, sizes
+from nablax.errors import NotShown
+from nablax.formula import Formula, Kind, Operation, Typed, Variable
+from nablax.printing.expression import Call, Expression, Number, Scale, Sum, Symbol, shape_of
+from nablax.printing.rewrite import replaced
+
+KINDS = (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
+
+
+def written(formula: Formula) -> Expression | None:
+    """The expression of a formula; None where it has none.
+
+    Example:
+        >>> from nablax.formula import parse_formula
+        >>> written(parse_formula("max(eig(S))", "S: symmetric(n)")).name
+        'max'
+    """
+    try:
+        return _Reading(formula.variables).expression(formula.expression)
+    except NotShown:
+        return None
+
+
+class _Reading:
+    def __init__(self, variables: Mapping[str, Variable]) -> None:
+        self._variables = dict(variables)
+
+    def expression(self, node: Typed) -> Expression:
+        """One typed expression; parts without notation are read apart and put back."""
+        if not any(map(_root_of_power, node.walk())):
+            with suppress(NotShown):
+                return read(node, self._variables)
+        parts = [self.expression(operand) for operand in node.operands]
+        try:
+            return self._around(node, parts)
+        except NotShown:
+            return _own(node, parts)
+
+    def _around(self, node: Typed, parts: list[Expression]) -> Expression:
+        """The operation on names, and then what these stand for."""
+        names: list[Typed] = []
+        for operand in node.operands:
+            name = f"_{len(self._variables)}"
+            symbol = Typed(Operation.VARIABLE, (), operand.shape, operand.syntax, name, value=operand.value)
+            self._variables[name] = Variable(name, KINDS[operand.shape.rank], operand.shape)
+            names.append(symbol)
+        found = read(
+            Typed(node.operation, tuple(names), node.shape, node.syntax, node.label, node.options, node.value),
+            self._variables,
+        )
+        for one, part in zip(names, parts, strict=True):
+            found = replaced(found, Symbol(one.label, sizes(one)), part)
+        return found
+
+
+def _root_of_power(node: Typed) -> bool:
+    """Whether it is a power of a power and one is no integer: √(x²) is not x, and (√x)² is x only where x ≥ 0."""
+    exponent = _exponent(node)
+    inner = _exponent(node.operands[0]) if exponent is not None else None
+    return exponent is not None and inner is not None and not (exponent.is_integer() and inner.is_integer())
+
+
+def _exponent(node: Typed) -> float | None:
+    match node.operation, node.label:
+        case Operation.POWER, _:
+            return node.operands[1].value
+        case Operation.CALL, "sqrt":
+            return 0.5
+        case Operation.CALL, "square":
+            return 2.0
+        case _:
+            return None
+
+
+def _own(node: Typed, parts: list[Expression]) -> Expression:
+    shape = sizes(node)
+    match node.operation, node.label:
+        case Operation.CALL, "norm":
+            order = node.options[0]
+            if len(shape_of(parts[0])) == 2:
+                return Call(
+                    {2: "norm_2", "nuc": "norm_nuc", 1: "norm_columns"}.get(order or 0, "norm_rows"), tuple(parts)
+                )
+            if order == "inf":
+                return Call("norm_inf", tuple(parts))
+            assert isinstance(order, int | float)
+            return Call("norm_p", (parts[0], Number(Fraction(order).limit_denominator(1000))))
+        case Operation.CALL, label:
+            return Call(label, tuple(parts), shape)
+        case Operation.INDEX, _:
+            return Call("entry", tuple(parts), shape)
+        case ((Operation.ADD | Operation.SUBTRACT), _):
+            right = parts[1] if node.operation is Operation.ADD else Scale(Fraction(-1), (), (), parts[1])
+            return Sum((parts[0], right))
+        case _:
+            raise NotShown
