@@ -71,3 +71,49 @@ def test_a_shared_label_stays_open_where_that_is_cheaper() -> None:
 def test_disconnected_factors_are_multiplied_last() -> None:
     path = pairwise_order(["ij", "j", "kl", "l"], "ik", {"i": 5, "j": 5, "k": 5, "l": 5})
     assert sorted(path[:2]) in ([(0, 1), (0, 1)], [(0, 1), (2, 3)])
+
+
+def steps(factors: list[str], output: str, sizes: dict[str, int]) -> list[tuple[str, ...]]:
+    """What each step of the path multiplies: labels of factors and of products."""
+    waiting, found = list(factors), []
+    for step in pairwise_order(factors, output, sizes):
+        taken = tuple(waiting[k] for k in step)
+        waiting = [own for k, own in enumerate(waiting) if k not in step]
+        kept = {k for k in "".join(taken) if k in output or any(k in own for own in waiting)}
+        waiting.append("".join(sorted(kept)))
+        found.append(taken)
+    return found
+
+
+SIZES = {"b": 256, "j": 64, "k": 64, "l": 64, "m": 64}
+
+
+def test_matrices_stay_without_the_batch_and_open_scalings_come_last() -> None:
+    """V_lj d_bl S_bjk V_mk d_bm: two products of all rows of S by a matrix, then both scalings on the result."""
+    found = steps(["bjk", "lj", "bl", "mk", "bm"], "blm", SIZES)
+    assert {frozenset(pair) for pair in found[:2]} in (
+        {frozenset({"bjk", "mk"}), frozenset({"bjm", "lj"})},
+        {frozenset({"bjk", "lj"}), frozenset({"bkl", "mk"})},
+    )
+    assert [set(pair) for pair in found[2:]] == [{"blm", "bl"}, {"blm", "bm"}]
+
+
+def test_a_scaling_that_is_summed_scales_the_wider_factor() -> None:
+    """S_bjk d_bk V_mk: (S d) V is one product of matrices, S (d V) one for each of the batch."""
+    assert [set(pair) for pair in steps(["bjk", "bk", "mk"], "bjm", SIZES)] == [{"bjk", "bk"}, {"bjk", "mk"}]
+
+
+def test_a_scaling_stays_with_the_smaller_array() -> None:
+    """d_b x_bi y_bj: x is scaled, not the outer products; (d V)_bmk is written where S has no label of its own."""
+    assert [set(pair) for pair in steps(["b", "bi", "bj"], "bij", {"b": 256, "i": 4, "j": 64})] == [
+        {"b", "bi"},
+        {"bi", "bj"},
+    ]
+    small = {"b": 2, "j": 1000, "k": 64, "m": 1}
+    assert {"bk", "mk"} in [set(pair) for pair in steps(["bjk", "bk", "mk"], "bjm", small)]
+
+
+def test_numbers_and_equal_labels() -> None:
+    assert pairwise_order(["", ""], "", {}) == [(0, 1)]
+    assert pairwise_order(["b", "b"], "b", {"b": 3}) == [(0, 1)]
+    assert pairwise_order(["ab"], "a", {"a": 2, "b": 3}) == [(0,)]
