@@ -211,11 +211,18 @@ def test_nothing_is_compiled_again() -> None:
         traced += 1
         return jnp.sum(jnp.cosh(x - a)) + jnp.prod(x)
 
-    nb.minimise(f, jnp.ones(3), 0.5)
-    before = traced
-    for a in (0.6, jnp.float64(0.7)):
-        nb.minimise(f, jnp.full(3, 2.0), float(a), callback=lambda _: None)
-    assert traced == before
+    def step_by_step(x: Any, a: Any) -> Any:
+        return nb.minimise(f, x, a, callback=lambda _: None)
+
+    def whole(x: Any, a: Any) -> Any:
+        return nb.minimise(f, x, a)
+
+    for way in (step_by_step, whole):
+        way(jnp.ones(3), 0.5)
+        before = traced
+        for a in (0.6, jnp.float64(0.7)):
+            assert int(way(jnp.full(3, 2.0), float(a)).iterations) > 2
+        assert traced == before
 
 
 def test_methods_of_other_libraries() -> None:

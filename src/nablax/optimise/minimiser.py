@@ -81,9 +81,14 @@ def minimise(
 ) -> Optimum:
     """A local minimum of a function, by its exact derivatives.
 
-    All iterations are one compiled program, with the function in it; all points and all data run through it. Under
-    `jit`, `vmap` and `grad` (of other arguments) the whole minimisation is traced; there are then no limit of time, no
-    callback, and no factors on the host.
+    All iterations happen in one compiled program, with the function in it; all points and all data run through it. (A
+    run of few unknowns that takes more than 64 steps is resumed by a second program.) Under `jit`, `vmap` and `grad`
+    (of other arguments) the whole minimisation is traced; there are then no limit of time, no callback, and no factors
+    on the host.
+
+    Programs are kept with the function, or with the object of a bound method, and are forgotten with it. A method's
+    programs are made anew where an attribute of its object was replaced; an array that is written to in place is not
+    noticed, as `jax.jit` does not notice it.
 
     Args:
         f: function of `x` and `args` with one number as result; for "gauss-newton" and "levenberg-marquardt" its

@@ -19,16 +19,14 @@ from nablax.optimise.packing import Packing
 from nablax.optimise.rounding import rounding
 from nablax.optimise.sparse_trust_region import SparseTrustRegion
 from nablax.optimise.starting import together
-from nablax.optimise.state import Method, State, advanced, either, started
+from nablax.optimise.state import Method, State, advanced, started
+from nablax.optimise.trust_region import SMALL
 
 Function = Callable[..., Any]
 # Value, norm of the gradient and smallest eigenvalue.
 MEASURES = 3
 WHOLE = np.dtype(np.int32)
 RUNNING = number_of(Status.running)
-
-
-YES, NO = np.True_, np.False_
 
 
 @lru_cache(maxsize=64)
@@ -118,7 +116,7 @@ class Programs:
             return _HostLoop(SparseTrustRegion(self._objective), self._objective, self._structure)
         arrays, structure = jax.tree.flatten(method)
         if structure not in self._wholes:
-            self._wholes[structure] = _Whole(structure, self._objective)
+            self._wholes[structure] = _Whole(structure, self._objective, self.size <= SMALL)
         return _CompiledLoop(self._wholes[structure], arrays, self._structure, self.dtype)
 
 
@@ -133,47 +131,61 @@ class Loop(Protocol):
 
 
 class _Whole:
-    """The one program of a method: from a start, or from where it stood, to the end or the limit, and the report.
+    """The programs of a method: from a start, and from where it stood, to the end or the limit, with the report.
+
+    A short run is one call of the first. What is long anyway goes through the second from the beginning, so that the
+    steps are compiled once.
 
     Args:
         structure: of the method's tree.
         objective: makes the function from its further arguments.
+        short: whether most runs end in the first call.
     """
 
-    def __init__(self, structure: Any, objective: Callable[[Any], Objective]) -> None:
-        def empty(arrays: Any, data: Any) -> State:
-            own, method = objective(data), jax.tree.unflatten(structure, arrays)
-            return started(method, own, jnp.zeros((own.size,), own.dtype), 0.0)
-
-        def run(
-            arrays: Any, leaves: Any, tolerance: Any, begins: Any, packed: Any, limit: Any, data: Any
-        ) -> tuple[Any, ...]:
+    def __init__(self, structure: Any, objective: Callable[[Any], Objective], short: bool) -> None:
+        def state_of(arrays: Any, leaves: Any, tolerance: Any, data: Any) -> State:
             own, method = objective(data), jax.tree.unflatten(structure, arrays)
             x = own.flat(jax.tree.unflatten(jax.tree.structure(own.like), leaves))
-            packing = Packing(jax.eval_shape(empty, arrays, data))
-            state = either(begins, started(method, own, x, tolerance), packing.unpacked(packed))
+            return started(method, own, x, tolerance)
+
+        def packed_start(arrays: Any, leaves: Any, tolerance: Any, data: Any) -> Any:
+            state = state_of(arrays, leaves, tolerance, data)
+            return Packing(state).packed(state)
+
+        def run(arrays: Any, state: State, limit: Any, data: Any) -> tuple[Any, ...]:
+            own, method = objective(data), jax.tree.unflatten(structure, arrays)
+            finite = jnp.all(jnp.isfinite(state.x))
             state = advanced(method, own, state, limit)
             best, value, gradient, norm, eigenvalue = summary(method, own, state)
             [status] = jax.tree.leaves(state.status)
-            numbers = [status, jnp.all(jnp.isfinite(x)), state.iteration, *jax.tree.leaves(state.counts)]
+            numbers = [status, finite, state.iteration, *jax.tree.leaves(state.counts)]
             # one array of bits: each that is brought to the host takes its time
             whole = jnp.stack([jnp.asarray(one).astype(int) for one in numbers])
             measures = jnp.stack([jnp.asarray(one).astype(float) for one in (value, norm, eigenvalue)])
             bits = jnp.concatenate([whole, jax.lax.bitcast_convert_type(measures, whole.dtype)])
-            return bits, jax.tree.leaves(best), jax.tree.leaves(gradient), packing.packed(state)
+            return bits, jax.tree.leaves(best), jax.tree.leaves(gradient), Packing(state).packed(state)
 
-        self.run = jax.jit(run)
-        self._empty = empty
-        self._nothing: dict[Any, Any] = {}
+        def from_start(arrays: Any, leaves: Any, tolerance: Any, limit: Any, data: Any) -> tuple[Any, ...]:
+            return run(arrays, state_of(arrays, leaves, tolerance, data), limit, data)
 
-    def nothing(self, arrays: Any, data: Any) -> Any:
-        """A state that is not used, of the shapes that these data ask for."""
-        key = tuple(map(np.shape, data))
-        if key not in self._nothing:
-            shapes = jax.eval_shape(self._empty, arrays, data)
-            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            self._nothing[key] = Packing(shapes).packed(zeros)
-        return self._nothing[key]
+        def from_state(arrays: Any, like: Any, packed: Any, limit: Any, data: Any) -> tuple[Any, ...]:
+            packing = Packing(jax.eval_shape(state_of, arrays, like, 0.0, data))
+            return run(arrays, packing.unpacked(packed), limit, data)
+
+        self._from_start, self._from_state = jax.jit(from_start), jax.jit(from_state)
+        self._packed_start, self._short = jax.jit(packed_start), short
+
+    def begun(self, arrays: Any, leaves: Any, tolerance: Any, limit: int, data: Any) -> tuple[Any, ...]:
+        """The report in bits, leaves of the point and of the gradient, and the state."""
+        if self._short and limit > 1:
+            found: tuple[Any, ...] = self._from_start(arrays, leaves, tolerance, on_device(limit, WHOLE), data)
+            return found
+        return self.resumed(arrays, leaves, self._packed_start(arrays, leaves, tolerance, data), limit, data)
+
+    def resumed(self, arrays: Any, leaves: Any, packed: Any, limit: int, data: Any) -> tuple[Any, ...]:
+        """The same from a state; of the leaves, only the shapes count."""
+        found: tuple[Any, ...] = self._from_state(arrays, leaves, packed, on_device(limit, WHOLE), data)
+        return found
 
 
 @dataclass(frozen=True)
@@ -184,16 +196,14 @@ class _CompiledLoop:
     dtype: Any
 
     def begin(self, leaves: Any, tolerance: float, limit: int, data: Any) -> Report:
-        nothing = self.whole.nothing(self.arrays, data)
-        return self._ran(leaves, on_device(tolerance, self.dtype), YES, nothing, limit, data)
+        return self._told(leaves, self.whole.begun(self.arrays, leaves, on_device(tolerance, self.dtype), limit, data))
 
     def advance(self, found: Report, limit: int, data: Any) -> Report:
-        leaves, tolerance, packed = found.state
-        return self._ran(leaves, tolerance, NO, packed, limit, data)
+        leaves, packed = found.state
+        return self._told(leaves, self.whole.resumed(self.arrays, leaves, packed, limit, data))
 
-    def _ran(self, leaves: Any, tolerance: Any, begins: Any, packed: Any, limit: int, data: Any) -> Report:
-        most = on_device(limit, WHOLE)
-        bits, x, gradient, packed = self.whole.run(self.arrays, leaves, tolerance, begins, packed, most, data)
+    def _told(self, leaves: Any, found: tuple[Any, ...]) -> Report:
+        bits, x, gradient, packed = found
         whole = np.asarray(bits)  # here the host waits; the point and the gradient stay where they are
         status, finite, iterations, *counts = whole[:-MEASURES].tolist()
         value, norm, eigenvalue = whole[-MEASURES:].view(f"f{whole.itemsize}").astype(self.dtype)
@@ -208,7 +218,7 @@ class _CompiledLoop:
             item_of(status),
             status == RUNNING,
             bool(finite),
-            (leaves, tolerance, packed),
+            (leaves, packed),
         )
 
 

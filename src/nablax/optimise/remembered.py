@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, MutableMapping, MutableSequence, MutableSet
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
 Function = Callable[..., Any]
+# What is compared by value; all else by identity.
+VALUES = (bool, int, float, complex, str, bytes, np.generic)
+# Containers whose content would not be looked at; lists, tuples and dictionaries are.
+OPAQUE = (MutableMapping, MutableSequence, MutableSet)
 
 
 class Remembered:
     """Values under (function, key); functions are told apart by identity and held weakly.
 
+    A bound method is a new object at each access: it is told apart by its object and its function, and its values are
+    kept as long as the object's attributes are the same.
+
     What is kept must not hold the function itself, or neither would ever be freed: `make` gets a way to reach it.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], dict[Hashable, Any]]] = {}
+        self._known: dict[tuple[int, bool], _Entry] = {}
 
     def get(self, function: Function, key: Hashable, make: Callable[[Function], Any]) -> Any:
         """The value of a key, made at the first call.
@@ -30,29 +38,84 @@ class Remembered:
             make: from a function that stands for the user's.
 
         Returns:
-            The value; made anew each time for a bound method, whose object may change, and for what has no hash.
+            The value; made anew each time for what has no hash, and for methods of objects whose attributes cannot be
+            compared.
         """
-        own = id(function)
+        owner, method = _parts(function)
         try:
-            hash(key)
-            hash(function)
-            if inspect.ismethod(function):
-                return make(function)
-            if own not in self._known:
-                self._known[own] = (weakref.ref(function, lambda _: self._known.pop(own, None)), {})
-        except TypeError:
+            hash((key, function if method is None else method))
+            entry = self._entry(owner, None if method is None else _Content.of(owner))
+        except (TypeError, ValueError):
             return make(function)
-        reference, values = self._known[own]
-        if key not in values:
-            values[key] = make(_standing_for(reference))
-        return values[key]
+        if (method, key) not in entry.values:
+            entry.values[method, key] = make(_standing_for(entry.reference, method))
+        return entry.values[method, key]
+
+    def _entry(self, owner: Any, content: _Content | None) -> _Entry:
+        own = (id(owner), content is None)
+        entry = self._known.get(own)
+        if entry is None or (content is not None and not content.is_that_of(entry.content)):
+            entry = _Entry(weakref.ref(owner, lambda _: self._known.pop(own, None)), content)
+            self._known[own] = entry
+        return entry
 
 
-def _standing_for(reference: weakref.ref[Any]) -> Function:
+@dataclass(frozen=True)
+class _Content:
+    """The attributes of an object: how they are arranged, and each by value or by a weak reference."""
+
+    arranged: Any
+    leaves: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, owner: Any) -> _Content:
+        """Of an object.
+
+        Raises:
+            TypeError: what one of its attributes holds cannot be compared.
+        """
+        if isinstance(owner, type):
+            return cls(None, ())
+        leaves, arranged = jax.tree.flatten(dict(vars(owner)))
+        return cls(arranged, tuple(map(_told_apart, leaves)))
+
+    def is_that_of(self, other: _Content | None) -> bool:
+        """Whether nothing has changed."""
+        if other is None or self.arranged != other.arranged:
+            return False
+        return all(_is_same(one, old) for one, old in zip(self.leaves, other.leaves, strict=True))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    reference: weakref.ref[Any]
+    content: _Content | None
+    values: dict[Any, Any] = field(default_factory=dict)
+
+
+def _told_apart(leaf: Any) -> Any:
+    if isinstance(leaf, OPAQUE):
+        raise TypeError(f"a {type(leaf).__name__} may change inside")
+    return leaf if isinstance(leaf, VALUES) else weakref.ref(leaf)
+
+
+def _is_same(one: Any, old: Any) -> bool:
+    if isinstance(one, weakref.ref) and isinstance(old, weakref.ref):
+        return one() is old()
+    return type(one) is type(old) and bool(one == old)
+
+
+def _parts(function: Function) -> tuple[Any, Any]:
+    """The object and the function of a bound method (also one of an equinox module); else the function, and None."""
+    owner, method = getattr(function, "__self__", None), getattr(function, "__func__", None)
+    return (function, None) if owner is None or method is None else (owner, method)
+
+
+def _standing_for(reference: weakref.ref[Any], method: Any) -> Function:
     def called(*args: Any) -> Any:
-        function = reference()
-        assert function is not None, "a program is called only while its function lives"
-        return function(*args)
+        found = reference()
+        assert found is not None, "a program is called only while its function lives"
+        return found(*args) if method is None else method(found, *args)
 
     return called
 
