@@ -366,9 +366,15 @@ def test_legs_through_a_reverse_rule() -> None:
         return jnp.sum(x**2)
 
     f.defvjp(lambda x: (jnp.sum(x**2), x), lambda x, g: (2.0 * g * x,))
-    assert message(nb.StrategyError, lambda: nb.hessian(f, strategy="legs-forward")(X)) == (
-        "the question 'hessian' was asked with strategy='legs-forward', which cannot answer it for this function: a "
-        "custom reverse rule need not give a symmetric Hessian. Use strategy='columns' or 'auto'."
+    assert message(nb.StrategyError, lambda: nb.derivative(f, 3, strategy="legs-forward")(X)) == (
+        "the question 'derivative of order 3' was asked with strategy='legs-forward', which cannot answer it for this "
+        "function: a custom reverse rule need not give a symmetric derivative. Use strategy='columns' or "
+        "strategy='auto'."
+    )
+    assert message(nb.StrategyError, lambda: nb.derivative_sparse(f, 3)(X)) == (
+        "the question 'sparse derivative of order 3' was asked with strategy='auto', which cannot answer it for this "
+        "function: a custom reverse rule need not give a symmetric derivative. Ask for the dense answer, or for its "
+        "products with vectors (nablax.hvp, nablax.directional)."
     )
 
 

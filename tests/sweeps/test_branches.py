@@ -71,6 +71,35 @@ def test_the_axes_that_every_case_keeps() -> None:
     assert axes(lambda p, x: jax.lax.cond(p, jnp.sin, lambda x: jnp.roll(x, 1), x), p, np.ones(4)) == ()
 
 
+SEVERAL: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], tuple[Any, ...], int]] = {
+    "elementwise": (lambda x: (x * x, jnp.sin(x)), lambda x: (x, x * x), ((0, (None, 0)), (1, (None, 1))), 12),
+    "a batch in different places": (
+        lambda x: (jnp.cumsum(x, 1), jnp.sum(x, 1) ** 2), lambda x: (x, x[:, 0]), ((0, (None, 0)),), 3 * 4 * 4
+    ),
+    "one turned": (lambda x: (jnp.sin(x), x.T), lambda x: (x, x.T**2), ((0, (None, 0)), (1, (None, 1))), 12),
+    "one that mixes": (lambda x: (jnp.sin(x), jnp.sum(x)), lambda x: (x, x[0, 0] ** 2), (), 144),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("positive", [True, False])
+def test_several_results_keep_the_axes_that_all_keep(name: str, positive: bool) -> None:
+    first, second, kept, stored = SEVERAL[name]
+    x = np.random.default_rng(4).normal(size=(3, 4))
+    p = np.bool_(positive)
+
+    def f(x: Any) -> Any:
+        return sum(jnp.sum(jnp.sin(y)) for y in jax.lax.cond(p, first, second, x))
+
+    def from_data(p: Any, x: Any) -> Any:
+        return sum(jnp.sum(jnp.sin(y)) for y in jax.lax.cond(p, first, second, x))
+
+    assert axes(from_data, p, x) == kept
+    found = nb.hessian_sparse(from_data, argnums=1)(p, x)
+    assert found.nse == stored
+    assert_close(found.todense(), np.asarray(jax.hessian(f)(x)).reshape(12, 12))
+
+
 @pytest.mark.parametrize("verb", ["hessian", "diagonal"])
 def test_a_batch_passes_through_a_branch(verb: str) -> None:
     def flops(batch: int) -> float:

@@ -148,6 +148,27 @@ def test_third_order(name: str) -> None:
     assert_close(nb.derivative(total(f), 3)(x), jax.jacfwd(jax.hessian(total(f)))(x), tolerance=1e-8)
 
 
+UNCOUPLED: dict[str, Callable[[Any], Any]] = {
+    "a solve": lambda x: jax.scipy.sparse.linalg.cg(lambda v: (2.0 + x**2) * v, jnp.sin(x), tol=1e-14)[0],
+    "a root": lambda x: jax.lax.custom_root(
+        lambda y: y**3 + y - x,
+        jnp.zeros_like(x),
+        lambda f, y: jax.lax.fori_loop(0, 60, lambda _, y: y - f(y) / (3.0 * y**2 + 1.0), y),
+        lambda g, y: y / g(jnp.ones_like(y)),
+    ),
+    "a rule": lambda x: layer(x[:, None], jnp.ones((1, 1)))[0][:, 0],
+}
+
+
+@pytest.mark.parametrize("name", UNCOUPLED)
+def test_unknowns_that_do_not_meet(name: str) -> None:
+    f = UNCOUPLED[name]
+    found = nb.hessian_sparse(total(f))(VECTOR)
+    assert found.nse == N
+    assert_close(found.todense(), jax.hessian(total(f))(VECTOR), tolerance=1e-9)
+    assert nb.jacobian_sparse(f)(VECTOR).nse == N
+
+
 def test_a_solve_by_hand() -> None:
     # x = b / a: f = x has the second derivatives 2 b / a³, -1 / a², 0
     f = lambda z: jax.lax.custom_linear_solve(lambda v: z[0] * v, z[1], lambda _, b: b / z[0], lambda _, b: b / z[0])

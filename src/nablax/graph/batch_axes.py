@@ -10,27 +10,59 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from nablax.graph.node import Node, reachable
-from nablax.ops.jaxprs import BatchAxis
 from nablax.ops.kinds import Contraction, Elementwise, IndexMap, Leaf, Opaque
 
 # For each leaf that an element depends on the axis that goes with it; None for a leaf of which it reads more.
 Ties = Mapping[int, int | None]
 
 
-def batch_axes_of(results: Sequence[Node], count: int) -> tuple[BatchAxis, ...]:
-    """The batch axes of an operation that gives one of several results.
+# Axes that several results have in common: the axis of each result, and the axis of every input that goes with it.
+SharedAxis = tuple[tuple[int, ...], tuple[int | None, ...]]
+
+
+def batch_axes_of(results: Sequence[Sequence[Node]], count: int) -> tuple[SharedAxis, ...]:
+    """The batch axes that the results of an operation have in common.
 
     Args:
-        results: nodes of one shape, each in a graph of the same leaves.
+        results: for each result the nodes of which it is one (the cases of a branch), of one shape and each in a graph
+            of the same leaves.
         count: number of leaves.
     """
-    found = [_of_one(result) for result in results]
-    axes = []
-    for axis in range(len(results[0].shape)):
-        ties = reduce(_met, (own[axis] for own in found))
-        if any(own is not None for own in ties.values()):
-            axes.append((axis, tuple(ties.get(k) for k in range(count))))
-    return tuple(axes)
+    ties = [[reduce(_met, axis) for axis in zip(*map(_of_one, cases), strict=True)] for cases in results]
+    found: list[SharedAxis] = []
+    for axis, first in enumerate(ties[0]):
+        axes, common = [axis], first
+        for own, others in enumerate(ties[1:], 1):
+            free = [k for k in range(len(others)) if k not in {axes[own] for axes, _ in found}]
+            free = [k for k in free if results[own][0].shape[k] == results[0][0].shape[axis]]
+            if not free:
+                break
+            axes.append(max(free, key=lambda k: _tied(_met(common, others[k]))))
+            common = _met(common, others[axes[-1]])
+        if len(axes) == len(results) and _tied(common):
+            found.append((tuple(axes), tuple(common.get(k) for k in range(count))))
+    return tuple(found)
+
+
+def keeps(slopes: Mapping[int, Node], axis: SharedAxis) -> bool:
+    """Whether cotangents of an operation's inputs keep a batch axis of it.
+
+    Args:
+        slopes: for some inputs the cotangent, in a graph whose leaves are the inputs, then cotangents of the results.
+        axis: the axis.
+    """
+    axes, places = axis
+    together = (*places, *axes)
+    own = [(node, place) for k, node in slopes.items() if (place := places[k]) is not None]
+    return all(
+        together[leaf] is None or other == together[leaf]
+        for node, place in own
+        for leaf, other in _of_one(node)[place].items()
+    )
+
+
+def _tied(ties: Ties) -> int:
+    return sum(own is not None for own in ties.values())
 
 
 def _of_one(result: Node) -> tuple[Ties, ...]:

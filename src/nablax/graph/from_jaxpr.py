@@ -14,15 +14,15 @@ import numpy as np
 
 from nablax.contraction.index import fresh
 from nablax.graph import contraction_rows, index_map_rows, linear_rows, matrix_rows, selection_rows, windows
-from nablax.graph.batch_axes import batch_axes_of
+from nablax.graph.batch_axes import SharedAxis, batch_axes_of, keeps
 from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
-from nablax.graph.node import Node, map_of
+from nablax.graph.node import Node, map_of, reachable
 from nablax.graph.recognise import NUMERIC, called, recognise
 from nablax.graph.rewritten import on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
-from nablax.ops.jaxprs import BatchAxis, Equation, Literal, Program, Value, Variable, trace_alone
+from nablax.ops.jaxprs import Equation, LinearSolve, Literal, Program, Value, Variable, trace_alone
 from nablax.ops.kinds import Call, Constant, Opaque, Packed
 from nablax.ops.plain_arrays import Special, special, to_plain
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
@@ -68,6 +68,7 @@ class _Reader:
     functions: frozenset[str]
     line: str = ""  # the user's, while what stands for an operation of theirs is read
     itself: Itself | None = None  # a function whose own rule is read
+    opened: Equation | None = None  # a function whose text is read where its rule calls it
 
     def run(self, program: Program, inputs: Sequence[Node]) -> list[Node]:
         values: dict[Value, Node] = dict(zip(program.inputs, inputs, strict=True))
@@ -97,6 +98,8 @@ class _Reader:
         self, equation: Equation, inputs: Sequence[Node], read: Sequence[int]
     ) -> Sequence[Node] | Mapping[int, Node]:
         """The nodes of an equation's results, at least of those that are read."""
+        if self.opened is not None and equation.body is not None and equation.calls_as(self.opened):
+            return self.run(equation.body, inputs)
         if equation.is_call and equation.body is not None:
             known = recognise(self.graph, equation, inputs, self.functions)
             return known if known is not None else self.run(equation.body, inputs)
@@ -211,20 +214,23 @@ class _Reader:
         dtype = jnp.result_type(*(equation.outputs[k].dtype for k in floats)) if floats else None
         width = bool(floats) + len(others)
         key = (equation, floats, others)
+        shared = _shared_axes(equation, floats) if floats and not others and self.opened is None else ()
+        packed = _packed(equation, floats, shared)
+        plain = equation if isinstance(equation, Equation) else None
         call = Call(
             key,
-            partial(_results, equation.apply, floats, others, dtype),
+            partial(_results, equation.apply, packed, others, dtype),
             key,
             width,
             width,
             primitives=equation.primitives,
-            batch_axes=_batch_axes(equation) if floats == (0,) and not others else (),
-            loop=equation.loop if isinstance(equation, Equation) else None,
-            packed=_packed(equation, floats),
-            branches=equation.branches if isinstance(equation, Equation) else None,
-            open_loop=equation.open_loop if isinstance(equation, Equation) else None,
-            solve=equation.linear_solve if isinstance(equation, Equation) and len(floats) == len(read) else None,
-            ruled=equation if isinstance(equation, Equation) and equation.is_ruled else None,
+            batch_axes=tuple((axes[0] if len(floats) == 1 else k, at) for k, (axes, at) in enumerate(shared)),
+            loop=None if plain is None else plain.loop,
+            packed=packed,
+            branches=None if plain is None else plain.branches,
+            open_loop=None if plain is None else plain.open_loop,
+            solve=plain.linear_solve if plain is not None and len(floats) == len(read) else None,
+            ruled=plain if plain is not None and plain.is_ruled else None,
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:
@@ -240,50 +246,108 @@ class _Reader:
             [only] = floats
             found[only] = result(0, equation.outputs[only].shape, dtype)
         elif floats:
-            vector = result(0, (sum(math.prod(equation.outputs[k].shape) for k in floats),), dtype)
-            for k, part in unpacked(self.graph, vector, call.packed).items():
+            first = packed[0]
+            together = result(0, (*first.ordered[: len(first.shared)], sum(one.size for one in packed)), dtype)
+            for k, part in unpacked(self.graph, together, packed).items():
                 found[k] = self.graph.cast(part, equation.outputs[k].dtype)
         return found
 
 
 def unpacked(graph: Graph, node: Node, packed: Sequence[Packed]) -> dict[int, Node]:
-    """The results that a vector holds, by their positions."""
+    """The results that a node holds, by their positions."""
+    if len(packed) == 1:
+        return {packed[0].output: node}
     found: dict[int, Node] = {}
     for one in packed:
-        part = node if len(packed) == 1 else index_map_rows.part_of(graph, node, one.start, math.prod(one.shape))
-        found[one.output] = part if len(packed) == 1 else reshaped(graph, part, one.shape)
+        part = reshaped(graph, index_map_rows.part_of(graph, node, one.start, one.size), one.ordered)
+        axes = fresh(one.ordered)
+        found[one.output] = contraction_rows.relabelled(
+            graph, part, axes, [axes[one.order.index(k)] for k in range(len(axes))]
+        )
     return found
 
 
-def _batch_axes(equation: Equation | _OnPlainArrays) -> tuple[BatchAxis, ...]:
-    """Axes of the only result of an opaque equation along which it acts on each element alone."""
+def _shared_axes(equation: Equation | _OnPlainArrays, floats: Sequence[int]) -> tuple[SharedAxis, ...]:
+    """Axes of some results of an opaque equation along which they act on each element alone."""
     if not isinstance(equation, Equation):
         return ()
-    if equation.branches is None:
-        return equation.batch_axes
-    cases = [build(Graph(), branch)[1][0] for branch in equation.branches]
-    found = batch_axes_of(cases, len(equation.inputs) - 1)
-    return tuple((axis, (None, *places)) for axis, places in found)  # the first input chooses
+    if equation.branches is not None:
+        cases = [build(Graph(), branch)[1] for branch in equation.branches]
+        found = batch_axes_of([[case[k] for case in cases] for k in floats], len(equation.inputs) - 1)
+        return tuple((axes, (None, *places)) for axes, places in found)  # the first input chooses
+    if equation.linear_solve is not None:
+        return _axes_of_solve(equation.linear_solve, len(equation.inputs))
+    if equation.name == "custom_vjp_call":
+        return _axes_of_rule(equation, floats)
+    return tuple(((axis,), places) for axis, places in equation.batch_axes) if tuple(floats) == (0,) else ()
 
 
-def _packed(equation: Equation | _OnPlainArrays, floats: tuple[int, ...]) -> tuple[Packed, ...]:
-    """Where the float results of an equation lie in the vector that holds them."""
+def _axes_of_solve(solve: LinearSolve, count: int) -> tuple[SharedAxis, ...]:
+    """Axes along which the product A x acts on each element of x alone: so does the solution on b."""
+    products = build(Graph(), solve.matvec)[1]
+    found = batch_axes_of([[product] for product in products], len(solve.matvec.inputs))
+    inputs: list[int | None] = [None] * count
+    return tuple((axes, (*inputs[: solve.first], *axes)) for axes, places in found if places[solve.constants :] == axes)
+
+
+def _axes_of_rule(equation: Equation, floats: Sequence[int]) -> tuple[SharedAxis, ...]:
+    """Axes along which a function and its rule for reverse mode act on each element alone.
+
+    Where the rule calls the function itself, its text stands for it: if an axis passes through both text and rule, it
+    passes through the rule of the rule, and so on.
+    """
+    if equation.body is None:
+        return ()
+    moved = [k for k, x in enumerate(equation.inputs) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+    def run(*arguments: Any) -> list[Any]:
+        inputs, cotangents = list(arguments[: len(equation.inputs)]), arguments[len(equation.inputs) :]
+
+        def values(*own: Any) -> list[Any]:
+            given = dict(zip(moved, own, strict=True))
+            outputs = equation.apply(*(given.get(k, x) for k, x in enumerate(inputs)))
+            return [outputs[k] for k in floats]
+
+        return list(jax.vjp(values, *(inputs[k] for k in moved))[1](list(cotangents)))
+
+    given = [*equation.inputs, *(equation.outputs[k] for k in floats)]
+    graph = Graph()
+    values = build(graph, equation.body)[1]
+    rule = trace_alone(run, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given])
+    leaves = [graph.leaf(k, x.shape, x.dtype) for k, x in enumerate(given)]
+    slopes = _Reader(graph, {}, NUMERIC, opened=equation).run(rule, leaves)
+    if any("custom_vjp_call" in x.kind.call.primitives for x in reachable(slopes) if isinstance(x.kind, Opaque)):
+        return ()
+    shared = batch_axes_of([[values[k]] for k in floats], len(equation.inputs))
+    return tuple(axis for axis in shared if keeps(dict(zip(moved, slopes, strict=True)), axis))
+
+
+def _packed(
+    equation: Equation | _OnPlainArrays, floats: Sequence[int], shared: Sequence[SharedAxis]
+) -> tuple[Packed, ...]:
+    """Where float results of an equation lie in the array that holds them."""
     found, start = [], 0
-    for k in floats:
-        found.append(Packed(k, start, equation.outputs[k].shape))
-        start += math.prod(equation.outputs[k].shape)
+    for place, k in enumerate(floats):
+        axes = tuple(axes[place] for axes, _ in shared) if len(floats) > 1 else ()
+        found.append(Packed(k, start, equation.outputs[k].shape, axes))
+        start += found[-1].size
     return tuple(found)
 
 
 def _results(
-    apply: Callable[..., list[Any]], floats: tuple[int, ...], others: tuple[int, ...], dtype: Any, *inputs: Any
+    apply: Callable[..., list[Any]], packed: Sequence[Packed], others: tuple[int, ...], dtype: Any, *inputs: Any
 ) -> list[Any]:
-    """The float outputs, as one vector where there are several, then the others."""
+    """The float outputs, side by side in one array where there are several, then the others."""
     outputs = apply(*inputs)
     rest = [outputs[k] for k in others]
-    if len(floats) == 1:
-        return [outputs[floats[0]], *rest]
-    return [jnp.concatenate([jnp.ravel(outputs[k]).astype(dtype) for k in floats]), *rest] if floats else rest
+    if len(packed) == 1:
+        return [outputs[packed[0].output], *rest]
+    return [laid_together(packed, [outputs[one.output] for one in packed], dtype), *rest] if packed else rest
+
+
+def laid_together(packed: Sequence[Packed], values: Sequence[Any], dtype: Any) -> Any:
+    """Several results in one array."""
+    return jnp.concatenate([one.laid(x).astype(dtype) for one, x in zip(packed, values, strict=True)], axis=-1)
 
 
 # -- complex values and random keys ------------------------------------------------------------------

@@ -44,9 +44,10 @@ def _sliced(graph: Graph, x: Node, starts: Sequence[int], strides: Sequence[int]
     return graph.index_map((AxesMap(source, target),), (x,), shape)
 
 
-def part_of(graph: Graph, vector: Node, start: int, size: int) -> Node:
-    """Some consecutive elements of a vector."""
-    return _sliced(graph, vector, (start,), (1,), (size,))
+def part_of(graph: Graph, array: Node, start: int, size: int) -> Node:
+    """Some consecutive elements along the last axis."""
+    before = array.shape[:-1]
+    return _sliced(graph, array, (*(0 for _ in before), start), (1,) * len(array.shape), (*before, size))
 
 
 def _split(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node]:

@@ -6,7 +6,7 @@ A JAX upgrade that changes the layout of jaxprs fails in tests/ops/test_jaxprs.p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,13 @@ from jax.extend import core, source_info_util
 INLINED = frozenset({
     "jit", "pjit", "call", "closed_call", "core_call", "remat", "remat2", "checkpoint", "eval_jaxpr"
 })  # fmt: skip
+
+
+# A call of one of JAX's own functions with rules; jax 0.12 has them.
+_OF_JAX = "call_hi_primitive"
+
+# Operations that pass on what they are given.
+_PASSED_ON = frozenset({"device_put", "name", "sharding_constraint", "optimization_barrier"})
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -144,7 +151,7 @@ class Equation:
     @property
     def is_call(self) -> bool:
         """Whether the body may be read in place of the call."""
-        return self.name in INLINED and self.body is not None
+        return self.name in (*INLINED, _OF_JAX) and self.body is not None
 
     @cached_property
     def text(self) -> str:
@@ -197,8 +204,7 @@ class Equation:
     def is_ruled(self) -> bool:
         """Whether it calls a function with a forward rule of its own: `jax.custom_jvp`, `jax.lax.custom_root`."""
         # jax 0.12 has a primitive for such functions of its own, 0.10 a custom_jvp for the root, too
-        of_jax = type(self.params["_prim"]).__name__ if self.name == "call_hi_primitive" else ""
-        return self.name == "custom_jvp_call" or of_jax == "CustomRoot"
+        return self.name == "custom_jvp_call" or _kind_of_jax(self.name, self.params) == "CustomRoot"
 
     def calls_as(self, other: Equation) -> bool:
         """Whether it calls the function that another equation calls."""
@@ -405,7 +411,17 @@ def _only_differs_inside_kernels(name: str, params: dict[str, Any]) -> bool:
     return name == "cond" and len(platforms) == 2 and platforms[0] == ("mosaic",) and platforms[1] is None
 
 
+def _kind_of_jax(name: str, params: Mapping[str, Any]) -> str:
+    """Which of JAX's own functions with rules is called; empty for anything else."""
+    return type(params["_prim"]).__name__ if name == _OF_JAX else ""
+
+
 def _body(name: str, params: dict[str, Any]) -> tuple[Program | None, str]:
+    if _kind_of_jax(name, params) == "_RootLinearMap":  # the derivative of a root's function, by its own text
+        function = params["_prim"]
+        structs, tree = jax.tree.flatten(function.in_avals)
+        flat = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in structs]
+        return trace(lambda *given: jax.tree.leaves(function.expand(*jax.tree.unflatten(tree, given))), flat), ""
     if name not in INLINED and name not in ("custom_jvp_call", "custom_vjp_call"):
         return None, ""
     inner = params.get("jaxpr") or params.get("call_jaxpr")
@@ -432,6 +448,8 @@ def _flops(equation: Any) -> float:
 
 
 def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tuple[BatchAxis, ...]:
+    if name in _PASSED_ON and len(ranks) == 1:
+        return tuple((k, (k,)) for k in range(ranks[0]))
     if name == "cholesky":
         return tuple((k, (k,)) for k in range(ranks[0] - 2))
     if name == "triangular_solve" and ranks[0] == ranks[1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -141,17 +142,44 @@ class MatrixFunction:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One output of a loop within the vector of its float outputs.
+    """One output of an equation within the array of its float outputs.
 
     Args:
-        output: which output of the loop's body.
-        start: position of its first element.
+        output: which output (of a loop: of its body).
+        start: position of its first element along the last axis of the array.
         shape: its shape, the turns first where it is stacked.
+        shared: its axes that it has in common with the other outputs, the first axes of the array; the last axis of the
+            array holds all its other axes.
     """
 
     output: int
     start: int
     shape: tuple[int, ...]
+    shared: tuple[int, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Its axes, the shared ones first."""
+        return (*self.shared, *(k for k in range(len(self.shape)) if k not in self.shared))
+
+    @property
+    def ordered(self) -> tuple[int, ...]:
+        """Its shape in that order."""
+        return tuple(self.shape[k] for k in self.order)
+
+    @property
+    def size(self) -> int:
+        """How many places of the last axis it takes."""
+        return math.prod(self.ordered[len(self.shared) :])
+
+    def laid(self, value: Any) -> Any:
+        """The output as it lies in the array."""
+        return value.transpose(self.order).reshape(*self.ordered[: len(self.shared)], self.size)
+
+    def taken(self, array: Any) -> Any:
+        """The output, out of the array."""
+        part = array[..., self.start : self.start + self.size].reshape(self.ordered)
+        return part.transpose([self.order.index(k) for k in range(len(self.shape))])
 
 
 @dataclass(frozen=True, eq=False)

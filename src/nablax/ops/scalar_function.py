@@ -147,24 +147,16 @@ def _with_own_rule(equation: Equation, shape: tuple[int, ...], depth: int) -> Op
     The rule is traced for one argument at a time. If value and rule both act element by element, the tangents are
     scalar functions too, and the rule is rebuilt from them for any shape.
     """
-    if equation.body is None:
+    value = _own_value(equation, shape, depth)
+    if value is None:
         return None
-    value = _read(equation.body, _Reading(shape, derivative=False, depth=depth))
-    if value is None or len(value) != 1:
-        return None
-    given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in equation.inputs]
     tangents: list[ScalarFunction | None] = []
-    for position, argument in enumerate(given):
-        if not jnp.issubdtype(argument.dtype, jnp.floating):
-            tangents.append(None)
-            continue
-        tangent = partial(_tangent, lambda *arguments: equation.apply(*arguments)[0], position)
-        reading = _Reading(shape, True, equation.called, equation.text, depth)
-        found = _read(trace_alone(tangent, [*given, argument]), reading)
-        if found is None:
+    for position, argument in enumerate(equation.inputs):
+        own = _own_tangent(equation, position, shape, depth) if is_real(argument.dtype.name) else None
+        if own is None and is_real(argument.dtype.name):
             return None
-        tangents.append(found[0])
-    return _own_rule(equation.called, _Rule(value[0], tuple(tangents)), equation.line)
+        tangents.append(own)
+    return _own_rule(equation.called, _Rule(value, tuple(tangents)), equation.line)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,37 +170,33 @@ class _Unread:
 
 def _with_rule_when_asked(equation: Equation, shape: tuple[int, ...]) -> Operation | None:
     """As `_with_own_rule`, the rule not yet read: deep inside others it is one of an order that few ask for."""
-    value = None if equation.body is None else _read(equation.body, _Reading(shape, derivative=False, depth=3))
-    if value is None or len(value) != 1:
+    value = _own_value(equation, shape, 3)
+    if value is None:
         return None
-    dtypes = tuple(v.dtype.name for v in equation.inputs)
-
-    def function(*arguments: Any) -> Any:
-        return value[0](*arguments)
-
-    function.__name__ = function.__qualname__ = equation.called
-    ruled = jax.custom_jvp(function)
-    operation = Operation(equation.called, _Unread(value[0], equation, shape), ruled, _unread_tangent, equation.line)
-
-    @ruled.defjvp
-    def _(primals: Any, tangents: Any) -> Any:
-        out = ruled(*primals)
-        slopes = [_unread_tangent(operation, dtypes, k) if is_real(dtype) else None for k, dtype in enumerate(dtypes)]
-        moved = [slope(*primals, t) for slope, t in zip(slopes, tangents, strict=True) if slope is not None]
-        return out, reduce(jnp.add, moved, jnp.zeros_like(out))
-
-    return operation
+    return _ruled(equation.called, _Unread(value, equation, shape), _unread_tangent, equation.line)
 
 
 @lru_cache(maxsize=256)
 def _unread_tangent(operation: Operation, dtypes: tuple[str, ...], position: int) -> ScalarFunction | None:
     """The tangent of a function whose rule has not been read before."""
     key: _Unread = operation.key
-    given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in key.equation.inputs]
-    tangent = partial(_tangent, lambda *arguments: key.equation.apply(*arguments)[0], position)
-    reading = _Reading(key.shape, True, key.equation.called, key.equation.text)
+    found = _own_tangent(key.equation, position, key.shape, 0)
+    return None if found is None else _resolved(found, operation)
+
+
+def _own_value(equation: Equation, shape: tuple[int, ...], depth: int) -> ScalarFunction | None:
+    """The value of a function with a rule of its own; None if it does not act element by element."""
+    found = None if equation.body is None else _read(equation.body, _Reading(shape, derivative=False, depth=depth))
+    return found[0] if found is not None and len(found) == 1 else None
+
+
+def _own_tangent(equation: Equation, position: int, shape: tuple[int, ...], depth: int) -> ScalarFunction | None:
+    """What the rule of a function says of one argument; the function itself is `_ITSELF` in it."""
+    given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in equation.inputs]
+    tangent = partial(_tangent, lambda *arguments: equation.apply(*arguments)[0], position)
+    reading = _Reading(shape, True, equation.called, equation.text, depth)
     found = _read(trace_alone(tangent, [*given, given[position]]), reading)
-    return None if found is None else _resolved(found[0], operation)
+    return None if found is None else found[0]
 
 
 def _tangent(function: Callable[..., Any], position: int, *arguments: Any) -> Any:
@@ -224,19 +212,25 @@ def _tangent(function: Callable[..., Any], position: int, *arguments: Any) -> An
 @lru_cache(maxsize=1024)
 def _own_rule(name: str, rule: _Rule, line: str) -> Operation:
     """An operation with given tangents in place of those of its own text."""
+    return _ruled(name, rule, _rule_tangent, line)
+
+
+def _ruled(name: str, key: _Rule | _Unread, tangent_of: Callable[..., ScalarFunction | None], line: str) -> Operation:
+    """An operation whose tangents are given, and a function of JAX's that has them as its rule."""
 
     def function(*arguments: Any) -> Any:
-        return rule.value(*arguments)
+        return key.value(*arguments)
 
     function.__name__ = function.__qualname__ = name
     ruled = jax.custom_jvp(function)
-    operation = Operation(name, rule, ruled, _rule_tangent, line)
-    resolved = [None if tangent is None else _resolved(tangent, operation) for tangent in rule.tangents]
+    operation = Operation(name, key, ruled, tangent_of, line)
 
     @ruled.defjvp
     def _(primals: Any, tangents: Any) -> Any:
         out = ruled(*primals)
-        moved = [tangent(*primals, t) for tangent, t in zip(resolved, tangents, strict=True) if tangent is not None]
+        dtypes = key.value.inputs
+        slopes = [tangent_of(operation, dtypes, k) if is_real(dtype) else None for k, dtype in enumerate(dtypes)]
+        moved = [slope(*primals, t) for slope, t in zip(slopes, tangents, strict=True) if slope is not None]
         return out, reduce(jnp.add, moved, jnp.zeros_like(out))
 
     return operation

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from nablax.contraction.index import Positions
-from nablax.graph.node import Node, reachable
+from nablax.graph.node import Node
 from nablax.planning.question import Problem, Question
-from nablax.sweeps.opaque_rules import has_reverse_rule_only
-from nablax.sweeps.second_order import mask_of, reverse
+from nablax.sweeps.second_order import reverse
 from nablax.sweeps.steps import Step
 
 Slot = tuple[int, ...]
@@ -117,16 +116,6 @@ def directions(problem: Problem, taken: int | None = None) -> list[Node]:
     """
     first = len(problem.leaves) if taken is None else taken
     return [problem.graph.leaf(first + k, leaf.shape, leaf.dtype) for k, leaf in enumerate(problem.asked)]
-
-
-def has_reverse_rule(problem: Problem) -> bool:
-    """Whether a custom reverse rule stands between the outputs and the leaves asked about.
-
-    Such a rule and the derivative of its forward pass may differ (straight-through estimators do). Then the Hessian is
-    the derivative of the gradient, as in JAX, and no product L' M L with equal legs on both sides.
-    """
-    mask = mask_of(problem.asked)
-    return any(node.depends & mask and has_reverse_rule_only(node) for node in reachable(problem.outputs))
 
 
 def starts(nodes: Sequence[Node]) -> list[int]:

@@ -96,9 +96,16 @@ def choose(
     if not possible and failure is not None:
         raise failure
     if not possible:
+        reasons = "; ".join(dict.fromkeys(c.note for c in candidates))
+        others = [f"strategy={name!r}" for name in ("columns", "auto") if name in ("auto", *able) and name not in tried]
         raise StrategyError(
             f"the question {question.name!r} was asked with strategy={strategy!r}, which cannot answer it for this "
-            f"function: {candidates[0].note}. Use strategy='columns' or 'auto'."
+            f"function: {reasons}. "
+            + (
+                f"Use {' or '.join(others)}."
+                if strategy != "auto"
+                else "Ask for the dense answer, or for its products with vectors (nablax.hvp, nablax.directional)."
+            )
         )
     best = min(possible, key=lambda c: c.total(problem.calls))
     if strategy == "auto" and question.ending in (Ending.DIAGONAL, Ending.TRACE):

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from nablax.endings.tensors import dense_tensor, diagonal_of, held_by, sites, turn_to, turned_block
 from nablax.errors import MemoryBoundError
 from nablax.graph.node import Node
-from nablax.planning.answer import Answer, Columns, Slot, directions, gradients, has_reverse_rule
+from nablax.planning.answer import Answer, Columns, Slot, directions, gradients
 from nablax.planning.question import Ending, Problem, Question
+from nablax.planning.reverse_rules import has_reverse_rule
 from nablax.sweeps.forward import tangents
 from nablax.sweeps.frontier import SecondOrder
 from nablax.sweeps.order_k import Places, Tensor, order_k

@@ -6,15 +6,18 @@ a trace's share or a product (leaf,), for everything else ().
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nablax.contraction.block import Block
 from nablax.contraction.index import fresh
+from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term
 from nablax.endings.coordinates import coordinates, count, strides_of
 from nablax.endings.dense import dense, summed, turned
 from nablax.errors import MemoryBoundError
+from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.planning.answer import (
     Answer,
@@ -24,7 +27,6 @@ from nablax.planning.answer import (
     Strategy,
     directions,
     gradients,
-    has_reverse_rule,
     starts,
 )
 from nablax.planning.higher_order import from_legs, repetition
@@ -43,6 +45,7 @@ from nablax.planning.question import (
     Question,
     of_order,
 )
+from nablax.planning.reverse_rules import gradients_written_out, has_reverse_rule
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.diagonal_only import diagonal_recipe
 from nablax.sweeps.forward import forward_legs, legs_from, tangents
@@ -68,7 +71,7 @@ def legs_backward(problem: Problem, question: Question) -> Answer | Refusal:
     if question.order == 1:
         return _jacobian_backward(problem, question)
     if has_reverse_rule(problem):
-        return Refusal("a custom reverse rule need not give a symmetric Hessian")
+        return _of_gradients(problem, question, forward=False)
     rows = [problem.asked[a] for a in problem.row_leaves]
     columns_asked = [problem.asked[b] for b in problem.column_leaves]
     whole = question.ending in (Ending.DENSE, Ending.COORDINATES)
@@ -91,7 +94,7 @@ def legs_forward(problem: Problem, question: Question) -> Answer | Refusal:
     if question.order == 1:
         return _jacobian_forward(problem, question)
     if has_reverse_rule(problem):
-        return Refusal("a custom reverse rule need not give a symmetric Hessian")
+        return _of_gradients(problem, question, forward=True)
     swept = []
     for output in problem.outputs:
         pulled = adjoints(problem.graph, output, problem.asked)
@@ -173,28 +176,76 @@ def _sparse(
     return Answer({(): found.values}, positions={(): found.positions}, steps=steps)
 
 
+def _of_gradients(problem: Problem, question: Question, *, forward: bool) -> Answer | Refusal:
+    """The Hessian as Jacobian of the gradient: it need not be symmetric."""
+    if question.order > 2:
+        return Refusal("a custom reverse rule need not give a symmetric derivative")
+    slopes = gradients_written_out(problem)
+    if slopes is None:
+        return Refusal("a custom reverse rule stands beside complex numbers or random keys")
+    graph, asked, rates = problem.graph, problem.asked, problem.rates
+    flat = [node for own in slopes for node in own]
+    if forward:
+        blocks, steps = _jacobians_forward(graph, flat, asked)
+    else:
+        summing = None if question.ending is Ending.COORDINATES else rates
+        blocks, steps = _jacobians_backward(graph, flat, asked, summing)
+    if question.ending is Ending.COORDINATES:
+        return _sparse(problem, question, blocks, flat, steps)
+    nodes: dict[Slot, Node] = {}
+    if question.ending is Ending.DENSE:
+        for number in range(len(slopes)):
+            for a, b in itertools.product(problem.row_leaves, problem.column_leaves):
+                place = number * len(asked) + a
+                shape = flat[place].shape + asked[b].shape
+                nodes[number, a, b] = dense(graph, blocks[place, b], shape, 0, asked[b].dtype, rates)
+        return Answer(nodes, steps=steps)
+    for a, leaf in enumerate(asked):
+        block, of_trace = blocks[a, a], question.ending is Ending.TRACE
+        terms = block.trace() if of_trace else block.diagonal()
+        nodes[(a,)] = summed(graph, terms, () if of_trace else leaf.shape, leaf.dtype, rates)
+    return Answer(nodes, steps=steps)
+
+
 # -- first order -----------------------------------------------------------------------------------
+
+
+Blocks = dict[tuple[int, int], Block[Node]]
 
 
 def _jacobian_backward(problem: Problem, question: Question) -> Answer:
     rates = None if question.ending is Ending.COORDINATES else problem.rates
-    blocks: dict[tuple[int, int], Block[Node]] = {}
-    steps: tuple[Step, ...] = ()
-    for number, output in enumerate(problem.outputs):
-        found, done = jacobian(problem.graph, output, problem.asked, rates)
-        steps += done
-        blocks |= {(number, b): found[leaf] for b, leaf in enumerate(problem.asked)}
+    blocks, steps = _jacobians_backward(problem.graph, problem.outputs, problem.asked, rates)
     return _jacobian_ended(problem, question, blocks, steps)
 
 
 def _jacobian_forward(problem: Problem, question: Question) -> Answer:
-    legs = legs_from(problem.graph, problem.outputs, problem.asked)
-    blocks = {}
-    for number, output in enumerate(problem.outputs):
-        for b, leaf in enumerate(problem.asked):
+    blocks, steps = _jacobians_forward(problem.graph, problem.outputs, problem.asked)
+    return _jacobian_ended(problem, question, blocks, steps)
+
+
+def _jacobians_backward(
+    graph: Graph, outputs: Sequence[Node], leaves: Sequence[Node], rates: Rates | None
+) -> tuple[Blocks, tuple[Step, ...]]:
+    blocks: Blocks = {}
+    steps: tuple[Step, ...] = ()
+    for number, output in enumerate(outputs):
+        found, done = jacobian(graph, output, leaves, rates)
+        steps += done
+        blocks |= {(number, b): found[leaf] for b, leaf in enumerate(leaves)}
+    return blocks, steps
+
+
+def _jacobians_forward(
+    graph: Graph, outputs: Sequence[Node], leaves: Sequence[Node]
+) -> tuple[Blocks, tuple[Step, ...]]:
+    legs = legs_from(graph, outputs, leaves)
+    blocks: Blocks = {}
+    for number, output in enumerate(outputs):
+        for b, leaf in enumerate(leaves):
             own = legs.get(output, {}).get(leaf, [])
             blocks[number, b] = Block.of(leg.replace(sides=((), leg.sides[1], leg.sides[0])) for leg in own)
-    return _jacobian_ended(problem, question, blocks, ())
+    return blocks, ()
 
 
 def _jacobian_ended(
@@ -311,7 +362,8 @@ def recipe(problem: Problem, question: Question) -> Answer:
     """The recipe that keeps only diagonals of second derivatives in the backward pass (Becker and LeCun 1988)."""
     [output] = problem.outputs
     kept, exact = diagonal_recipe(problem.graph, output, problem.asked)
-    return Answer({(k,): node for k, node in enumerate(kept)}, exact=exact)
+    # of a reverse rule the recipe takes the symmetric part, and one Jacobian for both sides
+    return Answer({(k,): node for k, node in enumerate(kept)}, exact=exact and not has_reverse_rule(problem))
 
 
 # -- the textbook's rows ---------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from nablax.endings.forms import Dense, Form, read
 from nablax.endings.positions import Piece, Space
 from nablax.endings.splits import merged
 from nablax.graph.node import reachable
-from nablax.planning.answer import has_reverse_rule
 from nablax.planning.question import Problem
+from nablax.planning.reverse_rules import has_reverse_rule
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.frontier import SecondOrder
 from nablax.sweeps.second_order import mask_of, second_order

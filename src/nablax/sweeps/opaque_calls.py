@@ -176,20 +176,20 @@ def forward_mode(node: Node, groups: Groups, extents: tuple[int, ...]) -> tuple[
     key = ("pushed", call.key, groups, extents)
     if key not in call.memory:
         groups_moved = _with_all_floats(kind, node.inputs, groups)
+        function = _through_reverse(call.function) if REVERSE_RULE in call.primitives else call.function
+        slope = _twice_transposed if _rule_calls_itself(node) else _along
 
         def run(*arguments: Any) -> list[Any]:
             inputs, tangents = arguments[: len(node.inputs)], arguments[len(node.inputs) :]
             values = tuple(inputs[group[0]] for group in groups_moved)
             still = tuple(jnp.zeros_like(value) for value in values[len(groups) :])
-            function = call.function if REVERSE_RULE not in call.primitives else _through_reverse(call.function)
 
             def moved(*values: Any) -> tuple[list[Any], list[Any]]:
                 results = function(*with_values(inputs, groups_moved, values))
                 return [_float_or_zero(x) for x in results[: call.width]], list(results)
 
             def along_column(*column: Any) -> tuple[list[Any], list[Any]]:
-                _, slopes, results = jax.jvp(moved, values, (*column, *still), has_aux=True)
-                return slopes, results
+                return slope(moved, values, (*column, *still))
 
             slopes, results = over_axes(along_column, len(extents), shared=1)(*tangents)
             return [*slopes, *results]
@@ -206,6 +206,44 @@ def forward_mode(node: Node, groups: Groups, extents: tuple[int, ...]) -> tuple[
         call.memory[key] = (derived, program)
     found: tuple[Call, Program] = call.memory[key]
     return found
+
+
+def _along(function: Function, values: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Tangents of the first part of what a function gives, and the second part."""
+    _, slopes, results = jax.jvp(function, tuple(values), tuple(tangents), has_aux=True)
+    return slopes, results
+
+
+def _twice_transposed(
+    function: Function, values: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """As `_along`, where there is reverse mode only: the transpose of the transposed Jacobian."""
+    slopes, back, results = jax.vjp(function, *values, has_aux=True)
+    [found] = jax.linear_transpose(back, slopes)(tuple(tangents))
+    return found, results
+
+
+def _linear(function: Function, values: Sequence[Any]) -> Function:
+    """The Jacobian of a function as a function of tangents."""
+    return jax.linearize(function, *values)[1]
+
+
+def _linear_twice_transposed(function: Function, values: Sequence[Any]) -> Function:
+    """As `_linear`, where there is reverse mode only."""
+    results, back = jax.vjp(function, *values)
+    transposed = jax.linear_transpose(back, results)
+    return lambda *tangents: transposed(tangents)[0]
+
+
+def _rule_calls_itself(node: Node) -> bool:
+    """Whether a function with a rule for reverse mode is left in the passes of its own rule: no forward mode then."""
+    call = opaque_kind(node).call
+    if REVERSE_RULE not in call.primitives:
+        return False
+    if "calls itself" not in call.memory:
+        through = traced(opaque_kind(node), _through_reverse(call.function), structs_of(node.inputs))
+        call.memory["calls itself"] = REVERSE_RULE in through.primitives
+    return bool(call.memory["calls itself"])
 
 
 def _float_or_zero(value: Any) -> Any:
@@ -265,6 +303,7 @@ def second_derivative(
         # what one column holds: tangents of both passes beside their values
         each = 2.0 * (passes.program.bytes + backward_program.bytes)
         chunk = _chunk(size, each)
+        linearized = _linear_twice_transposed if _rule_calls_itself(node) else _linear
 
         def run(*arguments: Any) -> list[Any]:
             *inputs, cotangent = arguments
@@ -277,7 +316,7 @@ def second_derivative(
                 return [found[p] for p in coupled]
 
             values = [inputs[places[0]] for places in groups_moved]
-            _, tangent = jax.linearize(gradients, *values)
+            tangent = linearized(gradients, values)
             still = [jnp.zeros_like(value) for value in values[1:]]
             units = jnp.eye(size, dtype=dtype).reshape(-1, *(n if k in kept else 1 for k, n in enumerate(shape)))
             units = jnp.broadcast_to(units, (size, *shape))

@@ -42,18 +42,9 @@ def pull_opaque_all(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> dict[
     Returns:
         For each such input the leg on it; inputs on which the node does not depend smoothly are left out.
     """
-    sources = _active(node, mask)
-    if not sources:
-        return {}
-    alone = _alone(node, dict.fromkeys(sources, ()), leg.sides[1])
-    rows = tuple(index for index in side_labels(leg) if index.label not in {x.label for x in alone.values()})
-    alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in side_labels(leg)}}
-    groups = [places_of(node, source) for source in sources]
-    found: dict[Node, NodeTerm] = {}
-    for k, value in _transposed(graph, leg, node, rows, groups).items():
-        axes = _tied(node, sources[k], alone)
-        found[sources[k]] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
-    return found
+    groups = {places_of(node, source)[0]: places_of(node, source) for source in _active(node, mask)}
+    pulled = pulled_groups(graph, leg, node, list(groups.values())) if groups else {}
+    return {node.inputs[k]: term for k, term in pulled.items()}
 
 
 def pulled_groups(graph: Graph, leg: NodeTerm, node: Node, groups: Sequence[tuple[int, ...]]) -> dict[int, NodeTerm]:
@@ -68,10 +59,12 @@ def pulled_groups(graph: Graph, leg: NodeTerm, node: Node, groups: Sequence[tupl
     Returns:
         The leg on each group that the node depends on smoothly, by its first position.
     """
-    rows = side_labels(leg)
+    alone = _alone(node, groups, None, leg.sides[1])
+    rows = tuple(index for index in side_labels(leg) if index.label not in {x.label for x in alone.values()})
+    alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in side_labels(leg)}}
     found: dict[int, NodeTerm] = {}
     for k, value in _transposed(graph, leg, node, rows, groups).items():
-        axes = fresh(value.shape[len(rows) :])
+        axes = _tied(node, groups[k], alone)
         found[groups[k][0]] = Term(1.0, (Factor(value, (*rows, *axes)),), (leg.sides[0], axes))
     return found
 
@@ -136,14 +129,14 @@ def push_opaque_all(graph: Graph, legs: Mapping[Node, NodeTerm], node: Node) -> 
         return None
     sides = [leg.sides[0] for leg in moving.values()]
     columns = side_labels(next(iter(moving.values())))
-    alone = _alone(node, {source: leg.sides[1] for source, leg in moving.items()}, None)
+    groups = tuple(places_of(node, source) for source in moving)
+    alone = _alone(node, groups, [leg.sides[1] for leg in moving.values()], None)
     alone = {axis: x for axis, x in alone.items() if x.label in {index.label for index in columns}}
     columns = tuple(index for index in columns if index.label not in {x.label for x in alone.values()})
     bare = all(index.label is not None for side in sides for index in side)
     alike = bare and all([index.label for index in side] == [index.label for index in sides[0]] for side in sides)
     if len(moving) > 1 and not alike:
         raise ValueError("legs that are pushed together have the same columns")
-    groups = tuple(places_of(node, source) for source in moving)
     tangents = tuple(
         graph.multiply(leg.replace(sides=(columns, leg.sides[1])), source.dtype) for source, leg in moving.items()
     )
@@ -218,15 +211,16 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
     rows = side_labels(adjoint)
     extents = tuple(index.extent for index in rows)
     cotangent = graph.multiply(adjoint.replace(sides=(rows, adjoint.sides[1])), node.dtype)
-    passes = reverse_mode(node, tuple(places_of(node, source) for source in sources))
+    groups = tuple(places_of(node, source) for source in sources)
+    passes = reverse_mode(node, groups)
     # along these the second derivative has values for equal elements only
-    shared = list(_alone(node, dict.fromkeys(sources, ()), fresh(node.shape)))
+    shared = list(_alone(node, groups, None, fresh(node.shape)))
     found: dict[tuple[Node, Node], list[NodeTerm]] = {}
     for q, column in enumerate(sources):
         coupled = tuple(p for p in range(q + 1) if set(places_of(node, column)) & passes.coupled[p])
         if not coupled or column.size == 0:
             continue
-        kept = tuple(k for k in range(len(column.shape)) if k not in {_place(node, column, axis) for axis in shared})
+        kept = tuple(k for k in range(len(column.shape)) if k not in {_place(node, groups[q], axis) for axis in shared})
         call, program, held = second_derivative(node, passes, coupled, q, extents, kept)
         for place, p in enumerate(coupled):
             if place in call.zeros:
@@ -242,7 +236,7 @@ def opaque_core(graph: Graph, node: Node, adjoint: NodeTerm, leaves: int) -> dic
                 held,
             )
             left = fresh(row.shape)
-            right = _tied(node, column, {axis: left[_place(node, row, axis)] for axis in shared})
+            right = _tied(node, groups[q], {axis: left[_place(node, groups[p], axis)] for axis in shared})
             shape = extents + row.shape + tuple(column.shape[k] for k in kept)
             value = graph.opaque(derived, (*node.inputs, cotangent), shape, row.dtype)
             factor = Factor(value, (*rows, *left, *(right[k] for k in kept)))
@@ -299,12 +293,18 @@ def _residuals(graph: Graph, node: Node, passes: ReverseMode) -> list[Node]:
     return [known[value] for value in distinct_values(passes.residuals)]
 
 
-def _alone(node: Node, sides: Mapping[Node, Sequence[Index]], value: Sequence[Index] | None) -> dict[int, Index]:
+def _alone(
+    node: Node,
+    groups: Sequence[tuple[int, ...]],
+    sides: Sequence[Sequence[Index]] | None,
+    value: Sequence[Index] | None,
+) -> dict[int, Index]:
     """Axes of a node along which it acts on each element of some inputs alone, with the bare label of a leg there.
 
     Args:
         node: the opaque node.
-        sides: the inputs that move, with the axes of a leg on each; empty axes where legs stand on the value.
+        groups: positions of the inputs that move.
+        sides: the axes of a leg on each; None where legs stand on the value.
         value: the axes of a leg on the value; None where legs stand on the inputs.
 
     Returns:
@@ -312,11 +312,11 @@ def _alone(node: Node, sides: Mapping[Node, Sequence[Index]], value: Sequence[In
     """
     found: dict[int, Index] = {}
     for axis, places in opaque_kind(node).call.batch_axes:
-        at = {source: {places[k] for k in places_of(node, source)} for source in sides}
-        if any(len(own) != 1 or None in own for own in at.values()):
+        at = [place for group in groups if (place := _common(places, group)) is not None]
+        if len(at) < len(groups):
             continue
-        standing = [(value, axis)] if value is not None else [(sides[x], next(iter(own))) for x, own in at.items()]
-        labels = {index.label for side, place in standing if place is not None for index in [side[place]]}
+        standing = [(value, axis)] if value is not None else list(zip(sides or (), at, strict=True))
+        labels = {side[place].label for side, place in standing}
         [label] = labels if len(labels) == 1 else [None]
         once = all(sum(label in index.labels for index in side) == 1 for side, _ in standing if label is not None)
         if label is not None and once and label not in {index.label for index in found.values()}:
@@ -324,17 +324,22 @@ def _alone(node: Node, sides: Mapping[Node, Sequence[Index]], value: Sequence[In
     return found
 
 
-def _place(node: Node, source: Node, axis: int) -> int:
+def _common(places: Sequence[int | None], group: tuple[int, ...]) -> int | None:
+    """The axis at all positions of a group; None where there is none, or several."""
+    own = {places[k] for k in group}
+    return next(iter(own)) if len(own) == 1 else None
+
+
+def _place(node: Node, group: tuple[int, ...], axis: int) -> int:
     """The axis of an input that goes with an axis of an opaque node."""
-    places = dict(opaque_kind(node).call.batch_axes)[axis]
-    place = places[places_of(node, source)[0]]
+    place = dict(opaque_kind(node).call.batch_axes)[axis][group[0]]
     assert place is not None
     return place
 
 
-def _tied(node: Node, source: Node, alone: Mapping[int, Index]) -> Axes:
+def _tied(node: Node, group: tuple[int, ...], alone: Mapping[int, Index]) -> Axes:
     """Axes of an input, those along which the node acts alone with the labels that they have on the node."""
-    axes = list(fresh(source.shape))
+    axes = list(fresh(node.inputs[group[0]].shape))
     for axis, index in alone.items():
-        axes[_place(node, source, axis)] = index
+        axes[_place(node, group, axis)] = index
     return tuple(axes)

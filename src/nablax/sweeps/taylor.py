@@ -30,7 +30,7 @@ from nablax.contraction.term import Factor, Term, compose
 from nablax.errors import DifferentiationError
 from nablax.graph.contract import contract
 from nablax.graph.evaluate import evaluate
-from nablax.graph.from_jaxpr import build
+from nablax.graph.from_jaxpr import build, laid_together
 from nablax.graph.graph import Graph
 from nablax.graph.move import move
 from nablax.graph.node import Node, NodeTerm, applied, map_of, reachable
@@ -252,7 +252,7 @@ class Walk:
             parts = [made[0][one.output][j] for one in call.packed]
             if len(parts) == 1:
                 return parts[0]
-            return jnp.concatenate([jnp.ravel(x).astype(node.dtype) for x in parts])
+            return laid_together(call.packed, parts, node.dtype)
 
         values = _values(node, call, [self.curve(x) for x in node.inputs])
         return [Curve(packed), *(still_from(values, place) for place in range(1, call.width))]

@@ -256,7 +256,7 @@ class Body:
         kept = [k for k in range(len(outputs)) if _is_float(outputs[k]) and not is_known(outputs[k])]
         held = {k: engine.leaf(len(leaves) + n, outputs[k].shape, outputs[k].dtype) for n, k in enumerate(kept)}
         total = engine.add([engine.multiply(_inner(outputs[k], held[k]), outputs[k].dtype) for k in kept])
-        vector = np.ravel(self.numbers.pulled[self.node])
+        together = np.asarray(self.numbers.pulled[self.node])
         carried = len(self.begun)
 
         def arriving(place: int, state: Sequence[Any]) -> list[Any]:
@@ -264,8 +264,7 @@ class Body:
             for k in kept:
                 own = None
                 if k in packed:
-                    shape = packed[k].shape
-                    own = vector[packed[k].start :][: int(np.prod(shape, dtype=int))].reshape(shape)
+                    own = together if len(packed) == 1 else packed[k].taken(together)
                 if k < carried and not self.is_branch:
                     own = own if place == self.turns - 1 else state[k]
                 elif own is not None and not self.is_branch:
