@@ -5,7 +5,6 @@ A point where the function has no finite derivatives is reported and left with e
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from nablax import __version__
+from nablax.app.convexity import ProofFormat
+from nablax.app.convexity import render as render_convexity
 from nablax.app.derive import Format, render
 from nablax.app.graph import Tables, page, viewed
 from nablax.app.linesearch import SEARCHES, ends, searched, shown
@@ -160,12 +161,12 @@ def convexity(
         str | None,
         typer.Option(help="What names are: 'P: spd(n), c: positive scalar'.", show_default="from names and use"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    seconds: Annotated[float, typer.Option(help="How long a Hessian may take, about.", min=0.1)] = 2.0,
+    notation: Annotated[ProofFormat, typer.Option("--format", help="How it is written.")] = ProofFormat.UNICODE,
 ) -> None:
-    """Whether a formula is convex, concave, affine or log-convex, on which domain, with the proof."""
-    found = compute_convexity(formula, wrt, declare=declare)
-    text = json.dumps(found.to_json(), ensure_ascii=False, indent=2) if as_json else str(found)
-    sys.stdout.write(text + "\n")
+    """Whether a formula is convex, concave, affine or log-convex, on which domain, with the proof or a refutation."""
+    found = compute_convexity(formula, wrt, declare=declare, seconds=seconds)
+    sys.stdout.write(render_convexity(found, notation) + "\n")
 
 
 @application.command()

@@ -2,10 +2,11 @@
 
 One module per step: reading (a formula as an expression), intervals and facts (what can be known of an expression),
 atoms (the table of scalar functions), elementwise, matrices and calls (rules), semidefinite (sums of squares),
-composition (one pass over a tree), hessian, check (random segments), result, convexity (all of that).
+composition (one pass over a tree), hessian, points and check (random segments, eigenvalues), refute (witnesses),
+result, convexity (all of that).
 """
 
 from nablax.convex.convexity import convexity
-from nablax.convex.result import Convexity, ConvexityCheck, ProofStep, Verdict
+from nablax.convex.result import Convexity, ConvexityCheck, ProofStep, Verdict, Witness
 
-__all__ = ["Convexity", "ConvexityCheck", "ProofStep", "Verdict", "convexity"]
+__all__ = ["Convexity", "ConvexityCheck", "ProofStep", "Verdict", "Witness", "convexity"]

@@ -1,38 +1,27 @@
-"""Every verdict is compared with the function on random segments of its domain; what fails is not shown.
-
-The check shares nothing with the proof: values are NumPy's for a formula and JAX's for a function, and the domain is
-what the answer says that it is.
-"""
+"""Every verdict is compared with the function on random segments of its domain; what fails is not shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import jax
 import numpy as np
-import numpy.typing as npt
 
-from nablax.convex.facts import Condition, Relation
+from nablax.convex.points import NOT_EVALUATED, Array, Point, Sampling
 from nablax.convex.result import ConvexityCheck, Verdict
-from nablax.derivation.closed_form import ClosedForm, closed_form
-from nablax.derivation.problem import Problem
+from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.verify import in_kind
-from nablax.errors import DerivationError, FormulaError, VerificationError
-from nablax.formula import Kind
-from nablax.printing.expression import Symbol
+from nablax.errors import VerificationError
 
-Array = npt.NDArray[np.float64]
-Point = dict[str, Array]
-BASES = 12
 SEGMENTS = 16  # from each base
 LENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 TOLERANCE = 1e-7
 MODERATE = 5.0  # entries up to which a value that is no number counts against the domain
-REFUTED = 1e-5
-# what evaluating an expression without Python notation raises
-NOT_EVALUATED = (DerivationError, TypeError, ValueError, LookupError, NameError, AttributeError)
+DIRECTIONS = 5  # of the plane in which a Hessian is looked at, at most
+STEPS = (2e-3, 1e-3)  # of its differences
+AGREEING = 1e-3  # how far, relative to the largest, its elements by two steps may differ
+FAULT = "nothing is shown. This is a fault of nablax"
 
 
 @dataclass(frozen=True)
@@ -59,173 +48,163 @@ class Segment:
         return (inside - chord) / scale
 
 
-class Check:
-    """Random segments in the domain of a problem.
+def compare(sampling: Sampling, verdict: Verdict) -> ConvexityCheck:
+    """A verdict against chords, and against the eigenvalues of Hessians by differences of values.
 
     Args:
-        problem: the function with its arguments.
-        conditions: of the domain.
-        positive: names of arguments whose entries are positive.
+        sampling: points of the domain.
+        verdict: what was proved.
+
+    Returns:
+        What was found.
+
+    Raises:
+        VerificationError: a chord or an eigenvalue contradicts the verdict, or the function is no number inside the
+            domain.
     """
+    name, worst, count = sampling.leaf.name, 0.0, 0
+    for segment in _segments(sampling):
+        count += 1
+        found = _violation(segment, verdict)
+        worst = max(worst, found)
+        if found > TOLERANCE:
+            raise VerificationError(
+                f"the certificate that f is {verdict} in {name} failed its check: a chord contradicts it by "
+                f"{found:.0e} of the values; {FAULT}"
+            )
+    hessians = 0
+    for _, _, eigenvalues, error in curvatures(sampling, math.log if verdict in LOGARITHMIC else None):
+        hessians += 1
+        low, high = float(eigenvalues[0]), float(eigenvalues[-1])
+        wrong = max(-low if verdict in UPWARDS else 0.0, high if verdict in DOWNWARDS else 0.0)
+        if wrong > error:
+            raise VerificationError(
+                f"the certificate that f is {verdict} in {name} failed its check: an eigenvalue {wrong:.0e} of its "
+                f"Hessian has the wrong sign; {FAULT}"
+            )
+    return ConvexityCheck(count, worst, hessians)
 
-    def __init__(self, problem: Problem, conditions: Sequence[Condition], positive: frozenset[str]) -> None:
-        self._problem = problem
-        self._leaf = problem.arguments[problem.wrt]
-        self._positive = positive
-        self._conditions = conditions
-        arguments = {argument.name: argument.shape for argument in problem.arguments}
-        self._forms = [(closed_form(one.expression, arguments, "condition"), one.relation) for one in conditions]
 
-    def compare(self, verdict: Verdict) -> ConvexityCheck:
-        """The verdict against chords.
+LOGARITHMIC = frozenset({Verdict.LOG_CONVEX, Verdict.LOG_CONCAVE})
+UPWARDS = frozenset({Verdict.AFFINE, Verdict.CONVEX, Verdict.LOG_CONVEX})
+DOWNWARDS = frozenset({Verdict.AFFINE, Verdict.CONCAVE, Verdict.LOG_CONCAVE})
 
-        Args:
-            verdict: what was proved; of UNKNOWN, chords are compared on both sides.
 
-        Returns:
-            What was found.
-
-        Raises:
-            VerificationError: a chord contradicts the verdict, or the function is no number inside the domain.
-        """
-        worst, count, above, below = 0.0, 0, False, False
-        for segment in self._segments(strict=verdict is not Verdict.UNKNOWN):
-            count += 1
-            excess = segment.excess()
-            above, below = above or excess > REFUTED, below or excess < -REFUTED
-            found = _violation(segment, verdict)
-            worst = max(worst, found)
-            if found > TOLERANCE:
-                raise VerificationError(
-                    f"the certificate that f is {verdict} in {self._leaf.name} failed its check: a chord contradicts "
-                    f"it by {found:.0e} of the values; nothing is shown. This is a fault of nablax"
-                )
-        if verdict is Verdict.UNKNOWN:
-            return ConvexityCheck(count, 0.0, above, below)
-        return ConvexityCheck(count, worst)
-
-    def reads(self, form: ClosedForm) -> bool:
-        """Whether a closed form has the values of the function, wherever in the domain."""
-        for random, point in self._bases():
-            for _ in range(4):
-                at = self._drawn(random, point, float(random.choice(LENGTHS[2:])))
-                if at is None:
-                    continue
-                value = self._value({**point, self._leaf.name: at})
-                try:
-                    with np.errstate(all="ignore"):
-                        found = float(form.at({**point, self._leaf.name: at}))
-                except (np.linalg.LinAlgError, *NOT_EVALUATED):
-                    return self._problem.formula is not None  # its tree is the formula's own
-                both = math.isfinite(value), math.isfinite(found)
-                if both[0] and not (both[1] and abs(value - found) <= 1e-6 * max(1.0, abs(value))):
-                    return False
-                if both[1] and math.isnan(value):
-                    return False
-        return True
-
-    def _segments(self, *, strict: bool) -> Iterator[Segment]:
-        for random, point in self._bases():
-            start = point[self._leaf.name]
-            for k in range(SEGMENTS):
-                end = self._drawn(random, point, LENGTHS[k % len(LENGTHS)])
-                far = start if k % 2 else self._drawn(random, point, LENGTHS[(k * 3) % len(LENGTHS)])
-                if end is None or far is None:
-                    continue
-                part = 0.5 if k % 4 else float(random.uniform(0.1, 0.9))
-                places = [far, end, (1 - part) * far + part * end]
-                values = [self._value({**point, self._leaf.name: place}) for place in places]
-                if all(map(math.isfinite, values)):
-                    yield Segment(values[0], values[1], values[2], part)
-                elif (
-                    strict
-                    and any(map(math.isnan, values))
-                    and all(np.max(np.abs(p), initial=0) < MODERATE for p in places)
-                ):
-                    raise VerificationError(
-                        "the certificate failed its check: the function is no number at a point of the domain that the "
-                        "certificate names; nothing is shown. This is a fault of nablax"
-                    )
-
-    def _bases(self) -> Iterator[tuple[np.random.Generator, Point]]:
-        """Points of the domain."""
-        found = 0
-        for seed in range(4 * BASES):
-            random = np.random.default_rng(1000 + seed)
-            point = self._point(seed, random)
-            if point is None:
-                return
-            for change in (_same, _turned, np.abs, _near_zero):
-                one = {**point, self._leaf.name: np.asarray(change(point[self._leaf.name]))}
-                if self._holds(one) and math.isfinite(self._value(one)):
-                    yield random, one
-                    found += 1
-                    break
-            if found >= BASES:
-                return
-
-    def _point(self, seed: int, random: np.random.Generator) -> Point | None:
-        try:
-            point = dict(self._problem.points(seed if self._problem.formula is not None else 0))
-        except FormulaError:
-            return None
-        if self._problem.formula is None and seed:
-            for argument in self._problem.arguments:
-                own = _drawn_kind(argument.kind, random.standard_normal(point[argument.name].shape), random)
-                point[argument.name] = np.abs(own) + 0.1 if argument.name in self._positive else own
-        for condition in self._conditions:
-            if isinstance(condition.expression, Symbol) and condition.expression.name != self._leaf.name:
-                name = condition.expression.name
-                if condition.relation in (Relation.DEFINITE, Relation.SEMIDEFINITE):
-                    root = random.standard_normal(point[name].shape)
-                    point[name] = root @ root.T / len(root)
-                else:
-                    point[name] = np.abs(point[name])
-        return point
-
-    def _drawn(self, random: np.random.Generator, point: Point, length: float) -> Array | None:
-        """Another value of the argument in the domain, about so far away; nearer, where none is."""
-        start = point[self._leaf.name]
-        along = in_kind(self._leaf.kind, random.standard_normal(start.shape))
-        for shorter in (1.0, 0.1, 0.01, 0.001):
-            place = np.asarray(start + length * shorter * along)
-            if self._holds({**point, self._leaf.name: place}):
-                return place
-        return None
-
-    def _holds(self, point: Point) -> bool:
-        own = point[self._leaf.name]
-        if self._leaf.name in self._positive and not np.all(own > 0):
-            return False
-        if self._leaf.kind is Kind.SPD and not _positive_definite(own):
-            return False
-        with np.errstate(all="ignore"):
-            return all(self._condition(form, relation, point) for form, relation in self._forms)
-
-    def _condition(self, form: ClosedForm, relation: Relation, point: Point) -> bool:
-        try:
-            value = form.at(point)
-        except np.linalg.LinAlgError:
-            return False
-        except NOT_EVALUATED:
-            return True  # what cannot be evaluated is left to the function's own value
-        match relation:
-            case Relation.POSITIVE:
-                return bool(np.all(value > 0))
-            case Relation.NONNEGATIVE:
-                return bool(np.all(value >= 0))
-            case Relation.DEFINITE:
-                return _positive_definite(value)
-            case Relation.SEMIDEFINITE:
-                return bool(np.all(np.isfinite(value)) and np.min(np.linalg.eigvalsh(value)) > -1e-9)
-
-    def _value(self, point: Point) -> float:
-        values = [point[argument.name] for argument in self._problem.arguments]
-        with np.errstate(all="ignore"), jax.enable_x64(True):
+def reads(sampling: Sampling, form: ClosedForm) -> bool:
+    """Whether a closed form has the values of the function, wherever in the domain."""
+    name = sampling.leaf.name
+    for random, point in sampling.bases():
+        for _ in range(4):
+            at = sampling.drawn(random, point, float(random.choice(LENGTHS[2:])))
+            if at is None:
+                continue
+            value = sampling.value({**point, name: at})
             try:
-                return float(self._problem.numeric(*values))
-            except np.linalg.LinAlgError:
-                return math.nan
+                with np.errstate(all="ignore"):
+                    found = float(form.at({**point, name: at}))
+            except (np.linalg.LinAlgError, *NOT_EVALUATED):
+                return sampling.problem.formula is not None  # its tree is the formula's own
+            both = math.isfinite(value), math.isfinite(found)
+            if both[0] and not (both[1] and abs(value - found) <= 1e-6 * max(1.0, abs(value))):
+                return False
+            if both[1] and math.isnan(value):
+                return False
+    return True
+
+
+def curvatures(
+    sampling: Sampling, change: Callable[[float], float] | None = None
+) -> Iterator[tuple[Point, Array, Array, float]]:
+    """Hessians by differences of values, in a random plane of few directions.
+
+    Args:
+        sampling: points of the domain.
+        change: of the values, such as their logarithm.
+
+    Yields:
+        A point, directions (one along the first axis for each eigenvalue), eigenvalues in ascending order, and how
+        large the error of these may be. Points at which two steps of the differences disagree, as at a kink, are left
+        out.
+    """
+    for random, point in sampling.bases():
+        start = point[sampling.leaf.name]
+        plane = _plane(sampling, random)
+        scale = 1e-9 + float(np.mean(np.abs(start)))
+        tables = [_second_differences(sampling, point, plane, step * scale, change) for step in STEPS]
+        if not all(np.all(np.isfinite(table)) for table in tables):
+            continue
+        [coarse, fine] = tables
+        largest = float(np.max(np.abs(fine), initial=0.0))
+        rounding = 1e-14 * (1 + abs(sampling.value(point))) / (STEPS[1] * scale) ** 2
+        apart = float(np.max(np.abs(coarse - fine), initial=0.0))
+        if apart > AGREEING * largest + rounding:
+            continue
+        eigenvalues, vectors = np.linalg.eigh(fine)
+        yield point, np.tensordot(vectors.T, plane, 1), eigenvalues, 10 * apart + 1e-6 * largest + 10 * rounding
+
+
+def _plane(sampling: Sampling, random: np.random.Generator) -> Array:
+    """Orthonormal directions of the variable, as many as are looked at."""
+    shape, kind = sampling.problem.points(0)[sampling.leaf.name].shape, sampling.leaf.kind
+    count = min(DIRECTIONS, math.prod(shape))
+    drawn = np.stack([in_kind(kind, random.standard_normal(shape)).ravel() for _ in range(count)])
+    q, r = np.linalg.qr(drawn.T)
+    independent = np.abs(np.diagonal(r)) > 1e-6
+    return np.asarray(q.T[independent].reshape(-1, *shape))
+
+
+def _second_differences(
+    sampling: Sampling, point: Point, plane: Array, step: float, change: Callable[[float], float] | None
+) -> Array:
+    def value(direction: Array) -> float:
+        [found] = sampling.along(point, direction, (step,))
+        if change is None:
+            return found
+        return change(found) if found > 0 else math.nan
+
+    count = len(plane)
+    middle = value(0 * plane[0]) if count else 0.0
+    table = np.empty((count, count))
+    for i in range(count):
+        table[i, i] = (value(plane[i]) + value(-plane[i]) - 2 * middle) / step**2
+        for j in range(i):
+            ahead, across = plane[i] + plane[j], plane[i] - plane[j]
+            four = value(ahead) + value(-ahead) - value(across) - value(-across)
+            table[i, j] = table[j, i] = four / (4 * step**2)
+    return table
+
+
+def segments(sampling: Sampling) -> Iterator[tuple[Point, tuple[Array, Array, Array], float]]:
+    """Random segments of the domain, long and short.
+
+    Args:
+        sampling: points of the domain.
+
+    Yields:
+        A point, both ends of a segment with a point between them, and how far that is as a part of the whole.
+    """
+    for random, point in sampling.bases():
+        start = point[sampling.leaf.name]
+        for k in range(SEGMENTS):
+            end = sampling.drawn(random, point, LENGTHS[k % len(LENGTHS)])
+            far = start if k % 2 else sampling.drawn(random, point, LENGTHS[(k * 3) % len(LENGTHS)])
+            if end is not None and far is not None:
+                part = 0.5 if k % 4 else float(random.uniform(0.1, 0.9))
+                yield point, (far, end, np.asarray((1 - part) * far + part * end)), part
+
+
+def _segments(sampling: Sampling) -> Iterator[Segment]:
+    for point, places, part in segments(sampling):
+        first, last, inside = (sampling.value({**point, sampling.leaf.name: place}) for place in places)
+        if all(map(math.isfinite, (first, last, inside))):
+            yield Segment(first, last, inside, part)
+        elif any(map(math.isnan, (first, last, inside))) and all(
+            np.max(np.abs(place), initial=0) < MODERATE for place in places
+        ):
+            raise VerificationError(
+                "the certificate failed its check: the function is no number at a point of the domain that the "
+                f"certificate names; {FAULT}"
+            )
 
 
 def _violation(segment: Segment, verdict: Verdict) -> float:
@@ -247,25 +226,3 @@ def _violation(segment: Segment, verdict: Verdict) -> float:
             return sign * segment.excess(math.log) * (1 if max(map(abs, map(math.log, values))) > 1e-3 else 1e-3)
         case _:
             return 0.0
-
-
-def _same(value: Array) -> Array:
-    return value
-
-
-def _turned(value: Array) -> Array:
-    return -value
-
-
-def _near_zero(value: Array) -> Array:
-    return 0.05 * value
-
-
-def _positive_definite(matrix: Array) -> bool:
-    return bool(np.all(np.isfinite(matrix)) and np.min(np.linalg.eigvalsh(matrix), initial=math.inf) > 1e-9)
-
-
-def _drawn_kind(kind: Kind, entries: Array, random: np.random.Generator) -> Array:
-    if kind is Kind.SPD:
-        return entries @ entries.T / max(1, len(entries)) + np.eye(len(entries)) / 2
-    return in_kind(kind, entries) * float(random.choice((0.3, 1.0, 3.0)))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from nablax.convex.check import Check
+from nablax.convex.check import compare, reads
 from nablax.convex.composition import Composition, Known, composed
 from nablax.convex.facts import Condition, Definite, Facts, Relation
 from nablax.convex.hessian import Second, second_order
+from nablax.convex.points import Sampling
 from nablax.convex.reading import written
-from nablax.convex.result import Convexity, ConvexityCheck, ProofStep, Verdict
+from nablax.convex.refute import witnesses
+from nablax.convex.result import Convexity, ConvexityCheck, ProofStep, Verdict, Witness
 from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.derive import derive
@@ -139,8 +140,8 @@ class _Session:
             return self._unknown("the function has no notation that could be read")
         if self.leaf.kind is Kind.ORTHOGONAL:
             return self._unknown("the orthogonal matrices are not a convex set")
-        check = Check(self.problem, (), self.positive)
-        if not check.reads(closed_form(self.expression, self.arguments, "function")):
+        sampling = Sampling(self.problem, (), self.positive)
+        if not reads(sampling, closed_form(self.expression, self.arguments, "function")):
             return self._unknown("as printed it is another function at other points")
         reason = ""
         for known in self._assumptions():
@@ -205,7 +206,7 @@ class _Session:
             return self._certified(verdict, replace(whole, assumed=conditions), tuple(self._second_steps(second)))
         if facts.log_concave:
             return self._certified(Verdict.LOG_CONCAVE, whole, tuple(self._steps(analysis)))
-        return ""
+        return f"no rule gives the curvature of {unicode(_first_unknown(analysis, self.expression))}"
 
     def _by_hessian(self, known: Known) -> tuple[Second, tuple[Condition, ...]] | None:
         found = self._derived()
@@ -218,37 +219,36 @@ class _Session:
     # -- what is said --------------------------------------------------------------------------------------
 
     def _certified(self, verdict: Verdict, known: Known, proof: tuple[ProofStep, ...]) -> Convexity | str:
-        check = Check(self.problem, known.assumed, self.positive)
-        verification = check.compare(verdict)
+        sampling = Sampling(self.problem, known.assumed, self.positive)
+        verification = compare(sampling, verdict)
         if not verification.segments:
             return "no point of the domain was found"
-        return self._result(verdict, tuple(self._domain(known)), proof, (), verification)
+        refuted = witnesses(sampling) if verdict is Verdict.LOG_CONCAVE else ()
+        return self._result(verdict, tuple(self._domain(known)), proof, refuted, (), verification)
 
     def _unknown(self, reason: str) -> Convexity:
-        verification = ConvexityCheck(0, 0.0)
-        with suppress(DerivationError):
-            verification = Check(self.problem, (), self.positive).compare(Verdict.UNKNOWN)
-        notes = [reason] if reason else []
-        if verification.above and verification.below:
-            notes.append("values on random segments lie above and below their chords: neither convex nor concave")
-        elif verification.above or verification.below:
-            word = "above" if verification.above else "below"
-            what = "convex" if verification.above else "concave"
-            notes.append(f"values on random segments lie {word} their chords: not {what}")
-        return self._result(Verdict.UNKNOWN, (), (), tuple(notes), verification)
+        """What is not proved: refuted by witnesses, or unknown with the reason."""
+        refuted = witnesses(Sampling(self.problem, (), self.positive, fixed=True))
+        verdict = Verdict.NEITHER if len(refuted) == 2 else Verdict.UNKNOWN
+        notes = [] if verdict is Verdict.NEITHER else [reason]
+        if any(one.others for one in refuted):
+            notes.append("the witnesses hold for the values of the other arguments that they name")
+        return self._result(verdict, (), (), refuted, tuple(notes), ConvexityCheck(0, 0.0, 0))
 
     def _result(
         self,
         verdict: Verdict,
         domain: tuple[str, ...],
         proof: tuple[ProofStep, ...],
+        refuted: tuple[Witness, ...],
         notes: tuple[str, ...],
         verification: ConvexityCheck,
     ) -> Convexity:
         formula = self._asked[0]
         reading = formula.declaration if isinstance(formula, Formula) else ""
         shown = self.expression if self.expression is not None else Symbol("f", ())
-        return Convexity(verdict, self._form(shown), self.leaf.name, domain, proof, notes, verification, reading)
+        form = self._form(shown)
+        return Convexity(verdict, form, self.leaf.name, domain, proof, refuted, notes, verification, reading)
 
     def _form(self, expression: Expression) -> ClosedForm:
         return closed_form(expression, self.arguments, "step")
@@ -335,6 +335,18 @@ def _sentence(condition: Condition) -> str:
     if not shape_of(condition.expression):
         return f"{text} {relation.value}"
     return f"every entry of {text} is {'positive' if relation is Relation.POSITIVE else 'nonnegative'}"
+
+
+def _first_unknown(analysis: Composition, expression: Expression) -> Expression:
+    """The innermost expression, of which nothing is known while something is of all its parts."""
+    while True:
+        for child in children(expression):
+            facts = analysis.facts(child)
+            if not (facts.known or facts.constant) and not any(analysis.loewner(child)):
+                expression = child
+                break
+        else:
+            return expression
 
 
 def _symbols(expression: Expression) -> Iterator[Symbol]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from nablax.convex.atoms import ATOMS, composed, power
 from nablax.convex.facts import UNKNOWN, Analysis, Facts, Relation, scaled
 from nablax.convex.intervals import NONNEGATIVE, NONPOSITIVE, POSITIVE, UNIT, Interval, point
+from nablax.convex.polynomials import polynomial
 from nablax.printing.expression import (
     ONE,
     Call,
@@ -34,6 +35,9 @@ def added(analysis: Analysis, terms: Sequence[Expression]) -> Facts:
     for part in parts:
         interval = interval + part.interval
     nonzero = [part for part in parts if not part.interval.is_zero]
+    quadratic = polynomial(Sum(tuple(terms)))
+    least = None if quadratic is None else quadratic.least()
+    interval = interval if least is None else interval.common(Interval(least))
     found = Facts(
         all(part.constant for part in parts),
         all(part.convex for part in parts),
@@ -317,7 +321,7 @@ QUADRATIC_OVER_LINEAR = "a square of a nonnegative convex expression over a posi
 
 
 def _entropy(analysis: Analysis, factors: dict[Expression, Facts]) -> Facts | None:
-    """Negative entropy u log(u), and u log(u/c) with a constant c > 0, for affine u > 0."""
+    """Negative entropy u log(u/c) with a constant c > 0, and relative entropy u log(u/v), which falls with v."""
     if len(factors) != 2:
         return None
     for first, second in (tuple(factors), tuple(factors)[::-1]):
@@ -325,15 +329,18 @@ def _entropy(analysis: Analysis, factors: dict[Expression, Facts]) -> Facts | No
             continue
         inside = second.arguments[0]
         powers = _powers(analysis, [(inside, Fraction(1))])
-        rest = [analysis.facts(base) for base in powers if base != first]
-        if powers.get(first) != 1 or not all(one.constant and one.interval.positive for one in rest):
+        if powers.get(first) != 1:
             continue
-        analysis.require(first, Relation.POSITIVE)
-        return Facts(
-            convex=True,
-            rule="u log(u) of an affine u > 0 (negative entropy)",
-            uses=(first,),
-        ).closed()
+        rest = {base: analysis.facts(base) for base in powers if base != first}
+        fixed = [base for base, one in rest.items() if one.constant and one.interval.positive]
+        moving = [base for base in rest if base not in fixed]
+        if moving and not (len(moving) == 1 and powers[moving[0]] == -1 and rest[moving[0]].concave):
+            continue
+        for base in (first, *moving):
+            analysis.require(base, Relation.POSITIVE)
+        words = "u log(u/v) of an affine u > 0 and a concave v > 0 (relative entropy)"
+        rule = words if moving else "u log(u) of an affine u > 0 (negative entropy)"
+        return Facts(convex=True, rule=rule, uses=(first, *moving)).closed()
     return None
 
 

@@ -113,6 +113,11 @@ def quadratic(analysis: Analysis, node: Product) -> Facts:
     if facts.constant:  # of the root nothing is said: cᵀXc is affine in X
         convex, concave = analysis.loewner(middle)
         return Facts(convex=convex, concave=concave, rule="LᵀML with a constant L", uses=(middle,))
+    if facts.affine and isinstance(middle, Inverse) and not analysis.facts(middle).constant:
+        analysis.require(middle.operand, Relation.DEFINITE)
+        concave = analysis.loewner(middle.operand)[1]
+        rule = "LᵀM⁻¹L with an affine L and a concave positive definite M (matrix fractional function)"
+        return Facts(convex=concave, rule=rule, uses=(inner, middle.operand))
     if not facts.affine or not analysis.facts(middle).constant:
         return UNKNOWN
     positive = analysis.definite(middle) > Definite.UNKNOWN
