@@ -9,7 +9,7 @@ FAST := tests/app tests/architecture tests/contraction tests/graph tests/ops tes
 	tests/test_docstrings.py tests/test_errors.py tests/test_verbs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-fast format demo bench bench-minimise bench-torch calibrate docs clean
+.PHONY: help setup test test-all test-fast format demo bench bench-minimise bench-torch calibrate corpus docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-torch: $(VENV)/.bench-torch ## the speed table with BackPACK (installs tor
 
 calibrate: $(VENV)/.bench ## the cost model's rates of this device, into the package
 	$(BIN)/python -m benchmarks.calibrate
+
+corpus: setup ## the table of textbook formulas in the reference
+	PYTHONPATH=tests $(BIN)/python -m corpus.table
 
 docs: setup ## the documentation, into site/; its code is executed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -164,6 +164,7 @@ COOKBOOK = (
         "x^⊙2/‖x‖₃²",
         "",
         "x: positive vector(n)",
+        longer="no notation of norms of order three",
     ),
     Entry("norm of a product", "norm2(A*X*B)^2", "X", "np.sum((A @ X @ B)**2)", "2AᵀAXBBᵀ", "2AᵀA dX BBᵀ"),
     Entry("norm of an inverse", "norm2(inv(X))^2", "X", "np.sum(inv(X)**2)", "−2X⁻ᵀX⁻¹X⁻ᵀ", ""),

@@ -17,6 +17,7 @@ class Entry:
         gradient: the gradient (or Jacobian, or linear map) as a book prints it.
         hessian: the Hessian as a book prints it; empty where no book does.
         declare: kinds of names, where the formula alone does not say them.
+        longer: why the answer is more than one and a half times as long as the book's, where it is.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Entry:
     gradient: str
     hessian: str = ""
     declare: str = ""
+    longer: str = ""

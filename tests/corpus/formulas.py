@@ -183,7 +183,15 @@ VECTORS = (
     Entry("Hadamard product", "x.*y", "x", "x * y", "diag(y)", "0"),
     Entry("Hadamard square", "x.*x", "x", "x * x", "2 diag(x)", ""),
     Entry("outer product", "x*y'", "x", "np.outer(x, y)", "dx yᵀ", "0"),
-    Entry("triple product", "x'*cross(y, z)", "x", "x @ np.cross(y, z)", "y × z", "0"),
+    Entry(
+        "triple product",
+        "x'*cross(y, z)",
+        "x",
+        "x @ np.cross(y, z)",
+        "y × z",
+        "0",
+        longer="no notation of the cross product",
+    ),
     Entry("diagonal of the argument", "x'*diag(a)*x", "x", "x @ (a * x)", "2a ⊙ x", "2 diag(a)", "a: vector(n)"),
     Entry("Kronecker with a matrix", "kron(A, x)", "x", "np.kron(A, x[:, None])", "A ⊗ dx", "0", "A: matrix(2,2)"),
 )
@@ -251,6 +259,7 @@ MATRICES = (
         "det(AXB)X⁻ᵀ",
         "",
         "A: matrix(n,n), B: matrix(n,n)",
+        longer="determinants of the factors",
     ),
     Entry(
         "(52)", "det(X'*A*X)", "X", "det(X.T @ A @ X)", "2 det(XᵀAX)AX(XᵀAX)⁻¹", "", "A: symmetric(m), X: matrix(m,n)"

@@ -5,9 +5,27 @@ from __future__ import annotations
 from corpus.entry import Entry
 
 GEOMETRY = (
-    Entry("cross product", "cross(x, y)", "y", "np.cross(x, y)", "skew(x)", "0"),
-    Entry("triple product, by the second", "x'*cross(y, z)", "y", "x @ np.cross(y, z)", "z × x", "0"),
-    Entry("area of a triangle", "norm2(cross(x, y))^2", "x", "np.sum(np.cross(x, y)**2)", "2y × (x × y)", ""),
+    Entry(
+        "cross product", "cross(x, y)", "y", "np.cross(x, y)", "skew(x)", "0", longer="no notation of the cross product"
+    ),
+    Entry(
+        "triple product, by the second",
+        "x'*cross(y, z)",
+        "y",
+        "x @ np.cross(y, z)",
+        "z × x",
+        "0",
+        longer="no notation of the cross product",
+    ),
+    Entry(
+        "area of a triangle",
+        "norm2(cross(x, y))^2",
+        "x",
+        "np.sum(np.cross(x, y)**2)",
+        "2y × (x × y)",
+        "",
+        longer="no notation of the cross product",
+    ),
     Entry(
         "point to plane",
         "(n'*(R*p + t - q))^2",
@@ -273,6 +291,7 @@ GEOMETRY = (
         "np.sum((x[1:] - x[:-1])**2)",
         "2DᵀDx where D = x[1:] − x[:-1]",
         "",
+        longer="differences of neighbours are two ranges of the identity",
     ),
     Entry(
         "minimum-variance portfolio",

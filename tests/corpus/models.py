@@ -13,6 +13,7 @@ GLM = (
         "−Xᵀ(y ⊙ exp(−½(y ⊙ Xw)^⊙2) ⊘ Φ(y ⊙ Xw))/√(2π)",
         "",
         "y: vector(m)",
+        longer="the normal distribution is written by erf",
     ),
     Entry(
         "exponential loss",
@@ -99,6 +100,7 @@ GLM = (
         "np.sum((A @ x - b)**2 / (1 + (A @ x - b)**2))",
         "2Aᵀ(r ⊘ (1 + r^⊙2)^⊙2) where r = Ax − b",
         "",
+        longer="entries are not put over one denominator: 1/r − u²/r² where r = 1 + u²",
     ),
     Entry(
         "fused lasso",
@@ -198,6 +200,7 @@ LIKELIHOODS = (
         "k(1 − (t/s)ᵏ)/s",
         "",
         "s: positive scalar, k: positive scalar, t: positive scalar",
+        longer="t(t/s)ᵏ⁻¹ is not collected as s(t/s)ᵏ",
     ),
     Entry(
         "von Mises",
@@ -602,6 +605,7 @@ NETWORKS = (
         "√n(g − (gᵀx)x/‖x‖²)/‖x‖",
         "",
         "g: vector(n), x: vector(n)",
+        longer="‖x‖²/n stays whole",
     ),
     Entry(
         "centred and normalised",
@@ -611,6 +615,7 @@ NETWORKS = (
         "(g − mean(g) − (gᵀr)r/‖r‖²)/‖r‖ where r = x − mean(x)",
         "",
         "g: vector(n)",
+        longer="the deviations from the mean are multiplied out",
     ),
     Entry(
         "overlap",
@@ -639,7 +644,15 @@ NETWORKS = (
         "u: vector(m), v: vector(n), a: vector(m), b: vector(n)",
     ),
     Entry("swish", "sum(x.*sigmoid(x))", "x", "np.sum(x * sigmoid(x))", "p + x ⊙ p ⊙ (1 − p) where p = σ(x)", ""),
-    Entry("error linear unit", "sum(x.*Phi(x))", "x", "np.sum(x * Phi(x))", "Φ(x) + x ⊙ exp(−½x^⊙2)/√(2π)", ""),
+    Entry(
+        "error linear unit",
+        "sum(x.*Phi(x))",
+        "x",
+        "np.sum(x * Phi(x))",
+        "Φ(x) + x ⊙ exp(−½x^⊙2)/√(2π)",
+        "",
+        longer="the normal distribution is written by erf",
+    ),
 )
 
 MODELS = (*GLM, *LIKELIHOODS, *COMPONENTS, *NETWORKS)

@@ -17,9 +17,9 @@ from nablax.formula.declarations import (
 )
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
 from nablax.formula.nested import nested_text, parse_nested
-from nablax.formula.parse import parse_expression
+from nablax.formula.parse import check_text, parse_expression
 from nablax.formula.paste import bars, from_printed, is_printed
-from nablax.formula.readings import readings
+from nablax.formula.readings import Readings
 from nablax.formula.shapes import CONSTANTS, ODD_SPREAD, Inference, unknown_size, variable_names
 from nablax.formula.site import Site
 from nablax.formula.sizes import Shape, Size, SizeSolver, symbol
@@ -61,6 +61,7 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     else:
         raise FormulaError(f"a formula is text or a nested list, not {type(formula).__name__}")
     if not is_nested and is_printed(source):
+        check_text(source)
         source = from_printed(source, declarations)
     elif not is_nested and "|" in source:
         source = bars(source)
@@ -69,7 +70,7 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
 
 
 FILLING = frozenset({"vector", "matrix", "eye", "ones", "zeros"})  # what takes names of sizes
-MOST_READINGS = 20_000  # nodes of a formula times readings that are tried
+MOST_VISITED = 2_500  # nodes that the search for a reading comes to
 
 
 class _Reading:
@@ -112,11 +113,12 @@ class _Reading:
             for name in self._names
             if not (name in self._declarations and self._declarations[name].declared)
         }
-        tries = 1 if self._is_nested else max(MOST_READINGS // (1 + sum(1 for _ in walk(self._tree))), 32)
         best: Formula | None = None
         lowest, refusal = math.inf, None
-        for cost, kinds in readings(guessed, tries):
-            if cost >= lowest:
+        spent = 0
+        listed = Readings(guessed)
+        for cost, kinds in listed:
+            if cost >= lowest or spent > MOST_VISITED or (self._is_nested and spent):
                 break
             inference = self._inference(kinds)
             try:
@@ -128,7 +130,10 @@ class _Reading:
                     best, lowest = self._finished(inference, typed), cost + odd
             except FormulaError as error:
                 refusal = refusal or error
+                listed.refuse(inference.met)
                 continue
+            finally:
+                spent += inference.visited + len(kinds)
             if not cost and not inference.oddity and not typed.shape.is_row:
                 break  # what the first letters say reads well
         if best is not None:

@@ -12,12 +12,17 @@ from collections.abc import Collection
 from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS
 from nablax.formula.grammar import GREEK as GREEK_LETTERS
+from nablax.formula.syntax import Span
 from nablax.notation import SMALL_GREEK
 
 MARKS = frozenset("ᵀ⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘½⅓¼¾⅔⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 FRACTIONS = {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅔": "(2/3)", "⅛": "(1/8)"}
+ORDERS = {
+    "‖_*": ", nuc)", "‖₁": ", 1)", "‖_1": ", 1)", "‖₂": ", 2)", "‖_2": ", 2)", "‖₃": ", 3)", "‖_3": ", 3)",
+}  # fmt: skip
+CLOSING = (")", *ORDERS.values())
 ENTRYWISE = {"⊙": " .* ", "⊘": " ./ "}  # looser than a product without a sign
 SIGNS = {**ENTRYWISE, "·": "*", "⋅": "*", "−": "-", "𝟏": "vector(1)", "⟨": "<", "⟩": ">"}
 COMMANDS = {
@@ -28,7 +33,7 @@ STYLES = ("mathbf", "boldsymbol", "mathrm", "operatorname", "mathit", "bm", "tex
 TOKEN = re.compile(
     rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<word>[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
     r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?)|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|')|(?P<fraction>[½⅓¼¾⅔⅛])|(?P<one>𝟏)"
-    r"|(?P<norm>‖(?:_F|_\*|₂|_2)?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘·⋅−⟨⟩\[\]:]+?)|(?P<space>\s+)"
+    r"|(?P<norm>‖(?:_F|_\*|[₁₂₃]|_[123])?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘·⋅−⟨⟩\[\]:]+?)|(?P<space>\s+)"
 )
 
 
@@ -98,8 +103,8 @@ def _without_latex(text: str) -> str:
     text = re.sub(rf"\\(?:{'|'.join(STYLES)})\s*\{{([^{{}}]*)\}}", r" \1 ", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\top|\\intercal|T|\\mathsf\s*T)\s*\}?", "ᵀ", text)
     text = re.sub(r"\^\s*\{\s*-\s*(?:\\top|T)\s*\}", "⁻ᵀ", text)
-    text = re.sub(r"\^\s*\{\s*(-?)(\d+)\s*\}", lambda m: _raised(m[1] + m[2]), text)
-    text = re.sub(r"\^\s*(\d)", lambda m: _raised(m[1]), text)
+    text = re.sub(r"\^\s*\{\s*(-?)([0-9]+)\s*\}", lambda m: _raised(m[1] + m[2]), text)
+    text = re.sub(r"\^\s*([0-9])", lambda m: _raised(m[1]), text)
     while (match := re.search(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", text)) is not None:
         text = f"{text[: match.start()]}(({match[1]})/({match[2]})){text[match.end() :]}"
     text = re.sub(r"\\sqrt\s*\{([^{}]*)\}", r"sqrt(\1)", text)
@@ -111,7 +116,8 @@ def _without_latex(text: str) -> str:
             return COMMANDS[word]
         if word.lower() in SMALL_GREEK or word in SPELLINGS:
             return f" {word} "
-        raise FormulaError(f"the command \\{word} has no meaning here", text, advice="write the formula as plain text")
+        reason, place = f"the command \\{word} has no meaning here", Span(match.start(), match.end())
+        raise FormulaError(reason, match.string, place, advice="write the formula as plain text")
 
     text = re.sub(r"\\(\||[A-Za-z]+)", command, text)
     return text.replace("{", "(").replace("}", ")").replace("_(F)", "_F")
@@ -125,13 +131,13 @@ def _raised(digits: str) -> str:
 def _converted(text: str, declared: Collection[str]) -> str:
     pieces: list[str] = []
     opened: list[str] = []  # powers of functions, due behind their brackets
-    open_norms: list[str] = []  # what closes each one: a norm or a bar
+    open_norms: list[tuple[str, int]] = []  # what closes each one, a norm or a bar, and its piece
     place = 0
     while place < len(text):
         match = TOKEN.match(text, place)
         if match is None:
             reason = f"the character {text[place]!r} has no meaning here"
-            raise FormulaError(reason, text, advice="write the formula as plain text")
+            raise FormulaError(reason, text, Span(place, place + 1), advice="write the formula as plain text")
         place = match.end()
         kind, found = str(match.lastgroup), match[0]
         ends = bool(pieces) and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")'_")
@@ -150,18 +156,14 @@ def _converted(text: str, declared: Collection[str]) -> str:
             case "power":
                 pieces.append(_power(found))
             case "norm" | "bar":
-                closes = ends and bool(open_norms) and open_norms[-1] == kind
-                if closes:
-                    open_norms.pop()
-                    start = max(
-                        k for k, piece in enumerate(pieces) if piece in ("norm2(", "abs(") and _is_open(pieces[k:])
-                    )
-                    order = {"‖_*": ", nuc)", "‖₂": ", 2)", "‖_2": ", 2)"}.get(found, ")")
+                if ends and open_norms and open_norms[-1][0] == kind:
+                    _, start = open_norms.pop()
+                    order = ORDERS.get(found, ")")
                     pieces[start] = "norm(" if order != ")" else pieces[start]
                     pieces.append(order)
                 else:
-                    open_norms.append(kind)
                     _append(pieces, "norm2(" if kind == "norm" else "abs(")
+                    open_norms.append((kind, len(pieces) - 1))
             case "root":
                 _append(pieces, "sqrt")
                 if text[place : place + 1] != "(":
@@ -189,7 +191,8 @@ def _grouped(pieces: list[str]) -> list[str]:
     found: list[str] = []
     starts: list[int] = [0]
     products: list[bool] = [False]
-    entrywise: list[bool] = [_meets_entrywise(pieces, 0)]
+    meets = _meeting_entrywise(pieces)
+    entrywise: list[bool] = [meets[0]]
 
     def close() -> None:
         """Ends a factor between entrywise signs."""
@@ -199,13 +202,13 @@ def _grouped(pieces: list[str]) -> list[str]:
 
     for place, piece in enumerate(pieces):
         inner = piece.endswith("(")
-        ends = piece.startswith(")") or piece in ("+", "-", ",", ", nuc)", ", 2)", "<", ">")
+        ends = piece.startswith(CLOSING) or piece in ("+", "-", ",", "<", ">")
         if piece in ENTRYWISE.values():
             entrywise[-1] = True
             close()
         elif ends:
             close()
-        if (piece.startswith(")") or piece in (", nuc)", ", 2)")) and len(starts) > 1:
+        if piece.startswith(CLOSING) and len(starts) > 1:
             starts.pop()
             products.pop()
             entrywise.pop()
@@ -213,9 +216,9 @@ def _grouped(pieces: list[str]) -> list[str]:
         if inner:
             starts.append(len(found))
             products.append(False)
-            entrywise.append(_meets_entrywise(pieces, place + 1))
+            entrywise.append(meets[place + 1])
         elif ends and not piece.startswith(")"):
-            starts[-1], products[-1], entrywise[-1] = len(found), False, _meets_entrywise(pieces, place + 1)
+            starts[-1], products[-1], entrywise[-1] = len(found), False, meets[place + 1]
         elif piece in ENTRYWISE.values():
             starts[-1], products[-1] = len(found), False
         elif piece == "*":
@@ -224,21 +227,24 @@ def _grouped(pieces: list[str]) -> list[str]:
     return found
 
 
-def _meets_entrywise(pieces: list[str], start: int) -> bool:
-    """Whether an entrywise sign follows in the same term."""
-    depth = 0
-    for piece in pieces[start:]:
-        if depth == 0 and piece in ENTRYWISE.values():
-            return True
-        if depth == 0 and (piece in ("+", "-", ",") or piece.startswith((")", ","))):
-            return False
-        depth += piece.endswith("(") - piece.startswith((")", ", nuc", ", 2"))
-    return False
-
-
-def _is_open(pieces: list[str]) -> bool:
-    joined = "".join(pieces)
-    return joined.count("(") > joined.count(")")
+def _meeting_entrywise(pieces: list[str]) -> list[bool]:
+    """Whether an entrywise sign follows in the same term, for each piece and for the end."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for place, piece in enumerate(pieces):
+        if piece.startswith(CLOSING) and opened:
+            closing[opened.pop()] = place
+        if piece.endswith("("):
+            opened.append(place)
+    meets = [False] * (len(pieces) + 1)
+    for place, piece in reversed(list(enumerate(pieces))):
+        if piece in ENTRYWISE.values():
+            meets[place] = True
+        elif piece.endswith("("):
+            meets[place] = place in closing and meets[closing[place] + 1]
+        elif piece not in ("+", "-") and not piece.startswith((")", ",")):
+            meets[place] = meets[place + 1]
+    return meets
 
 
 def _append(pieces: list[str], piece: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+import heapq
+from collections.abc import Collection, Iterator, Mapping
 
 from nablax.formula.typed import Kind
 
@@ -12,33 +12,49 @@ OTHER = {Kind.SCALAR: Kind.VECTOR, Kind.VECTOR: Kind.SCALAR}
 COST = {Kind.SCALAR: 1, Kind.VECTOR: 2}
 
 
-def readings(first: Mapping[str, Kind], most: int) -> Iterator[tuple[int, dict[str, Kind]]]:
-    """All readings in the order of their cost.
+class Readings:
+    """All readings in the order of their cost; what a refusal rules out is left out.
 
     Args:
         first: the kind that each name has by its first letter. Scalars may be vectors and vectors scalars;
             matrices stay.
-        most: how many are given at most.
-
-    Yields:
-        What it costs to overrule the first letters, and a kind per name.
 
     Example:
-        >>> for cost, kinds in readings({"a": Kind.SCALAR, "x": Kind.VECTOR}, 3):
+        >>> readings = Readings({"a": Kind.SCALAR, "x": Kind.VECTOR})
+        >>> for cost, kinds in readings:
         ...     print(cost, *kinds.values())
         0 scalar vector
         1 vector vector
         2 scalar scalar
+        3 vector scalar
     """
-    free = [name for name, kind in first.items() if kind in OTHER]
-    by_cost = sorted(free, key=lambda name: COST[first[name]])
-    total = sum(COST[first[name]] for name in free)
-    choices = (
-        (cost, chosen)
-        for cost in range(total + 1)
-        for count in range(cost + 1)
-        for chosen in itertools.combinations(by_cost, count)
-        if sum(COST[first[name]] for name in chosen) == cost
-    )
-    for cost, chosen in itertools.islice(choices, most):
-        yield cost, {name: OTHER[kind] if name in chosen else kind for name, kind in first.items()}
+
+    def __init__(self, first: Mapping[str, Kind]) -> None:
+        free = [name for name, kind in first.items() if kind in OTHER]
+        self._first = first
+        self._names = sorted(free, key=lambda name: COST[first[name]])
+        # cost, how many names are overruled, which ones, which ones are settled
+        self._waiting: list[tuple[int, int, tuple[int, ...], frozenset[int]]] = [(0, 0, (), frozenset())]
+        self._refused: Collection[str] | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Kind]]]:
+        """Gives what it costs to overrule the first letters, and a kind per name."""
+        while self._waiting:
+            cost, _, overruled, settled = heapq.heappop(self._waiting)
+            chosen = {self._names[k] for k in overruled}
+            self._refused = None
+            yield cost, {name: OTHER[kind] if name in chosen else kind for name, kind in self._first.items()}
+            self._part(cost, overruled, settled)
+
+    def refuse(self, met: Collection[str]) -> None:
+        """Rules out the last reading and all that agree with it on some names."""
+        self._refused = met
+
+    def _part(self, cost: int, overruled: tuple[int, ...], settled: frozenset[int]) -> None:
+        """The other readings in parts, by the first name on which they differ from this one."""
+        for k, name in enumerate(self._names):
+            if k in overruled or k in settled or (self._refused is not None and name not in self._refused):
+                continue
+            more = tuple(sorted((*overruled, k)))
+            heapq.heappush(self._waiting, (cost + COST[self._first[name]], len(more), more, settled))
+            settled |= {k}

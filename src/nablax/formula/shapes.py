@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from nablax.errors import FormulaError
@@ -77,6 +77,8 @@ class Inference:
         undeclared: names whose kind is a guess.
         oddity: how unlikely the guesses are to be meant, summed over what a textbook would not write: a
             scalar that is transposed, summed, normed, or added to a vector.
+        met: names that the pass has come to, up to where it was refused.
+        visited: nodes that it has come to.
     """
 
     site: Site
@@ -85,6 +87,8 @@ class Inference:
     numpy_spelled: bool
     undeclared: frozenset[str]
     oddity: int = 0
+    met: set[str] = field(default_factory=set)
+    visited: int = 0
 
     def value(self, node: Expression) -> Typed:
         """The typed node of an expression that has a value; refuses comparisons."""
@@ -95,6 +99,7 @@ class Inference:
 
     def any(self, node: Expression) -> Typed:
         """The typed node of an expression or a comparison."""
+        self.visited += 1
         match node:
             case Number(value=number):
                 return Typed(Operation.NUMBER, (), SCALAR, node, options=(number,), value=number)
@@ -124,6 +129,7 @@ class Inference:
 
     def _name(self, node: Name) -> Typed:
         name = node.name
+        self.met.add(name)
         if name in self.variables:
             return Typed(Operation.VARIABLE, (), self.variables[name].shape, node, name)
         if name in self.sizes:
