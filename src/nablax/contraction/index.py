@@ -194,13 +194,15 @@ def same_index(a: Index, b: Index) -> bool:
     return a.table.tobytes() == b.table.tobytes()
 
 
+def on_grid(index: Index, labels: Sequence[Label]) -> Positions:
+    """Positions of an index with one axis for each of labels, which contain its own; of length one for the others."""
+    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
+    return index.positions().transpose(order).reshape([x.size if x in index.labels else 1 for x in labels])
+
+
 def positions_over(index: Index, labels: Sequence[Label]) -> Positions:
     """Positions of an index over the grid of labels, which contain its own."""
-    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
-    positions = index.positions().transpose(order) if order else index.positions()
-    own = [index.labels[k] for k in order]
-    sizes = [label.size if label in own else 1 for label in labels]
-    return np.broadcast_to(positions.reshape(sizes), [label.size for label in labels])
+    return np.broadcast_to(on_grid(index, labels), [label.size for label in labels])
 
 
 def unify(a: Index, b: Index) -> dict[Label, Index] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nablax.contraction.index import Index, Label, Positions, affine, along
+from nablax.contraction.index import Index, Label, Positions, affine, along, on_grid
 from nablax.contraction.term import Axes, elements, within
 from nablax.endings.hosts import collected
 from nablax.endings.runs import Coordinates, Run
@@ -85,7 +85,7 @@ def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtyp
                 return Run(value, value.shape, start, tuple(strides[label] for label in order), None)
     places = np.full([label.size for label in labels], offset, dtype=np.int64)
     for index, step in zip(axes, steps, strict=True):
-        places = places + step * _on_grid(index, labels)
+        places = places + step * on_grid(index, labels)
     value = _over(graph, term, labels, dtype)
     return Run(value, value.shape, 0, (), places.ravel())
 
@@ -98,12 +98,6 @@ def _distinct(order: Sequence[Label], strides: dict[Label, int]) -> bool:
             return False
         reach += strides[label] * (label.size - 1)
     return True
-
-
-def _on_grid(index: Index, labels: Sequence[Label]) -> Positions:
-    order = sorted(range(len(index.labels)), key=lambda k: labels.index(index.labels[k]))
-    found = index.positions().transpose(order) if order else index.positions()
-    return found.reshape([label.size if label in index.labels else 1 for label in labels])
 
 
 def _over(graph: Graph, term: NodeTerm, labels: Sequence[Label], dtype: Any) -> Node:

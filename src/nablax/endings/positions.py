@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nablax.contraction.index import Index, Label, Positions, affine
+from nablax.contraction.index import Index, Label, Positions, affine, on_grid
 from nablax.contraction.term import Axes, elements
 from nablax.endings.coordinates import strides_of
 from nablax.graph.node import Node, NodeTerm
@@ -93,14 +93,6 @@ def ravelled(axes: Axes, space: Space, leaf: int) -> Index:
     for step, index in zip(steps, axes, strict=True):
         table = table + step * on_grid(index, labels)
     return Index(labels, space.size, 0, (), table)
-
-
-def on_grid(index: Index, labels: Sequence[Label]) -> Positions:
-    """Positions of an index with one axis for each label, of length one where the index does not depend on it."""
-    own = [label for label in labels if label in index.labels]
-    found = index.positions()
-    found = found.transpose([index.labels.index(label) for label in own]) if own else found
-    return found.reshape([label.size if label in own else 1 for label in labels])
 
 
 def distances(term: NodeTerm, row: Index, column: Index, most: int) -> tuple[int, int] | None:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nablax.contraction.index import Positions, fresh
+from nablax.contraction.index import Positions, fresh, on_grid
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term, elements, within
 from nablax.endings.coordinates import gathered_at
 from nablax.endings.dense import summed
-from nablax.endings.positions import Space, on_grid, ravelled
+from nablax.endings.positions import Space, ravelled
 from nablax.endings.runs import Coordinates
 from nablax.endings.symmetric import by_blocks
 from nablax.graph.contraction_rows import relabelled
