@@ -81,6 +81,11 @@ def chain(x: Any) -> Any:
     return jnp.sum(jnp.cosh(x - 0.5)) + jnp.sum((x[1:] - x[:-1]) ** 4)
 
 
+def genrose(x: Any) -> Any:
+    # Toint's generalised Rosenbrock function: its Hessian is indefinite on the way; the only minimum is at 1
+    return 1.0 + jnp.sum((x[1:] - 1.0) ** 2) + 100 * jnp.sum((x[1:] - x[:-1] ** 2) ** 2)
+
+
 def grid(x: Any) -> Any:
     u = x.reshape(30, 30)
     return jnp.sum((u[1:] - u[:-1]) ** 4) + jnp.sum((u[:, 1:] - u[:, :-1]) ** 2) + jnp.sum(jnp.cosh(u - 0.5))
@@ -152,8 +157,6 @@ def test_a_band_is_eliminated_by_a_compiled_newton_step_where_there_is_no_host()
 
 
 def test_a_curved_valley_of_300_unknowns_is_followed_to_its_end() -> None:
-    # Toint's generalised Rosenbrock function: its Hessian is indefinite on the way, and the only minimum is at 1
-    genrose = lambda x: 1.0 + jnp.sum((x[1:] - 1.0) ** 2) + 100 * jnp.sum((x[1:] - x[:-1] ** 2) ** 2)
     found = nb.minimise(genrose, jnp.arange(1.0, 301.0) / 301.0)
     assert told(found.status) == CONVERGED
     np.testing.assert_allclose(found.x, 1.0, atol=1e-4)
@@ -234,6 +237,17 @@ def test_methods_of_other_libraries() -> None:
 
 
 # -- on the way --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["trust-region", "steihaug", optax.adam(0.5)])
+@pytest.mark.parametrize("limit", [5, 12, 23])
+def test_the_gradient_is_that_of_the_best_point(method: Any, limit: int) -> None:
+    found = nb.minimise(genrose, jnp.arange(1.0, 41.0) / 41.0, method=method, max_iterations=limit)
+    assert told(found.status) == "The limit of iterations was reached first."
+    value, gradient = jax.value_and_grad(genrose)(found.x)
+    np.testing.assert_allclose(found.value, value, rtol=1e-12)
+    np.testing.assert_allclose(found.gradient, gradient, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.gradient_norm, np.max(np.abs(gradient)), rtol=1e-9)
 
 
 def test_callbacks_see_every_step_and_may_stop() -> None:

@@ -22,6 +22,7 @@ class Past(eqx.Module):
         values: newest first; minus infinity where there were none.
         x: the best point.
         value: the function there.
+        gradient: there.
         radius: of the ball there.
         since: points since then.
 
@@ -33,6 +34,7 @@ class Past(eqx.Module):
     values: Any
     x: Any
     value: Any
+    gradient: Any
     radius: Any
     since: Any
 
@@ -40,14 +42,15 @@ class Past(eqx.Module):
     def none(cls, x: Any) -> Past:
         """Before the first look."""
         unknown = jnp.full((), jnp.inf, x.dtype)
-        return cls(jnp.full((REMEMBERED,), -jnp.inf, x.dtype), x, unknown, unknown, jnp.asarray(0))
+        return cls(jnp.full((REMEMBERED,), -jnp.inf, x.dtype), x, unknown, jnp.zeros_like(x), unknown, jnp.asarray(0))
 
-    def with_point(self, x: Any, value: Any, radius: Any) -> Past:
+    def with_point(self, x: Any, value: Any, gradient: Any, radius: Any) -> Past:
         """One more point.
 
         Args:
             x: the point.
             value: the function there.
+            gradient: there.
             radius: of the ball for the next step.
         """
         better = value < self.value
@@ -56,6 +59,7 @@ class Past(eqx.Module):
             values,
             jnp.where(better, x, self.x),
             jnp.where(better, value, self.value),
+            jnp.where(better, gradient, self.gradient),
             jnp.where(better, radius, self.radius),
             jnp.where(better, 0, self.since + 1),
         )
@@ -72,4 +76,11 @@ class Past(eqx.Module):
 
     def returned(self) -> Past:
         """At the best point again: what was tried from there is forgotten."""
-        return Past(jnp.full_like(self.values, -jnp.inf), self.x, self.value, self.radius, jnp.zeros_like(self.since))
+        return Past(
+            jnp.full_like(self.values, -jnp.inf),
+            self.x,
+            self.value,
+            self.gradient,
+            self.radius,
+            jnp.zeros_like(self.since),
+        )

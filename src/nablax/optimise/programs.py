@@ -19,7 +19,7 @@ from nablax.optimise.packing import Packing
 from nablax.optimise.rounding import rounding
 from nablax.optimise.sparse_trust_region import SparseTrustRegion
 from nablax.optimise.starting import together
-from nablax.optimise.state import Method, State, advanced, started
+from nablax.optimise.state import Method, State, advanced, either, started
 from nablax.optimise.trust_region import SMALL
 
 Function = Callable[..., Any]
@@ -46,7 +46,7 @@ class Report(NamedTuple):
     Args:
         x: tree of the best point.
         value: the function there.
-        gradient: at the last point, a tree.
+        gradient: there, a tree.
         gradient_norm: its measure.
         smallest_eigenvalue: of the Hessian, where it is known; NaN elsewhere.
         iterations: steps tried.
@@ -239,24 +239,24 @@ class _HostLoop:
     def _ran(self, state: State, limit: int, data: Any) -> Report:
         state, going = self.host.advance(state, limit, data)
         own = self.objective(data)
-        best, value = self.host.best(state)
-        x, gradient = (own.tree(jnp.asarray(v)) for v in (best, state.gradient))
+        best, value, slopes = self.host.best(state)
+        norm = state.norm if slopes is state.gradient else np.max(np.abs(slopes))
+        x, gradient = (own.tree(jnp.asarray(v)) for v in (best, slopes))
         counts = Counts(*map(int, jax.tree.leaves(state.counts)))
-        return Report(
-            x, value, gradient, state.norm, np.nan, int(state.iteration), counts, state.status, going, True, state
-        )
+        return Report(x, value, gradient, norm, np.nan, int(state.iteration), counts, state.status, going, True, state)
 
 
 def summary(method: Method, objective: Objective, state: State) -> Any:
-    """Trees of the best point and of the gradient, value, norm, and the smallest eigenvalue where it is known.
+    """Tree of the best point, value, tree of the gradient, norm, and the smallest eigenvalue where it is known.
 
     Args:
         method: the minimiser.
         objective: the function.
         state: where it stands.
     """
-    x, value = method.best(state)
-    lower = (value < state.value) & (state.status != Status.converged)
-    x, value = jnp.where(lower, x, state.x), jnp.where(lower, value, state.value)
+    best = method.best(state)
+    lower = (best[1] < state.value) & (state.status != Status.converged)
+    x, value, gradient = either(lower, best, (state.x, state.value, state.gradient))
+    norm = jnp.where(lower, method.measure(objective, x, gradient), state.norm)
     eigenvalue = jnp.where(lower | state.fresh, jnp.nan, method.eigenvalue(state.kept))
-    return objective.tree(x), value, objective.tree(state.gradient), state.norm, eigenvalue
+    return objective.tree(x), value, objective.tree(gradient), norm, eigenvalue

@@ -37,7 +37,7 @@ class SparseTrustRegion:
             value, norm = c.value.astype(x.dtype), largest_component(gradient)
             fine = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.all(jnp.isfinite(hessian.data))
             radius = jnp.where(jnp.isnan(radius), first_radius(x, jnp.nan), radius)
-            past = past.with_point(x, value, radius)
+            past = past.with_point(x, value, gradient, radius)
             return (value, gradient, norm, fine, radius, past.lost, hessian.data, hessian.indices), past
 
         def attempt(
@@ -72,11 +72,11 @@ class SparseTrustRegion:
             kept=(None, nothing, Past.none(x)),
         )
 
-    def best(self, state: State) -> tuple[Any, Any]:
-        """The best point so far, and the value there."""
+    def best(self, state: State) -> tuple[Any, Any, Any]:
+        """The best point so far, the value and the gradient there."""
         past = state.kept[2]
         lower = past.value < state.value and state.status != STATUS.converged
-        return (past.x, past.value) if lower else (state.x, state.value)
+        return (past.x, past.value, past.gradient) if lower else (state.x, state.value, state.gradient)
 
     def advance(self, state: State, limit: int, data: Any) -> tuple[State, bool]:
         """The state after the end, or after so many steps in all; and whether it has not ended."""

@@ -56,14 +56,10 @@ class State(eqx.Module):
 
 
 class Method(eqx.Module):
-    """A minimiser: frozen, without state of its own.
-
-    `starts_anywhere` says that what it keeps before the first look does not depend on the point.
-    """
+    """A minimiser: frozen, without state of its own."""
 
     name: ClassVar[str]
     most_quiet: ClassVar[int] = MOST_QUIET
-    starts_anywhere: ClassVar[bool] = True
 
     @abc.abstractmethod
     def first(self, objective: Objective, x: Any) -> Any:
@@ -81,9 +77,9 @@ class Method(eqx.Module):
         """What is kept when a point without a finite gradient is left."""
         return kept
 
-    def best(self, state: State) -> tuple[Any, Any]:
-        """The best point so far and its value; the last one, unless the method may go uphill."""
-        return state.x, state.value
+    def best(self, state: State) -> tuple[Any, Any, Any]:
+        """The best point so far, value and gradient there; the last one, unless the method may go uphill."""
+        return state.x, state.value, state.gradient
 
     def measure(self, objective: Objective, x: Any, gradient: Any) -> Any:
         """What has to become small."""

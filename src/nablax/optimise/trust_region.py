@@ -70,7 +70,7 @@ class TrustRegion(Method):
         first = first_radius(state.x, jnp.where(definite, newton, jnp.nan))
         radius = jnp.where(state.iteration == 0, first, kept.radius)
         value = c.value.astype(state.x.dtype)
-        past = kept.past.with_point(state.x, value, radius)
+        past = kept.past.with_point(state.x, value, gradient, radius)
         kept = _Model(matrix, values, vectors, jnp.asarray(small), radius, past)
         counts = state.counts.plus(gradients=1, hessians=1, factorisations=int(small))
         return value, gradient, kept, counts
@@ -105,9 +105,10 @@ class TrustRegion(Method):
         """A smaller ball."""
         return _Model(kept.matrix, kept.eigenvalues, kept.vectors, kept.decomposed, kept.radius * CUT, kept.past)
 
-    def best(self, state: State) -> tuple[Any, Any]:
+    def best(self, state: State) -> tuple[Any, Any, Any]:
         """The best point so far."""
-        return state.kept.past.x, state.kept.past.value
+        past = state.kept.past
+        return past.x, past.value, past.gradient
 
     def eigenvalue(self, kept: _Model) -> Any:
         """Known where the last step needed the eigenvalues."""
@@ -132,7 +133,7 @@ class SteihaugToint(Method):
         gradient = objective.gradient(c)
         value = c.value.astype(state.x.dtype)
         radius = jnp.where(state.iteration == 0, first_radius(state.x, jnp.nan), state.kept[0])
-        kept = radius, state.kept[1].with_point(state.x, value, radius)
+        kept = radius, state.kept[1].with_point(state.x, value, gradient, radius)
         return value, gradient, kept, state.counts.plus(gradients=1)
 
     def attempt(self, objective: Objective, state: State) -> State:
@@ -161,9 +162,10 @@ class SteihaugToint(Method):
         """A smaller ball."""
         return kept[0] * CUT, kept[1]
 
-    def best(self, state: State) -> tuple[Any, Any]:
+    def best(self, state: State) -> tuple[Any, Any, Any]:
         """The best point so far."""
-        return state.kept[1].x, state.kept[1].value
+        past = state.kept[1]
+        return past.x, past.value, past.gradient
 
 
 # -- the radius ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import optax  # type: ignore[import-untyped]
 import optimistix
 
 from nablax.optimise.objective import Counts, Objective
-from nablax.optimise.state import Method, State, moved
+from nablax.optimise.state import Method, State, either, moved
 
 
 class _Best(eqx.Module):
@@ -19,6 +19,7 @@ class _Best(eqx.Module):
     inner: Any
     x: Any
     value: Any
+    gradient: Any
 
 
 class Transformation(Method):
@@ -31,19 +32,18 @@ class Transformation(Method):
     transformation: Any = eqx.field(static=True)
     name: ClassVar[str] = "optax"
     most_quiet: ClassVar[int] = 1000
-    starts_anywhere: ClassVar[bool] = False
 
     def first(self, objective: Objective, x: Any) -> _Best:
         """The transformation's state."""
-        return _Best(self.transformation.init(x), x, jnp.full((), jnp.inf, x.dtype))
+        return _Best(self.transformation.init(x), x, jnp.full((), jnp.inf, x.dtype), jnp.zeros_like(x))
 
     def look(self, objective: Objective, state: State) -> tuple[Any, Any, Any, Counts]:
         """The gradient."""
         c = objective.at(state.x)
-        value, kept = c.value.astype(state.x.dtype), state.kept
-        better = value < kept.value
-        kept = _Best(kept.inner, jnp.where(better, state.x, kept.x), jnp.where(better, value, kept.value))
-        return value, objective.gradient(c), kept, state.counts.plus(gradients=1)
+        value, gradient, kept = c.value.astype(state.x.dtype), objective.gradient(c), state.kept
+        here = _Best(kept.inner, state.x, value, gradient)
+        kept = either(value < kept.value, here, kept)
+        return value, gradient, kept, state.counts.plus(gradients=1)
 
     def attempt(self, objective: Objective, state: State) -> State:
         """One update."""
@@ -57,13 +57,13 @@ class Transformation(Method):
             value_fn=objective.value,
         )
         searched = optax.tree_utils.tree_get(inner, "num_linesearch_steps", 0)
-        kept = _Best(inner, state.kept.x, state.kept.value)
+        kept = _Best(inner, state.kept.x, state.kept.value, state.kept.gradient)
         x = optax.apply_updates(state.x, updates)
         return moved(state, x, state.value, kept, state.counts.plus(gradients=searched))
 
-    def best(self, state: State) -> tuple[Any, Any]:
+    def best(self, state: State) -> tuple[Any, Any, Any]:
         """The best point so far."""
-        return state.kept.x, state.kept.value
+        return state.kept.x, state.kept.value, state.kept.gradient
 
 
 class Optimistix(Method):
