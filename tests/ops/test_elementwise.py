@@ -128,7 +128,7 @@ def test_a_row_falsely_declared_flat_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_row_that_does_not_act_element_by_element_is_noticed() -> None:
-    row = ElementwiseRow("cumsum", ((-3.0, 3.0),), "Σ {0}", (("axis", 0), ("reverse", False)))
+    row = ElementwiseRow("cumsum", ((-3.0, 3.0),), (("axis", 0), ("reverse", False)))
     with pytest.raises((AssertionError, ValueError)):
         check(row)
 
@@ -136,11 +136,3 @@ def test_a_row_that_does_not_act_element_by_element_is_noticed() -> None:
 def test_a_wrong_domain_is_noticed() -> None:
     with pytest.raises(AssertionError):
         check(dataclasses.replace(ROWS["abs"], domain=((-1e-6, 1e-6),)))  # the kink is inside every step
-
-
-@pytest.mark.parametrize("name", sorted(ROWS))
-def test_symbol_names_every_argument(name: str) -> None:
-    row = ROWS[name]
-    places = {f"{{{k}}}" for k in range(3) if f"{{{k}}}" in row.symbol}
-    count = 3 if name == "select_n" else max(len(row.domain), 1)
-    assert len(places) == count or not row.domain

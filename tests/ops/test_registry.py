@@ -38,7 +38,7 @@ mlir.register_lowering(bump_p, mlir.lower_fun(lambda x: 1 / (1 + x * x), multipl
 ad.defjvp(bump_p, lambda t, x: -2 * x * bump(x) ** 2 * t)
 batching.defvectorized(bump_p)
 
-BUMP = ElementwiseRow("bump", (REAL,), "bump {0}")
+BUMP = ElementwiseRow("bump", (REAL,))
 
 # -- linear: differences around a ring, along the last axis -------------------------------------------------------------
 

@@ -51,6 +51,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_verb(name: str) -> None:
     check_every_verb(*FUNCTIONS[name], tolerance=1e-9)
