@@ -22,6 +22,7 @@ SCALARS = {name: getattr(math, name) for name in ("exp", "log", "sin", "tanh", "
     "abs": abs,
     "max": max,
     "min": min,
+    "where": lambda holds, one, other: one if holds else other,
 }
 
 

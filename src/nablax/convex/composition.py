@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from nablax.convex.atoms import composed as atom_composed
 from nablax.convex.calls import call
 from nablax.convex.elementwise import (
     added,
@@ -20,6 +21,7 @@ from nablax.convex.elementwise import (
 from nablax.convex.facts import UNKNOWN, Analysis, Condition, Definite, Facts, Relation
 from nablax.convex.intervals import EVERYTHING, POSITIVE, UNIT, Interval, point
 from nablax.convex.matrices import is_symmetric, loewner, product
+from nablax.convex.piecewise import piecewise
 from nablax.convex.semidefinite import definite
 from nablax.formula import Kind
 from nablax.printing.expression import (
@@ -56,13 +58,13 @@ class Known:
     """What is known of the arguments before anything is read.
 
     Args:
-        wrt: the variable.
+        variables: the variable; several, where all are taken together.
         kinds: what every argument is declared to be.
         positive: those whose entries are positive.
         assumed: conditions that hold on the domain.
     """
 
-    wrt: str
+    variables: frozenset[str]
     kinds: Mapping[str, Kind] = field(hash=False)
     positive: frozenset[str] = frozenset()
     assumed: tuple[Condition, ...] = ()
@@ -98,6 +100,8 @@ class Composition(Analysis):
         """What is known of the entries."""
         if expression not in self._facts:
             found = self._computed(expression)
+            if not (found.known or found.constant):
+                found = found.joined(self._piecewise(expression))
             if expression in self._intervals:
                 found = replace(found, interval=found.interval.common(self._intervals[expression])).closed()
             self._facts[expression] = found
@@ -145,6 +149,17 @@ class Composition(Analysis):
         else:
             self.refuse(f"the set where {unicode(expression)} is {relation.value} is not known to be convex")
 
+    def apart(self, expression: Expression, names: frozenset[str]) -> tuple[Facts, tuple[Condition, ...]] | None:
+        """What is known as a function of other variables, of all together, and where; None if that is no convex set."""
+        positive = self._known.positive - self._known.variables
+        own = self._known.variables
+        fixed = tuple(one for one in self._known.assumed if not _names(one.expression) & own)
+        if _names(expression) & own or not names:
+            return None
+        one, known = composed(expression, Known(names, self._known.kinds, positive, fixed))
+        found = one.facts(expression)
+        return None if one.refusals else (found, tuple(known.assumed[len(fixed) :]))
+
     def refuse(self, reason: str) -> None:
         """Says that the set where the expression is defined is not known to be convex."""
         self.refusals[reason] = None
@@ -153,7 +168,7 @@ class Composition(Analysis):
         match node:
             case Symbol(name):
                 interval = POSITIVE if name in self._known.positive else EVERYTHING
-                if name == self._known.wrt:
+                if name in self._known.variables:
                     return Facts(convex=True, concave=True, interval=interval).closed()
                 return Facts(True, interval=interval).closed()
             case Number(value):
@@ -196,6 +211,14 @@ class Composition(Analysis):
                 self.refuse(f"nothing is known of {unicode(node)}")
                 return UNKNOWN
 
+    def _piecewise(self, expression: Expression) -> Facts:
+        found = piecewise(expression)
+        if found is None:
+            return UNKNOWN
+        atom, base = found
+        rule = "a piecewise polynomial: second derivatives of one sign, and slopes that step the same way at kinks"
+        return replace(atom_composed(atom, self.facts(base)), rule=rule, uses=(base,))
+
     def _inverse(self, operand: Expression) -> Facts:
         inner = self.facts(operand)
         if not inner.constant:
@@ -209,8 +232,15 @@ class Composition(Analysis):
 
     def _is_constant(self, node: Expression) -> bool:
         if isinstance(node, Symbol):
-            return node.name != self._known.wrt
+            return node.name not in self._known.variables
         return all(map(self._is_constant, children(node)))
+
+
+def _names(expression: Expression) -> frozenset[str]:
+    """The symbols that occur."""
+    if isinstance(expression, Symbol):
+        return frozenset({expression.name})
+    return frozenset[str]().union(*map(_names, children(expression)))
 
 
 def without_names(body: Expression, names: tuple[tuple[Symbol, Expression], ...]) -> Expression:

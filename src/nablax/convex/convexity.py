@@ -10,7 +10,7 @@ from nablax.convex.check import compare, reads
 from nablax.convex.composition import Composition, Known, composed
 from nablax.convex.facts import Condition, Definite, Facts, Relation
 from nablax.convex.hessian import Second, second_order
-from nablax.convex.points import Sampling
+from nablax.convex.points import NOT_EVALUATED, Sampling
 from nablax.convex.reading import written
 from nablax.convex.refute import witnesses
 from nablax.convex.result import Convexity, ConvexityCheck, ProofStep, Verdict, Witness
@@ -108,7 +108,7 @@ class _Session:
         self.leaf = self.problem.arguments[self.problem.wrt]
         self.arguments = {argument.name: argument.shape for argument in self.problem.arguments}
         kinds = {argument.name: argument.kind for argument in self.problem.arguments}
-        self.known = Known(self.leaf.name, kinds, self.positive)
+        self.known = Known(frozenset({self.leaf.name}), kinds, self.positive)
 
     def _read_function(self) -> Expression | None:
         found = self._derived()
@@ -132,6 +132,8 @@ class _Session:
             except DerivationError:
                 if not isinstance(formula, Formula):
                     raise
+            except NOT_EVALUATED:
+                pass  # a closed form that cannot be printed as code
         return self._derivation
 
     def answer(self) -> Convexity:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from nablax.convex.atoms import ATOMS, composed, power
 from nablax.convex.facts import UNKNOWN, Analysis, Facts, Relation, scaled
 from nablax.convex.intervals import NONNEGATIVE, NONPOSITIVE, POSITIVE, UNIT, Interval, point
+from nablax.convex.perspective import perspective
 from nablax.convex.polynomials import polynomial
 from nablax.printing.expression import (
     ONE,
@@ -280,6 +281,9 @@ def _moving(analysis: Analysis, factors: dict[Expression, Facts], powers: dict[E
     entropy = _entropy(analysis, factors)
     if entropy is not None:
         return entropy
+    scaled_inside = perspective(analysis, factors)
+    if scaled_inside.known:
+        return scaled_inside
     above = {base: exponent for base, exponent in powers.items() if exponent > 0 and not analysis.facts(base).constant}
     below = {base: exponent for base, exponent in powers.items() if exponent < 0 and not analysis.facts(base).constant}
     square = False

@@ -177,6 +177,10 @@ class Analysis(Protocol):
         """Whether vᵀMv is convex, and whether it is concave, for every constant v."""
         ...
 
+    def apart(self, expression: Expression, names: frozenset[str]) -> tuple[Facts, tuple[Condition, ...]] | None:
+        """What is known as a function of other variables, of all together, and where; None if that is no convex set."""
+        ...
+
     def require(self, expression: Expression, relation: Relation) -> None:
         """Says that the rule holds where the condition does; nothing, where it holds anyway."""
         ...

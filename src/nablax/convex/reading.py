@@ -9,7 +9,7 @@ from fractions import Fraction
 from nablax.derivation.from_formula import read, sizes
 from nablax.errors import NotShown
 from nablax.formula import Formula, Kind, Operation, Typed, Variable
-from nablax.printing.expression import Call, Expression, Number, Scale, Sum, Symbol, shape_of
+from nablax.printing.expression import Call, Expression, Function, Number, Scale, Sum, Symbol, shape_of
 from nablax.printing.rewrite import replaced
 
 KINDS = (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
@@ -93,6 +93,8 @@ def _own(node: Typed, parts: list[Expression]) -> Expression:
                 return Call("norm_inf", tuple(parts))
             assert isinstance(order, int | float)
             return Call("norm_p", (parts[0], Number(Fraction(order).limit_denominator(1000))))
+        case Operation.CALL, "where":
+            return Function("where", tuple(parts))
         case Operation.CALL, label:
             return Call(label, tuple(parts), shape)
         case Operation.INDEX, _:

@@ -111,8 +111,9 @@ class Witness:
         one, other = (latex(Symbol(f"{self.name}_{k}", ())) for k in (1, 2))
         sign = ">" if self.against is Verdict.CONVEX else "<"
         half = r"\tfrac{1}{2}"
+        middle, chord = (_digits(value).replace("−", "-") for value in (self.values[2], self.chord))
         return (
-            rf"f({half} {one} + {half} {other}) = {_digits(self.values[2])} {sign} {_digits(self.chord)} "
+            rf"f({half} {one} + {half} {other}) = {middle} {sign} {chord} "
             rf"= {half} f({one}) + {half} f({other})"
         )
 
