@@ -162,7 +162,7 @@ def test_numbers_and_names_stay(formula: str, gradient: str) -> None:
     found = derive(formula, "x")
     assert str(found.gradient) == gradient
     space: dict[str, object] = {}
-    exec(found.gradient.python(), space)
+    exec(found.gradient.code(), space)
 
 
 def test_names_that_python_takes_for_one_stay_two() -> None:

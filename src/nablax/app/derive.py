@@ -15,7 +15,11 @@ class Format(StrEnum):
     UNICODE = "unicode"
     LATEX = "latex"
     MATHML = "mathml"
-    PYTHON = "python"
+    NUMPY = "numpy"
+    JAX = "jax"
+    TORCH = "torch"
+    JULIA = "julia"
+    C = "c"
     JSON = "json"
 
 
@@ -31,7 +35,7 @@ def render(derivation: Derivation, notation: Format, *, steps: bool) -> str:
         Text without a line end.
 
     Raises:
-        DerivationError: Python source was asked for, of something without a closed form.
+        DerivationError: code was asked for, of something without a closed form.
     """
     match notation:
         case Format.JSON:
@@ -51,11 +55,11 @@ def render(derivation: Derivation, notation: Format, *, steps: bool) -> str:
             if steps:
                 lines += [_mathml_step(step.rule, step.before, step.after) for step in derivation.steps]
             return "\n".join([*lines, f"<!-- {derivation.verification} -->"])
-        case Format.PYTHON:
-            lines = [form.python("numpy").strip() for form in _derivatives(derivation)]
-            if steps:
-                lines += ["\n".join(f"# {step}" for step in derivation.steps)]
-            return "\n\n\n".join([_together(lines), f"# {derivation.verification}"])
+        case _:
+            mark = "//" if notation is Format.C else "#"
+            lines = [*map(str, derivation.steps), ""] if steps else []
+            comments = "".join(f"{mark} {line}".rstrip() + "\n" for line in [*lines, str(derivation.verification)])
+            return f"{derivation.code(notation.value)}\n\n{comments}".rstrip()
 
 
 def _derivatives(derivation: Derivation) -> Iterator[ClosedForm]:
@@ -102,9 +106,3 @@ def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
     inner = left[left.index(">") + 1 : left.rindex("</math>")]
     right = after.mathml().replace(">", f"><mrow>{inner}</mrow><mo>=</mo>", 1)
     return right.replace("</math>", f"<mspace width='1em'/><mtext>({rule})</mtext></math>")
-
-
-def _together(sources: list[str]) -> str:
-    """Functions one after another; import lines and helpers that several need, once."""
-    blocks = [block.strip() for source in sources for block in source.split("\n\n\n")]
-    return "\n\n\n".join(dict.fromkeys(blocks))

@@ -8,6 +8,8 @@ from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.verify import Verification
+from nablax.errors import DerivationError
+from nablax.printing.code import code
 
 PRIMES = {3: "‴", 4: "⁗"}
 
@@ -107,6 +109,48 @@ class Derivation:
             lines.append(f"{second if self.shapes['∇f'] else 'f' + chr(39) * 2} &= {self.hessian.latex()}")
         return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
 
+    def code(self, language: str = "numpy") -> str:
+        """Source of one function that gives the value, the gradient, the Hessian and what was asked of higher order.
+
+        What they share is computed once, and products are multiplied in the planner's order. Where a derivative is a
+        linear map, the function has one more argument, the direction, and gives what the map makes of it.
+
+        Args:
+            language: "numpy", "jax", "torch", "julia", or "c" (C99: loops over arrays row by row; the function takes
+                the lengths of the axes, the arguments, and pointers to what it writes, and gives 0, or 1 where there
+                is no memory).
+
+        Returns:
+            Source text.
+
+        Raises:
+            DerivationError: no such language, one that lacks a function, or there are no closed forms.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("1/2*norm2(A*x-b)^2", "x").code("torch"))
+            import torch
+            <BLANKLINE>
+            <BLANKLINE>
+            def derivatives(A, x, b):
+                t1 = A @ x - b
+                f = 0.5 * (t1 @ t1)
+                gradient = A.T @ t1
+                hessian = A.T @ A
+                return f, gradient, hessian
+            <BLANKLINE>
+        """
+        forms = {"f": self.function, "gradient": self.gradient}
+        forms |= {} if self.hessian is None else {"hessian": self.hessian}
+        forms |= {form.called: form for form in self.higher}
+        for form in (self.gradient, *forms.values()):
+            if form.engine is not None:
+                raise DerivationError(f"{form.unicode()} has no closed form to write as code; evaluate gives its value")
+        shapes = {"f": self.shapes["f"], "gradient": self.shapes["∇f"], "hessian": self.shapes.get("∇²f", ())}
+        shapes = {name: shape for name, shape in shapes.items() if name in forms and not forms[name].is_map}
+        expressions = {name: form.expression for name, form in forms.items()}
+        return code(expressions, self.function.arguments, language, called="derivatives", shapes=shapes)
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes.
 
@@ -149,5 +193,5 @@ def _shape(shape: tuple[str, ...]) -> str:
 def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:
     found = {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
     if python and form.engine is None:
-        found |= {"numpy": form.python("numpy"), "jax": form.python("jax")}
+        found |= {"numpy": form.code("numpy"), "jax": form.code("jax")}
     return found
