@@ -83,7 +83,7 @@ def test_latex(run: Run) -> None:
     _, out, _ = run("x'*x", "--format", "latex", "--steps")
     assert without_errors(out).splitlines() == [
         r"f = x^{\top} x",
-        r"df = \left\langle 2 x, \mathrm{d}x \right\rangle",
+        r"\mathrm{d}f = \left\langle 2 x, \mathrm{d}x \right\rangle",
         r"\nabla f = 2 x",
         r"\nabla^{2} f = 2 I",
         *without_errors(out).splitlines()[4:-1],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import StrEnum
 
 from nablax.derivation import ClosedForm, Derivation
@@ -46,12 +45,14 @@ def render(derivation: Derivation, notation: Format, *, steps: bool) -> str:
                 lines += ["steps:", *(f"  {step}" for step in derivation.steps)]
             return "\n".join(lines)
         case Format.LATEX:
-            lines = [f"{label} = {form.latex()}" for label, _, form in _equations(derivation)]
+            lines = [f"{label.latex} = {form.latex()}" for label, form in derivation.equations()]
             if steps:
                 lines += [_latex_step(step.rule, step.before, step.after) for step in derivation.steps]
             return "\n".join([*lines, f"% {derivation.verification}"])
         case Format.MATHML:
-            lines = [form.mathml().replace(">", f">{label}<mo>=</mo>", 1) for _, label, form in _equations(derivation)]
+            lines = [
+                form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1) for label, form in derivation.equations()
+            ]
             if steps:
                 lines += [_mathml_step(step.rule, step.before, step.after) for step in derivation.steps]
             return "\n".join([*lines, f"<!-- {derivation.verification} -->"])
@@ -62,43 +63,8 @@ def render(derivation: Derivation, notation: Format, *, steps: bool) -> str:
             return f"{derivation.code(notation.value)}\n\n{comments}".rstrip()
 
 
-def _derivatives(derivation: Derivation) -> Iterator[ClosedForm]:
-    yield derivation.gradient
-    if derivation.hessian is not None:
-        yield derivation.hessian
-    yield from derivation.higher
-
-
-def _equations(derivation: Derivation) -> Iterator[tuple[str, str, ClosedForm]]:
-    """Function, differential and derivatives, each with its left side in LaTeX and in MathML."""
-    yield "f", "<mi>f</mi>", derivation.function
-    yield "df", "<mrow><mi>d</mi><mi>f</mi></mrow>", derivation.differential
-    for order, form in enumerate(_derivatives(derivation), 1):
-        yield _latex_label(derivation, order), _mathml_label(derivation, order), form
-
-
-def _latex_label(derivation: Derivation, order: int) -> str:
-    power = f"^{{{order}}}" if order > 1 else ""
-    if derivation.shapes["f"]:
-        return rf"\frac{{\partial{power} f}}{{\partial {derivation.wrt}{power}}}"
-    return rf"\nabla{power} f" if derivation.shapes["∇f"] else f"f^{{({order})}}"
-
-
-def _mathml_label(derivation: Derivation, order: int) -> str:
-    def raised(base: str) -> str:
-        return f"<msup>{base}<mn>{order}</mn></msup>" if order > 1 else base
-
-    if derivation.shapes["f"]:
-        above, below = raised("<mo>∂</mo>"), raised(f"<mi>{derivation.wrt}</mi>")
-        return f"<mfrac><mrow>{above}<mi>f</mi></mrow><mrow><mo>∂</mo>{below}</mrow></mfrac>"
-    if derivation.shapes["∇f"]:
-        return f"<mrow>{raised('<mo>∇</mo>')}<mi>f</mi></mrow>"
-    return f"<msup><mi>f</mi><mrow><mo>(</mo><mn>{order}</mn><mo>)</mo></mrow></msup>"
-
-
 def _latex_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
-    left = before.latex().replace(r"\mathit{d²f}", r"\mathrm{d}^{2}f")
-    return rf"{left} = {after.latex()} \quad \text{{({rule})}}"
+    return rf"{before.latex()} = {after.latex()} \quad \text{{({rule})}}"
 
 
 def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:

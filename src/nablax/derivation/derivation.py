@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.lesson import lesson
 from nablax.derivation.verify import Verification
 from nablax.errors import DerivationError
 from nablax.printing.code import code
-
-PRIMES = {3: "‴", 4: "⁗"}
+from nablax.printing.document import Document
+from nablax.printing.labels import DIFFERENTIAL, FUNCTION, Label, derivative
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,19 @@ class Derivation:
     verification: Verification
     reading: str = ""
 
-    @property
-    def _symbols(self) -> tuple[str, str]:
-        if self.shapes["f"]:
-            return f"∂f/∂{self.wrt}", f"∂²f/∂{self.wrt}²"
-        return ("f′", "f″") if not self.shapes["∇f"] else ("∇f", "∇²f")
+    def label(self, order: int) -> Label:
+        """What the derivative of an order is called, in each notation."""
+        return derivative(order, self.wrt, value_rank=len(self.shapes["f"]), rank=len(self.shapes["∇f"]))
+
+    def equations(self) -> tuple[tuple[Label, ClosedForm], ...]:
+        """Function, differential and derivatives with their left sides."""
+        derivatives = [self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher]
+        labelled = [(self.label(order), form) for order, form in enumerate(derivatives, 1)]
+        return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *labelled
 
     def __str__(self) -> str:
-        first, second = self._symbols
         lines = [f"read as {self.reading}"] if self.reading else []
-        lines += [f"f = {self.function}", f"df = {self.differential}", f"{first} = {self.gradient}"]
-        if self.hessian is not None:
-            lines.append(f"{second} = {self.hessian}")
-        lines += [f"f{PRIMES.get(k, f'⁽{k}⁾')} = {form}" for k, form in enumerate(self.higher, 3)]
+        lines += [f"{label.unicode} = {form}" for label, form in self.equations()]
         lines += [f"domain: {sentence}" for sentence in self.domain]
         listed = ", ".join(f"{name} {_shape(shape)}" for name, shape in self.shapes.items())
         lines += [f"shapes: {listed}; {self.convention}", *(f"note: {note}" for note in self.notes)]
@@ -89,25 +91,45 @@ class Derivation:
 
     def latex(self) -> str:
         """All equations as one aligned block of LaTeX, for display."""
-        first, second = (
-            (rf"\frac{{\partial f}}{{\partial {self.wrt}}}", rf"\frac{{\partial^{{2}} f}}{{\partial {self.wrt}^{{2}}}}")
-            if self.shapes["f"]
-            else (r"\nabla f", r"\nabla^{2} f")
-        )
-        rows = [("f", self.function), (r"\mathrm{d}f", self.differential), (first, self.gradient)]
-        if self.hessian is not None:
-            rows.append((second, self.hessian))
-        rows += [(f"f^{{({order})}}", form) for order, form in enumerate(self.higher, 3)]
-        body = r" \\ ".join(f"{left} &= {form.latex()}" for left, form in rows)
+        body = r" \\ ".join(f"{label.latex} &= {form.latex()}" for label, form in self.equations())
         return rf"\begin{{aligned}} {body} \end{{aligned}}"
 
     def _repr_latex_(self) -> str:
-        label = rf"\partial f / \partial {self.wrt}" if self.shapes["f"] else r"\nabla f" if self.shapes["∇f"] else "f'"
-        lines = [f"f &= {self.function.latex()}", f"{label} &= {self.gradient.latex()}"]
-        if self.hessian is not None:
-            second = rf"\partial^2 f / \partial {self.wrt}^2" if self.shapes["f"] else r"\nabla^2 f"
-            lines.append(f"{second if self.shapes['∇f'] else 'f' + chr(39) * 2} &= {self.hessian.latex()}")
+        shown = [(label, form) for label, form in self.equations() if form is not self.differential]
+        lines = [f"{label.latex} &= {form.latex()}" for label, form in shown]
         return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1).replace("<math ", '<math display="block" ', 1)
+            for label, form in self.equations()
+            if form is not self.differential
+        ]
+        said = [*([f"read as {self.reading}"] if self.reading else []), *self.domain, str(self.verification)]
+        return "<div>" + "\n".join([*rows, f"<p>{'<br/>'.join(map(escape, said))}</p>"]) + "</div>"
+
+    def explain(self, language: str = "numpy") -> Document:
+        """The derivation as a lesson.
+
+        It says what is asked, how every name is read, where that holds, the differential, each step with its rule and
+        the reason for it, gradient and Hessian with their shapes, what the check found, and the code.
+
+        Args:
+            language: of the code, see `code`.
+
+        Returns:
+            A document; ``print`` shows it as text, `markdown`, `latex` and `html` give it whole, and a notebook shows
+            it with formulas.
+
+        Raises:
+            DerivationError: no such language, or one that lacks a function.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("x'*x").explain().sections[3].title)
+            Differential
+        """
+        return lesson(self, language)
 
     def code(self, language: str = "numpy") -> str:
         """Source of one function that gives the value, the gradient, the Hessian and what was asked of higher order.
