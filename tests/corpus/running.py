@@ -19,7 +19,7 @@ Shape = tuple[str, ...]
 
 def letters(shapes: Sequence[Shape]) -> list[str]:
     """The letters of sizes in the order in which they stand."""
-    parts = [part for shape in shapes for size in shape for part in re.split(r"[*·]", size)]
+    parts = [part for shape in shapes for size in shape for part in re.split(r"[*·]", re.sub(r"[+-]\d+$", "", size))]
     return list(dict.fromkeys(part for part in parts if not part.isdigit()))
 
 

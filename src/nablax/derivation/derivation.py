@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.lesson import lesson
+from nablax.derivation.shown import as_html, as_latex, as_text
 from nablax.derivation.verify import Verification
 from nablax.errors import DerivationError
 from nablax.printing.code import code
@@ -78,35 +78,27 @@ class Derivation:
         labelled = [(self.label(order), form) for order, form in enumerate(derivatives, 1)]
         return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *labelled
 
+    @property
+    def _answers(self) -> tuple[tuple[Label, ClosedForm], ...]:
+        return tuple((label, form) for label, form in self.equations() if label is not DIFFERENTIAL)
+
     def __str__(self) -> str:
-        lines = [f"read as {self.reading}"] if self.reading else []
-        lines += [f"{label.unicode} = {form}" for label, form in self.equations()]
-        lines += [f"domain: {sentence}" for sentence in self.domain]
-        listed = ", ".join(f"{name} {_shape(shape)}" for name, shape in self.shapes.items())
-        lines += [f"shapes: {listed}; {self.convention}", *(f"note: {note}" for note in self.notes)]
-        return "\n".join([*lines, str(self.verification)])
+        return as_text(
+            self.equations(), self.reading, self.domain, self.shapes, self.convention, self.notes, self.verification
+        )
 
     def __repr__(self) -> str:
         return str(self)
 
     def latex(self) -> str:
         """All equations as one aligned block of LaTeX, for display."""
-        body = r" \\ ".join(f"{label.latex} &= {form.latex()}" for label, form in self.equations())
-        return rf"\begin{{aligned}} {body} \end{{aligned}}"
+        return as_latex(self.equations())
 
     def _repr_latex_(self) -> str:
-        shown = [(label, form) for label, form in self.equations() if form is not self.differential]
-        lines = [f"{label.latex} &= {form.latex()}" for label, form in shown]
-        return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
+        return f"$${as_latex(self._answers, chr(10))}$$"
 
     def _repr_html_(self) -> str:
-        rows = [
-            form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1).replace("<math ", '<math display="block" ', 1)
-            for label, form in self.equations()
-            if form is not self.differential
-        ]
-        said = [*([f"read as {self.reading}"] if self.reading else []), *self.domain, str(self.verification)]
-        return "<div>" + "\n".join([*rows, f"<p>{'<br/>'.join(map(escape, said))}</p>"]) + "</div>"
+        return as_html(self._answers, self.reading, self.domain, self.verification)
 
     def explain(self, language: str = "numpy") -> Document:
         """The derivation as a lesson.
@@ -206,10 +198,6 @@ class Derivation:
                 "text": str(self.verification),
             },
         }
-
-
-def _shape(shape: tuple[str, ...]) -> str:
-    return "×".join(shape) if shape else "scalar"
 
 
 def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:

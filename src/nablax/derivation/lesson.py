@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from nablax.derivation.closed_form import ClosedForm
 from nablax.errors import DerivationError
 from nablax.printing.document import Block, Document, Equation, Items, Listing, Paragraph, Section, Table, sentences
-from nablax.printing.labels import DIFFERENTIAL, FUNCTION
+from nablax.printing.labels import DIFFERENTIAL, FUNCTION, Label
 
 if TYPE_CHECKING:  # a derivation explains itself
     from nablax.derivation.derivation import Derivation
+    from nablax.derivation.joint import JointDerivation
 
 # Why a step of that rule holds.
 REASONS = {
@@ -69,9 +71,31 @@ def lesson(derivation: Derivation, language: str = "numpy") -> Document:
         Section("Check", (Paragraph(f"{_capital(str(derivation.verification))}."),)),
         Section("Code", tuple(_code(derivation, language))),
     ]
-    if derivation.notes:
-        found.append(Section("Notes", (sentences([f"{_capital(note)}." for note in derivation.notes]),)))
-    return Document(f"The derivative of {derivation.function} by {derivation.wrt}", tuple(found))
+    return Document(f"The derivative of {derivation.function} by {derivation.wrt}", (*found, *_notes(derivation)))
+
+
+def joint_lesson(derivation: JointDerivation, language: str = "numpy") -> Document:
+    """The lesson of a derivation by several variables; see `JointDerivation.explain`."""
+    gradients = derivation.equations()[2 : 2 + len(derivation.gradients)]
+    blocks = derivation.equations()[2 + len(derivation.gradients) :]
+    found = [
+        Section("The question", tuple(_question(derivation))),
+        Section("How it is read", tuple(_reading(derivation))),
+        Section("Domain", tuple(_domain(derivation))),
+        Section("Differential", tuple(_differential(derivation))),
+        Section(
+            "Gradients",
+            (
+                Paragraph("Each is what its own differential meets in df, and has the shape of its variable."),
+                *(Equation(label, form.expression) for label, form in gradients),
+            ),
+        ),
+        Section("Blocks of the Hessian", tuple(_blocks(blocks))),
+        Section("Check", (Paragraph(f"{_capital(str(derivation.verification))}."),)),
+        Section("Code", tuple(_code(derivation, language))),
+    ]
+    title = f"The derivatives of {derivation.function} by {' and '.join(derivation.wrt)}"
+    return Document(title, (*found, *_notes(derivation)))
 
 
 def reason(rule: str) -> str:
@@ -115,20 +139,38 @@ def _declared(reading: str) -> Iterator[str]:
         yield reading[start:].strip()
 
 
-def _question(derivation: Derivation) -> Iterator[Block]:
+def _blocks(blocks: Sequence[tuple[Label, ClosedForm]]) -> Iterator[Block]:
+    if not blocks:
+        yield Paragraph("They were not asked for.")
+        return
+    yield Paragraph(
+        "Each gradient is differentiated by each variable. The block of two variables is the transpose of the one in "
+        "the other order. A block with more than two axes is the linear map from a change of the second variable to "
+        "that of the gradient by the first."
+    )
+    for label, form in blocks:
+        yield Equation(label, form.expression)
+
+
+def _notes(derivation: Derivation | JointDerivation) -> Iterator[Section]:
+    if derivation.notes:
+        yield Section("Notes", (sentences([f"{_capital(note)}." for note in derivation.notes]),))
+
+
+def _question(derivation: Derivation | JointDerivation) -> Iterator[Block]:
     yield Paragraph(f"Given is the function f of {', '.join(derivation.function.arguments)}:")
     yield Equation(FUNCTION, derivation.function.expression)
-    yield Paragraph(f"How does it change with {derivation.wrt}, all else kept as it is?")
+    yield Paragraph(f"How does it change with {' and '.join(_variables(derivation))}, all else kept as it is?")
 
 
-def _reading(derivation: Derivation) -> Iterator[Block]:
+def _reading(derivation: Derivation | JointDerivation) -> Iterator[Block]:
     yield shape_table(derivation.function.arguments, derivation.reading)
     yield Paragraph(f"The value f is a {described(derivation.shapes['f'])}.")
     if derivation.reading:
         yield Paragraph("A name that is meant otherwise is given in declare.")
 
 
-def _domain(derivation: Derivation) -> Iterator[Block]:
+def _domain(derivation: Derivation | JointDerivation) -> Iterator[Block]:
     if derivation.domain:
         yield Paragraph("What follows holds under these conditions:")
         yield Items(tuple((Paragraph(sentence),) for sentence in derivation.domain))
@@ -138,10 +180,11 @@ def _domain(derivation: Derivation) -> Iterator[Block]:
         yield Paragraph("The domain of a Python function is not looked for; the check says where it was evaluated.")
 
 
-def _differential(derivation: Derivation) -> Iterator[Block]:
-    name = derivation.wrt
+def _differential(derivation: Derivation | JointDerivation) -> Iterator[Block]:
+    names = _variables(derivation)
+    moved, plain, changes = (", ".join(text.format(name) for name in names) for text in ("{0} + d{0}", "{0}", "d{0}"))
     yield Paragraph(
-        f"The differential df is the part of f({name} + d{name}) − f({name}) that is linear in d{name}. In short:"
+        f"The differential df is the part of f({moved}) − f({plain}) that is linear in {changes}. In short:"
     )
     yield Equation(DIFFERENTIAL, derivation.differential.expression)
 
@@ -189,16 +232,20 @@ def _hessian(derivation: Derivation) -> Iterator[Block]:
         yield Equation(derivation.label(order), form.expression)
 
 
-def _code(derivation: Derivation, language: str) -> Iterator[Block]:
+def _code(derivation: Derivation | JointDerivation, language: str) -> Iterator[Block]:
     try:
         source = derivation.code(language)
     except DerivationError as error:
-        if derivation.gradient.engine is None:
+        if "no closed form" not in str(error):
             raise
         yield Paragraph(f"{_capital(str(error))}.")
         return
     yield Paragraph("Value and derivatives in one function; what they share is computed once.")
     yield Listing("python" if language in ("numpy", "jax", "torch") else language, source)
+
+
+def _variables(derivation: Derivation | JointDerivation) -> tuple[str, ...]:
+    return (derivation.wrt,) if isinstance(derivation.wrt, str) else derivation.wrt
 
 
 def _capital(text: str) -> str:

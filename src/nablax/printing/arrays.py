@@ -21,6 +21,7 @@ from nablax.printing.program import (
     Eye,
     Fill,
     Length,
+    Part,
     Pick,
     Program,
     Reduction,
@@ -28,6 +29,7 @@ from nablax.printing.program import (
     Scalar,
     Table,
     Value,
+    offset_of,
     operands_of,
     parts_of,
 )
@@ -92,16 +94,9 @@ class _Writer:
         if len(program.outputs) == 1:
             self._lines.append(f"return {self._of(program.outputs[0][1])[0]}")
         else:
-            returned = []
             for name, place in program.outputs:
                 self._preferred.setdefault(place, name)
-                own = self._free(identifier(name, language)) if self._preferred[place] != name else ""
-                text = self._of(place)[0]
-                if not own and place not in self._named:
-                    own = self._free(identifier(name, language))
-                if own:
-                    self._lines.append(f"{own} = {text}")
-                returned.append(own or text)
+            returned = [self._output(name, place) for name, place in program.outputs]
             self._lines.append(f"return {', '.join(returned)}")
         if any("**like" in line for line in self._lines):
             first = next(iter(self._arguments.values()))
@@ -113,6 +108,17 @@ class _Writer:
         head, end = language.block
         body = "".join(f"    {line}\n" for line in self._lines)
         return f"{start}{imports}\n\n\n{head.format(called, ', '.join(self._arguments.values()))}\n{body}{end}"
+
+    def _output(self, name: str, place: int) -> str:
+        """The name that is returned; a value that has another one is given it too."""
+        text = self._of(place)[0]
+        if place in self._named and self._preferred[place] == name:
+            return text
+        own = self._free(identifier(name, self._language))
+        self._lines.append(f"{own} = {text}")
+        if place not in self._named and self._preferred[place] == name:
+            self._named[place] = own
+        return own
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -188,6 +194,9 @@ class _Writer:
         """The length of an axis."""
         if size.startswith("min("):
             return f"min({', '.join(map(self._size, size[4:-1].split(',')))})"
+        stem, offset = offset_of(size)
+        if offset:
+            return f"{self._size(stem)} {'+' if offset > 0 else '-'} {abs(offset)}"
         times, letters = parts_of(size)
         if not letters and times > 1 and (known := self._program.axis_of(size)):  # holds for shorter arrays too
             return self._length(*known)
@@ -236,6 +245,8 @@ class _Writer:
                 index = [":"] * len(self._shape(operand))
                 index[axis] = self._place(place)
                 return f"{self._in(operand, ATOM)}[{', '.join(index)}]", Level.ATOM
+            case Part(operand, ranges):
+                return f"{self._in(operand, ATOM)}[{', '.join(map(self._range, ranges))}]", Level.ATOM
             case Routine(name, operands):
                 return self._operation(name, *operands)
             case _:
@@ -245,6 +256,16 @@ class _Writer:
         if self._language.first == 0:
             return str(place)
         return "end" if place == -1 else str(place + 1)
+
+    def _range(self, places: tuple[int | None, int | None]) -> str:
+        start, stop = places
+        if self._language.first == 0:
+            return ":".join("" if place is None else str(place) for place in places)
+        if start is None and stop is None:
+            return ":"
+        first = "1" if start is None else str(start + 1) if start >= 0 else f"end - {-start - 1}"
+        last = "end" if stop is None else str(stop) if stop >= 0 else f"end - {-stop}"
+        return f"{first}:{last}"
 
     def _table(self, values: str) -> str:
         if self._language.first == 0:

@@ -9,6 +9,7 @@ from itertools import groupby
 from nablax.printing.expression import Symbol
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml
+from nablax.printing.unicode import unicode
 
 PRIMES = {1: "′", 2: "″", 3: "‴", 4: "⁗"}
 POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
@@ -56,13 +57,12 @@ def derivative(order: int, wrt: str, *, value_rank: int, rank: int) -> Label:
 def partial(variables: Sequence[str]) -> Label:
     """A derivative by several variables: ∂²f/∂x∂A."""
     order = len(variables)
-    below = [(name, len(list(times))) for name, times in groupby(variables)]
-    symbols = [(Symbol(name, ()), times) for name, times in below]
+    symbols = [(Symbol(name, ()), len(list(times))) for name, times in groupby(variables)]
     lower = "".join(rf"\partial {latex(one)}" + (f"^{{{times}}}" if times > 1 else "") for one, times in symbols)
     power = f"^{{{order}}}" if order > 1 else ""
     under = "".join(f"<mo>∂</mo>{_raised(_inside(mathml(one)), times)}" for one, times in symbols)
     return Label(
-        f"∂{_power(order)}f/" + "".join(f"∂{name}{_power(times)}" for name, times in below),
+        f"∂{_power(order)}f/" + "".join(f"∂{unicode(one)}{_power(times)}" for one, times in symbols),
         rf"\frac{{\partial{power} f}}{{{lower}}}",
         f"<mfrac><mrow>{_raised('<mo>∂</mo>', order)}<mi>f</mi></mrow><mrow>{under}</mrow></mfrac>",
     )

@@ -118,6 +118,7 @@ def _operations(np: str) -> dict[str, str]:
     return found | {
         "solve": f"{np}.linalg.solve({{0}}, {{1}})",
         "logdet": f"{np}.linalg.slogdet({{0}})[1]",
+        "cholesky": f"{np}.linalg.cholesky({{0}})",
         "eigenvalues": f"{np}.linalg.eigvalsh({{0}})",
         "eigenvectors": f"{np}.linalg.eigh({{0}})[1]",
         "singular_values": f"{np}.linalg.svd({{0}}, compute_uv=False)",
@@ -228,8 +229,8 @@ _TORCH = Language(
 _JULIA_WORDS = (
     "baremodule begin break catch const continue do else elseif end export false finally for function global if "
     "import let local macro module quote return struct true try using while in isa where im pi I size sum ones zeros "
-    "diag diagm tr det logabsdet inv kron tril triu eigen svd svdvals pinv Symmetric Matrix vec maximum minimum prod "
-    "max min abs sign exp log sqrt ifelse"
+    "diag diagm tr det logabsdet inv kron tril triu eigen svd svdvals pinv cholesky Symmetric Matrix vec maximum "
+    "minimum prod max min abs sign exp log sqrt ifelse"
 )
 _JULIA = Language(
     "julia",
@@ -270,6 +271,7 @@ _JULIA = Language(
             "kron": "kron({0}, {1})",
             "solve": "{0} \\ {1}",
             "logdet": "logabsdet({0})[1]",
+            "cholesky": "Matrix(cholesky(Symmetric({0})).L)",
             "eigenvalues": "eigen(Symmetric({0})).values",
             "eigenvectors": "eigen(Symmetric({0})).vectors",
             "singular_values": "svdvals({0})",
@@ -307,7 +309,7 @@ _C_WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while main space "
     "free malloc pow fmax fmin fabs erf erfc lgamma j0 j1 jn y0 y1 yn gamma size_t sign softplus digamma trigamma "
-    "sigmoid eliminate solve inv det logdet INFINITY abs div exit"
+    "sigmoid eliminate solve inv cholesky det logdet INFINITY abs div exit"
 )
 C = Language(
     "c",

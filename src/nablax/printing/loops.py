@@ -24,6 +24,7 @@ from nablax.printing.program import (
     Eye,
     Fill,
     Length,
+    Part,
     Pick,
     Program,
     Reduction,
@@ -31,6 +32,7 @@ from nablax.printing.program import (
     Scalar,
     Table,
     Value,
+    offset_of,
     operands_of,
     parts_of,
 )
@@ -153,7 +155,7 @@ class _Writer:
         match value:
             case Argument() | Scalar() | Length() | Table():
                 return False
-            case Fill() | Eye() | Basis() | Pick():
+            case Fill() | Eye() | Basis() | Pick() | Part():
                 return forced and bool(value.shape)
             case Elementwise(function):
                 return forced or (uses > 1 and function not in MOVES)
@@ -208,6 +210,9 @@ class _Writer:
         if size.startswith("min("):
             one, other = map(self._size, size[4:-1].split(","))
             return f"({one} < {other} ? {one} : {other})"
+        stem, offset = offset_of(size)
+        if offset:
+            return f"({self._size(stem)} {'+' if offset > 0 else '-'} {abs(offset)})"
         times, letters = parts_of(size)
         found = [str(times)] if times != 1 or not letters else []
         for letter in letters:
@@ -383,11 +388,15 @@ class _Writer:
         self._nest([(one, self._size(size)) for one, size in loops], lambda: self._line(f"{target} = {term};"))
 
     def _routine(self, place: int, value: Routine) -> None:
-        if value.name not in ("inv", "solve", "det", "logdet"):
+        if value.name not in ("inv", "solve", "det", "logdet", "cholesky"):
             raise DerivationError(f"C has no function {value.name}; code of this form is not written in it")
-        self._helpers |= {"eliminate": None, value.name: None}
         arrays = [self._plain(operand) for operand in value.operands]
         n = self._size(self._shape(value.operands[0])[0])
+        if value.name == "cholesky":
+            self._helpers[value.name] = None
+            self._line(f"cholesky({n}, {arrays[0]}, {self._name(place)});")
+            return
+        self._helpers |= {"eliminate": None, value.name: None}
         work = self._free(f"w{len(self._workspace) + 1}")
         self._workspace.append((work, f"{n} * {n}"))
         if value.name in ("det", "logdet"):
@@ -434,6 +443,11 @@ class _Writer:
             case Pick(operand, axis, at):
                 whole = list(index)
                 whole.insert(axis, self._place(at, self._shape(operand)[axis]))
+                return self._at(operand, whole)
+            case Part(operand, ranges):
+                whole = []
+                for one, (start, _), size in zip(index, ranges, self._shape(operand), strict=True):
+                    whole.append(f"({one} + {self._place(start, size)})" if start else one)
                 return self._at(operand, whole)
             case Elementwise():
                 return self._elementwise(value, index)

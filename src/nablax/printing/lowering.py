@@ -44,12 +44,14 @@ from nablax.printing.program import (
     Eye,
     Fill,
     Length,
+    Part,
     Pick,
     Program,
     Reduction,
     Routine,
     Table,
     by_place,
+    offset_of,
     parts_of,
 )
 
@@ -58,10 +60,11 @@ ROUTINES = {
     "det": ("det", 0), "logdet": ("logdet", 0), "pinv": ("pinv", 2),
     "eig": ("eigenvalues", 1), "eigenvalues": ("eigenvalues", 1), "eigenvectors": ("eigenvectors", 2),
     "singular_values": ("singular_values", 1), "left_vectors": ("left_vectors", 2),
-    "right_vectors": ("right_vectors", 2),
+    "right_vectors": ("right_vectors", 2), "cholesky": ("cholesky", 2),
 }  # fmt: skip
 COLUMNS = {
-    "eigenvector": ("eigenvectors", -1), "left_vector": ("left_vectors", 0), "right_vector": ("right_vectors", 0),
+    "eigenvector": ("eigenvectors", -1), "first_eigenvector": ("eigenvectors", 0),
+    "left_vector": ("left_vectors", 0), "right_vector": ("right_vectors", 0),
 }  # fmt: skip
 
 
@@ -167,6 +170,8 @@ class _Lowering:
                 return self._power(base, exponent)
             case Function(name, inside):
                 return self._function(name, inside)
+            case Call(name, (array,), shape) if name.startswith("["):
+                return self._part(name, self.of(array), shape)
             case Call(name, inside):
                 return self._call(name, inside)
             case Kronecker(left, right):
@@ -209,6 +214,9 @@ class _Lowering:
             return self.builder.scalar("pi")
         if size.isdigit() and any(size in shape for shape in self._arguments.values()):
             return self.builder.add(Length(size))
+        stem, offset = offset_of(size)
+        if offset:
+            return self.builder.elementwise("add", self._length(stem), self.builder.scalar(Fraction(offset)))
         times, letters = parts_of(size)
         factors = [] if times == 1 and letters else [self.builder.scalar(Fraction(times))]
         for letter in letters:
@@ -332,10 +340,17 @@ class _Lowering:
             case _:
                 raise DerivationError(f"{name} has no program")
 
+    def _part(self, name: str, array: int, shape: Shape) -> int:
+        """A range of places; all of the axes that are not named."""
+        rank = len(self.builder.shape(array))
+        ranges = [_range(text) for text in name[1:-1].split(",")]
+        ranges += [(None, None)] * (rank - len(ranges))
+        return self.builder.add(Part(array, tuple(ranges), shape[-rank:]))
+
     def _routine(self, name: str, matrix: int) -> int:
         routine, rank = ROUTINES[name]
         rows, columns = self.builder.shape(matrix)
-        if routine in ("det", "logdet") or routine.startswith("eigen"):
+        if routine in ("det", "logdet", "cholesky") or routine.startswith("eigen"):
             shape: Shape = (rows, columns)
         else:  # of singular values there are as many as the shorter side is long
             least = rows if rows == columns else f"min({rows},{columns})"
@@ -404,6 +419,8 @@ class _Lowering:
 
     def _indexed(self, node: Indexed) -> int:
         """A labelled product, multiplied pair by pair in the planner's order."""
+        if node.coefficient == 0:
+            return self.builder.add(Fill(0, node.shape))
         number = {letter: k for k, letter in enumerate(node.free)}
         for piece in node.pieces:
             for letter in piece.indices:
@@ -420,6 +437,12 @@ class _Lowering:
             place = multiplied(self.builder, waiting, output)
             place = place if _magnitude(node.coefficient) == 1 else self.builder.elementwise("multiply", factor, place)
         return self.builder.elementwise("negate", place) if node.coefficient < 0 else place
+
+
+def _range(text: str) -> tuple[int | None, int | None]:
+    """A range of places; the name of a size is the end."""
+    start, _, stop = text.partition(":")
+    return int(start) if start else None, int(stop) if stop.lstrip("-").isdigit() else None
 
 
 def _magnitude(value: Fraction | float) -> Fraction | float:

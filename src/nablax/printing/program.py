@@ -7,6 +7,7 @@ rows and taking a diagonal need no kinds of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -133,6 +134,19 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Ranges of places along each axis: first place and the one behind the last, as in Python; None for an end."""
+
+    operand: int
+    ranges: tuple[tuple[int | None, int | None], ...]
+    shape: Shape
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
 class Routine:
     """A function of whole matrices: inv, solve, det, logdet, kron, eigenvalues, …"""
 
@@ -142,14 +156,14 @@ class Routine:
 
 
 Leaf: TypeAlias = Argument | Scalar | Length | Fill | Table | Eye | Basis
-Value: TypeAlias = Leaf | Elementwise | Contraction | Reduction | Pick | Routine
+Value: TypeAlias = Leaf | Elementwise | Contraction | Reduction | Pick | Part | Routine
 COMMUTATIVE = frozenset({"add", "multiply", "max", "min"})
 
 
 def operands_of(value: Value) -> tuple[int, ...]:
     """The places of the values that a value is computed from."""
     match value:
-        case Elementwise() | Contraction() | Reduction() | Pick() | Routine():
+        case Elementwise() | Contraction() | Reduction() | Pick() | Part() | Routine():
             return value.operands
         case _:
             return ()
@@ -192,15 +206,25 @@ class Program:
         for name, shape in self.arguments.items():
             for axis, size in enumerate(shape):
                 times, letters = parts_of(size)
-                if len(letters) == 1 and (letters[0] not in found or found[letters[0]][2] > times):
+                if (
+                    len(letters) == 1
+                    and not offset_of(size)[1]
+                    and (letters[0] not in found or found[letters[0]][2] > times)
+                ):
                     found[letters[0]] = (name, axis, times)
         return found
 
 
+def offset_of(size: str) -> tuple[str, int]:
+    """A size such as n-1 as n and -1."""
+    found = re.fullmatch(r"(.+?)([+-][0-9]+)", size)
+    return (found[1], int(found[2])) if found else (size, 0)
+
+
 def parts_of(size: str) -> tuple[int, tuple[str, ...]]:
-    """A size as a number times letters."""
+    """A size as a number times letters; what is added to it is left out."""
     times, letters = 1, []
-    for part in size.replace("*", "·").split("·"):
+    for part in offset_of(size)[0].replace("*", "·").split("·"):
         if part.isdigit():
             times *= int(part)
         else:

@@ -34,6 +34,18 @@ static double trigamma(double x)
         + s / x * (1.0 / 6 - s * (1.0 / 30 - s * (1.0 / 42 - s * (1.0 / 30 - s * (5.0 / 66)))));
 }
 """,
+    "cholesky": """\
+static void cholesky(long n, const double *a, double *x)
+{
+    for (long i = 0; i < n; i++)
+        for (long j = 0; j < n; j++) {
+            double rest = a[i * n + j];
+            for (long k = 0; k < (i < j ? i : j); k++)
+                rest -= x[i * n + k] * x[j * n + k];
+            x[i * n + j] = i < j ? 0.0 : i == j ? sqrt(rest) : rest / x[j * n + j];
+        }
+}
+""",
     "eliminate": """\
 /* Gaussian elimination with partial pivoting: b becomes the solution of a x = b for its k columns, a is destroyed.
    Gives the determinant, and the logarithm of its magnitude. */
