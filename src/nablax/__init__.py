@@ -6,7 +6,7 @@ from nablax.at_point import Curvature, curvature
 from nablax.checkpoints.checkpoint import CheckpointPlan, checkpoint
 from nablax.convex import Convexity, convexity
 from nablax.definitions.define import define
-from nablax.derivation import Derivation, derive
+from nablax.derivation import Derivation, JointDerivation, derive
 from nablax.derivatives import (
     hessian,
     hessian_diagonal,
@@ -66,6 +66,7 @@ __all__ = [
     "EquilibriumError",
     "FormulaError",
     "GraphView",
+    "JointDerivation",
     "MemoryBoundError",
     "NablaxError",
     "OutputError",

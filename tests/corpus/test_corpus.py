@@ -72,8 +72,8 @@ def check(entry: Entry) -> float:
         ElementTree.fromstring(form.mathml())
         assert form.latex().count("{") == form.latex().count("}")
         if form.engine is None:
-            ast.parse(form.python("numpy"))
-            ast.parse(form.python("jax"))
+            ast.parse(form.code("numpy"))
+            ast.parse(form.code("jax"))
     if entry.name in NO_FORM:
         assert found.gradient.engine is not None, "it has a form now: take it off the list"
         return 1.0

@@ -88,7 +88,7 @@ def test_in_formulas_and_print() -> None:
     np.testing.assert_allclose(f(A=A, x=X), jnp.sum(plain_bump(A @ X)))
     derived = nb.derive("sum(bump(x))", declare="x: vector(n)")
     assert str(derived.gradient) == "−2(β(x) ⊙ x)"
-    assert "return -2 * (bump(x) * x)" in derived.gradient.python()
+    assert "return -2 * (bump(x) * x)" in derived.gradient.code()
     binary = to_function(parse_formula("sum(blend(x, y))"))
     np.testing.assert_allclose(binary(x=X, y=X), jnp.sum(X * jnp.tanh(X)))
 

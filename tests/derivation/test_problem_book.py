@@ -490,7 +490,7 @@ def test_generated_jax_agrees_with_generated_numpy(name: str) -> None:
     values = {}
     for library in ("numpy", "jax"):
         space: dict[str, Any] = {}
-        exec(found.gradient.python(library), space)
+        exec(found.gradient.code(library), space)
         parameters = dict(point)
         if "↦" in problem.gradient:
             parameters[f"d{problem.wrt}"] = np.ones_like(point[problem.wrt])

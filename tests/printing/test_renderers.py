@@ -7,7 +7,6 @@ from fractions import Fraction
 from nablax.printing.expression import Number, Power, Product, Scale, Sum, Symbol, Transpose
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml
-from nablax.printing.python import python
 from nablax.printing.unicode import unicode
 
 A = Symbol("A", ("m", "n"))
@@ -31,11 +30,4 @@ def test_mathml() -> None:
     assert mathml(HALF) == (
         '<math xmlns="http://www.w3.org/1998/Math/MathML"><mrow><mfrac><mn>1</mn><mn>2</mn></mfrac>'
         '<mspace width="0.17em"/><msup><mi>t</mi><mn>2</mn></msup></mrow></math>'
-    )
-
-
-def test_python() -> None:
-    arguments = {"A": ("m", "n"), "x": ("n",), "b": ("m",)}
-    assert python(GRADIENT, arguments, "jax", called="gradient") == (
-        "import jax.numpy as jnp\n\n\ndef gradient(A, x, b):\n    return A.T @ (A @ x - b)\n"
     )

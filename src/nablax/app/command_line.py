@@ -123,7 +123,8 @@ def report(
 def derive(
     formula: Annotated[str, typer.Argument(metavar="FORMULA", help="For example '1/2*norm2(A*x-b)^2'.")],
     wrt: Annotated[
-        str | None, typer.Option(help="The variable of differentiation.", show_default="the only one")
+        str | None,
+        typer.Option(help="The variable of differentiation; several as x,A.", show_default="the only one"),
     ] = None,
     declare: Annotated[
         str | None,
@@ -138,7 +139,10 @@ def derive(
 ) -> None:
     """Gradient or Jacobian and Hessian of a formula in closed form, checked against numbers."""
     try:
-        found = compute_derivation(formula, wrt, declare=declare, order=order, seconds=seconds)
+        several = tuple(name.strip() for name in (wrt or "").split(","))
+        options: dict[str, Any] = {"declare": declare, "order": order, "seconds": seconds}
+        joint = compute_derivation(formula, several, **options) if len(several) > 1 else None
+        found = joint or compute_derivation(formula, wrt, **options)
         text = render(found, notation, steps=steps)
     except NablaxError:
         raise

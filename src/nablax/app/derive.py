@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import StrEnum
 
-from nablax.derivation import ClosedForm, Derivation
+from nablax.derivation import ClosedForm, Derivation, DerivationStep, JointDerivation
 
 
 class Format(StrEnum):
@@ -15,86 +14,59 @@ class Format(StrEnum):
     UNICODE = "unicode"
     LATEX = "latex"
     MATHML = "mathml"
-    PYTHON = "python"
+    NUMPY = "numpy"
+    JAX = "jax"
+    TORCH = "torch"
+    JULIA = "julia"
+    C = "c"
     JSON = "json"
 
 
-def render(derivation: Derivation, notation: Format, *, steps: bool) -> str:
+def render(derivation: Derivation | JointDerivation, notation: Format, *, steps: bool) -> str:
     """The whole answer.
 
     Args:
         derivation: what `derive` gave.
         notation: how expressions are written.
-        steps: whether the derivation by differentials is shown; JSON always has it.
+        steps: whether the derivation by differentials is shown, which one by several variables has not; JSON always
+            has it.
 
     Returns:
         Text without a line end.
 
     Raises:
-        DerivationError: Python source was asked for, of something without a closed form.
+        DerivationError: code was asked for, of something without a closed form.
     """
+    found: tuple[DerivationStep, ...] = derivation.steps if steps and isinstance(derivation, Derivation) else ()
     match notation:
         case Format.JSON:
             return json.dumps(derivation.to_json(), ensure_ascii=False, indent=2)
         case Format.UNICODE:
             lines = [str(derivation)]
-            if steps:
-                lines += ["steps:", *(f"  {step}" for step in derivation.steps)]
+            if found:
+                lines += ["steps:", *(f"  {step}" for step in found)]
             return "\n".join(lines)
         case Format.LATEX:
-            lines = [f"{label} = {form.latex()}" for label, _, form in _equations(derivation)]
-            if steps:
-                lines += [_latex_step(step.rule, step.before, step.after) for step in derivation.steps]
+            lines = [f"{label.latex} = {form.latex()}" for label, form in derivation.equations()]
+            if found:
+                lines += [_latex_step(step.rule, step.before, step.after) for step in found]
             return "\n".join([*lines, f"% {derivation.verification}"])
         case Format.MATHML:
-            lines = [form.mathml().replace(">", f">{label}<mo>=</mo>", 1) for _, label, form in _equations(derivation)]
-            if steps:
-                lines += [_mathml_step(step.rule, step.before, step.after) for step in derivation.steps]
+            lines = [
+                form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1) for label, form in derivation.equations()
+            ]
+            if found:
+                lines += [_mathml_step(step.rule, step.before, step.after) for step in found]
             return "\n".join([*lines, f"<!-- {derivation.verification} -->"])
-        case Format.PYTHON:
-            lines = [form.python("numpy").strip() for form in _derivatives(derivation)]
-            if steps:
-                lines += ["\n".join(f"# {step}" for step in derivation.steps)]
-            return "\n\n\n".join([_together(lines), f"# {derivation.verification}"])
-
-
-def _derivatives(derivation: Derivation) -> Iterator[ClosedForm]:
-    yield derivation.gradient
-    if derivation.hessian is not None:
-        yield derivation.hessian
-    yield from derivation.higher
-
-
-def _equations(derivation: Derivation) -> Iterator[tuple[str, str, ClosedForm]]:
-    """Function, differential and derivatives, each with its left side in LaTeX and in MathML."""
-    yield "f", "<mi>f</mi>", derivation.function
-    yield "df", "<mrow><mi>d</mi><mi>f</mi></mrow>", derivation.differential
-    for order, form in enumerate(_derivatives(derivation), 1):
-        yield _latex_label(derivation, order), _mathml_label(derivation, order), form
-
-
-def _latex_label(derivation: Derivation, order: int) -> str:
-    power = f"^{{{order}}}" if order > 1 else ""
-    if derivation.shapes["f"]:
-        return rf"\frac{{\partial{power} f}}{{\partial {derivation.wrt}{power}}}"
-    return rf"\nabla{power} f" if derivation.shapes["∇f"] else f"f^{{({order})}}"
-
-
-def _mathml_label(derivation: Derivation, order: int) -> str:
-    def raised(base: str) -> str:
-        return f"<msup>{base}<mn>{order}</mn></msup>" if order > 1 else base
-
-    if derivation.shapes["f"]:
-        above, below = raised("<mo>∂</mo>"), raised(f"<mi>{derivation.wrt}</mi>")
-        return f"<mfrac><mrow>{above}<mi>f</mi></mrow><mrow><mo>∂</mo>{below}</mrow></mfrac>"
-    if derivation.shapes["∇f"]:
-        return f"<mrow>{raised('<mo>∇</mo>')}<mi>f</mi></mrow>"
-    return f"<msup><mi>f</mi><mrow><mo>(</mo><mn>{order}</mn><mo>)</mo></mrow></msup>"
+        case _:
+            mark = "//" if notation is Format.C else "#"
+            lines = [*map(str, found), ""] if found else []
+            comments = "".join(f"{mark} {line}".rstrip() + "\n" for line in [*lines, str(derivation.verification)])
+            return f"{derivation.code(notation.value)}\n\n{comments}".rstrip()
 
 
 def _latex_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
-    left = before.latex().replace(r"\mathit{d²f}", r"\mathrm{d}^{2}f")
-    return rf"{left} = {after.latex()} \quad \text{{({rule})}}"
+    return rf"{before.latex()} = {after.latex()} \quad \text{{({rule})}}"
 
 
 def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
@@ -102,9 +74,3 @@ def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
     inner = left[left.index(">") + 1 : left.rindex("</math>")]
     right = after.mathml().replace(">", f"><mrow>{inner}</mrow><mo>=</mo>", 1)
     return right.replace("</math>", f"<mspace width='1em'/><mtext>({rule})</mtext></math>")
-
-
-def _together(sources: list[str]) -> str:
-    """Functions one after another; import lines and helpers that several need, once."""
-    blocks = [block.strip() for source in sources for block in source.split("\n\n\n")]
-    return "\n\n\n".join(dict.fromkeys(blocks))

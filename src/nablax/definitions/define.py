@@ -17,7 +17,7 @@ from nablax.notation import enter as enter_notation
 from nablax.ops.elementwise import ROWS as PRIMITIVES
 from nablax.ops.matrix_functions import ROWS
 from nablax.ops.registry import enter as enter_row
-from nablax.printing.python import enter as enter_source
+from nablax.printing.languages import enter as enter_source
 
 Function = Callable[..., Any]
 

@@ -3,12 +3,14 @@
 One module per step: problem (what is differentiated), identities (one table, tested row by row) and elementary (what
 is rewritten before the trace), planned (the engine's terms), read_nodes (terms to index notation), algebra, rules and
 patterns (its arithmetic, with the rows for products), networks and forms (index notation to short matrix expressions),
-write (names), steps (the engine's local Jacobians, operation by operation), domain, verify, derive (all of that).
+write (names), steps (the engine's local Jacobians, operation by operation), domain, verify,
+derive (all of that), derive_jointly (the same for several variables), lesson (what a reader is told).
 """
 
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation, DerivationStep
 from nablax.derivation.derive import derive
+from nablax.derivation.joint import JointDerivation
 from nablax.derivation.verify import Verification
 from nablax.errors import DerivationError, UnprintableError, VerificationError
 
@@ -17,6 +19,7 @@ __all__ = [
     "Derivation",
     "DerivationError",
     "DerivationStep",
+    "JointDerivation",
     "UnprintableError",
     "Verification",
     "VerificationError",

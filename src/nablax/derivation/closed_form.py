@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nablax.errors import DerivationError
+from nablax.printing.code import code
 from nablax.printing.expression import Expression, LinearMap
+from nablax.printing.languages import DEFINED
 from nablax.printing.latex import latex
 from nablax.printing.mathml import mathml
-from nablax.printing.python import DEFINED, Library, python
 from nablax.printing.unicode import unicode
 
 
@@ -35,6 +36,11 @@ class ClosedForm:
     called: str = "closed_form"
     engine: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it is a linear map of a direction, because its array has more than two axes."""
+        return isinstance(self.expression, LinearMap)
+
     def unicode(self) -> str:
         """One line of Unicode text."""
         return unicode(self.expression)
@@ -47,20 +53,32 @@ class ClosedForm:
         """A MathML ``<math>`` element."""
         return mathml(self.expression)
 
-    def python(self, library: Library = "numpy") -> str:
+    def code(self, language: str = "numpy") -> str:
         """Source of a function that evaluates the closed form.
 
         Args:
-            library: "numpy" or "jax".
+            language: "numpy", "jax", "torch", "julia" or "c".
 
         Returns:
             Source text. An array of high order is a function of one more argument, the direction.
+
+        Raises:
+            DerivationError: no such language, one that lacks a function, or there is no closed form.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("1/2*norm2(A*x-b)^2", "x").gradient.code("julia"))
+            using LinearAlgebra
+            <BLANKLINE>
+            <BLANKLINE>
+            function gradient(A, x, b)
+                return A' * (A * x - b)
+            end
+            <BLANKLINE>
         """
-        if library not in ("numpy", "jax"):
-            raise DerivationError(f"Python source is written for 'numpy' or 'jax', not {library!r}")
         if self.engine is not None:
-            raise DerivationError(f"{self.unicode()} has no closed form to write as Python; evaluate gives its value")
-        return python(self.expression, self.arguments, library, called=self.called)
+            raise DerivationError(f"{self.unicode()} has no closed form to write as code; evaluate gives its value")
+        return code({self.called: self.expression}, self.arguments, language, called=self.called)
 
     def evaluate(self, /, *positional: Any, **values: Any) -> npt.NDArray[np.float64]:
         """The value at a point, by the generated NumPy code; arrays of high order in full.
@@ -102,12 +120,12 @@ class ClosedForm:
     def _value(self) -> Callable[..., Any]:
         expression = self.expression
         whole = expression.tensor if isinstance(expression, LinearMap) else expression
-        return _compiled(python(whole, self.arguments, called="_value"), "_value")
+        return _compiled(code({"value": whole}, self.arguments, called="value"))
 
     @cached_property
     def _map(self) -> Callable[..., Any]:
         assert isinstance(self.expression, LinearMap)
-        return _compiled(self.python(), self.called)
+        return _compiled(self.code())
 
     def _arrays(self, positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
         """The arguments in order, as arrays whose sizes fit together."""
@@ -167,9 +185,10 @@ def _words(shape: tuple[str, ...]) -> str:
     return f"{kind} ({', '.join(shape)})" if shape else kind
 
 
-def _compiled(source: str, called: str) -> Callable[..., Any]:
+def _compiled(source: str) -> Callable[..., Any]:
     """The function of a source that is printed by this package, from a closed set of kinds."""
     space: dict[str, Any] = dict(DEFINED)
     exec(compile(source, "<closed form>", "exec"), space)
-    found: Callable[..., Any] = space[called]
+    name = source[source.rindex("\ndef ") + 5 :].partition("(")[0]  # a variable of that name moves the function's
+    found: Callable[..., Any] = space[name]
     return found

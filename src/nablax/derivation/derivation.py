@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.lesson import lesson
+from nablax.derivation.shown import as_html, as_latex, as_text
 from nablax.derivation.verify import Verification
-
-PRIMES = {3: "‴", 4: "⁗"}
+from nablax.errors import DerivationError
+from nablax.printing.code import code
+from nablax.printing.document import Document
+from nablax.printing.labels import DIFFERENTIAL, FUNCTION, Label, derivative
 
 
 @dataclass(frozen=True)
@@ -64,48 +68,102 @@ class Derivation:
     verification: Verification
     reading: str = ""
 
+    def label(self, order: int) -> Label:
+        """What the derivative of an order is called, in each notation."""
+        return derivative(order, self.wrt, value_rank=len(self.shapes["f"]), rank=len(self.shapes["∇f"]))
+
+    def equations(self) -> tuple[tuple[Label, ClosedForm], ...]:
+        """Function, differential and derivatives with their left sides."""
+        derivatives = [self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher]
+        labelled = [(self.label(order), form) for order, form in enumerate(derivatives, 1)]
+        return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *labelled
+
     @property
-    def _symbols(self) -> tuple[str, str]:
-        if self.shapes["f"]:
-            return f"∂f/∂{self.wrt}", f"∂²f/∂{self.wrt}²"
-        return ("f′", "f″") if not self.shapes["∇f"] else ("∇f", "∇²f")
+    def _answers(self) -> tuple[tuple[Label, ClosedForm], ...]:
+        return tuple((label, form) for label, form in self.equations() if label is not DIFFERENTIAL)
 
     def __str__(self) -> str:
-        first, second = self._symbols
-        lines = [f"read as {self.reading}"] if self.reading else []
-        lines += [f"f = {self.function}", f"df = {self.differential}", f"{first} = {self.gradient}"]
-        if self.hessian is not None:
-            lines.append(f"{second} = {self.hessian}")
-        lines += [f"f{PRIMES.get(k, f'⁽{k}⁾')} = {form}" for k, form in enumerate(self.higher, 3)]
-        lines += [f"domain: {sentence}" for sentence in self.domain]
-        listed = ", ".join(f"{name} {_shape(shape)}" for name, shape in self.shapes.items())
-        lines += [f"shapes: {listed}; {self.convention}", *(f"note: {note}" for note in self.notes)]
-        return "\n".join([*lines, str(self.verification)])
+        return as_text(
+            self.equations(), self.reading, self.domain, self.shapes, self.convention, self.notes, self.verification
+        )
 
     def __repr__(self) -> str:
         return str(self)
 
     def latex(self) -> str:
         """All equations as one aligned block of LaTeX, for display."""
-        first, second = (
-            (rf"\frac{{\partial f}}{{\partial {self.wrt}}}", rf"\frac{{\partial^{{2}} f}}{{\partial {self.wrt}^{{2}}}}")
-            if self.shapes["f"]
-            else (r"\nabla f", r"\nabla^{2} f")
-        )
-        rows = [("f", self.function), (r"\mathrm{d}f", self.differential), (first, self.gradient)]
-        if self.hessian is not None:
-            rows.append((second, self.hessian))
-        rows += [(f"f^{{({order})}}", form) for order, form in enumerate(self.higher, 3)]
-        body = r" \\ ".join(f"{left} &= {form.latex()}" for left, form in rows)
-        return rf"\begin{{aligned}} {body} \end{{aligned}}"
+        return as_latex(self.equations())
 
     def _repr_latex_(self) -> str:
-        label = rf"\partial f / \partial {self.wrt}" if self.shapes["f"] else r"\nabla f" if self.shapes["∇f"] else "f'"
-        lines = [f"f &= {self.function.latex()}", f"{label} &= {self.gradient.latex()}"]
-        if self.hessian is not None:
-            second = rf"\partial^2 f / \partial {self.wrt}^2" if self.shapes["f"] else r"\nabla^2 f"
-            lines.append(f"{second if self.shapes['∇f'] else 'f' + chr(39) * 2} &= {self.hessian.latex()}")
-        return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
+        return f"$${as_latex(self._answers, chr(10))}$$"
+
+    def _repr_html_(self) -> str:
+        return as_html(self._answers, self.reading, self.domain, self.verification)
+
+    def explain(self, language: str = "numpy") -> Document:
+        """The derivation as a lesson.
+
+        It says what is asked, how every name is read, where that holds, the differential, each step with its rule and
+        the reason for it, gradient and Hessian with their shapes, what the check found, and the code.
+
+        Args:
+            language: of the code, see `code`.
+
+        Returns:
+            A document; ``print`` shows it as text, `markdown`, `latex` and `html` give it whole, and a notebook shows
+            it with formulas.
+
+        Raises:
+            DerivationError: no such language, or one that lacks a function.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("x'*x").explain().sections[3].title)
+            Differential
+        """
+        return lesson(self, language)
+
+    def code(self, language: str = "numpy") -> str:
+        """Source of one function that gives the value, the gradient, the Hessian and what was asked of higher order.
+
+        What they share is computed once, and products are multiplied in the planner's order. Where a derivative is a
+        linear map, the function has one more argument, the direction, and gives what the map makes of it.
+
+        Args:
+            language: "numpy", "jax", "torch", "julia", or "c" (C99: loops over arrays row by row; the function takes
+                the lengths of the axes, the arguments, and pointers to what it writes, and gives 0, or 1 where there
+                is no memory).
+
+        Returns:
+            Source text.
+
+        Raises:
+            DerivationError: no such language, one that lacks a function, or there are no closed forms.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("1/2*norm2(A*x-b)^2", "x").code("torch"))
+            import torch
+            <BLANKLINE>
+            <BLANKLINE>
+            def derivatives(A, x, b):
+                t1 = A @ x - b
+                f = 0.5 * (t1 @ t1)
+                gradient = A.T @ t1
+                hessian = A.T @ A
+                return f, gradient, hessian
+            <BLANKLINE>
+        """
+        forms = {"f": self.function, "gradient": self.gradient}
+        forms |= {} if self.hessian is None else {"hessian": self.hessian}
+        forms |= {form.called: form for form in self.higher}
+        for form in (self.gradient, *forms.values()):
+            if form.engine is not None:
+                raise DerivationError(f"{form.unicode()} has no closed form to write as code; evaluate gives its value")
+        shapes = {"f": self.shapes["f"], "gradient": self.shapes["∇f"], "hessian": self.shapes.get("∇²f", ())}
+        shapes = {name: shape for name, shape in shapes.items() if name in forms and not forms[name].is_map}
+        expressions = {name: form.expression for name, form in forms.items()}
+        return code(expressions, self.function.arguments, language, called="derivatives", shapes=shapes)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes.
@@ -142,12 +200,8 @@ class Derivation:
         }
 
 
-def _shape(shape: tuple[str, ...]) -> str:
-    return "×".join(shape) if shape else "scalar"
-
-
 def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:
     found = {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
     if python and form.engine is None:
-        found |= {"numpy": form.python("numpy"), "jax": form.python("jax")}
+        found |= {"numpy": form.code("numpy"), "jax": form.code("jax")}
     return found

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
-from nablax.derivation.closed_form import ClosedForm, closed_form
+from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation, DerivationStep
+from nablax.derivation.derive_jointly import derived_jointly
 from nablax.derivation.domain import domain
 from nablax.derivation.effort import within
 from nablax.derivation.from_formula import from_formula as written_formula
+from nablax.derivation.given import formed, the_function
+from nablax.derivation.joint import JointDerivation
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function, resized
@@ -21,15 +24,16 @@ from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
 from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
-from nablax.formula import Formula, Operation, parse_formula
+from nablax.formula import Formula, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where
-from nablax.printing.rewrite import replaced, with_decimals
+from nablax.printing.rewrite import replaced
 
 HIGHEST_ORDER = 6
 MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
 STARTS = (FIRST_PRIME, 1009)  # lengths of the traces, at least
 
 
+@overload
 def derive(
     formula: str | Sequence[object] | Formula | Callable[..., Any],
     wrt: str | int | None = None,
@@ -38,7 +42,30 @@ def derive(
     order: int = 2,
     args: Sequence[Any] | None = None,
     seconds: float = 2.0,
-) -> Derivation:
+) -> Derivation: ...
+
+
+@overload
+def derive(
+    formula: str | Sequence[object] | Formula | Callable[..., Any],
+    wrt: tuple[str | int, ...] | list[str | int] | list[str],
+    *,
+    declare: str | Mapping[str, str] | None = None,
+    order: int = 2,
+    args: Sequence[Any] | None = None,
+    seconds: float = 2.0,
+) -> JointDerivation: ...
+
+
+def derive(
+    formula: str | Sequence[object] | Formula | Callable[..., Any],
+    wrt: str | int | tuple[str | int, ...] | list[str | int] | list[str] | None = None,
+    *,
+    declare: str | Mapping[str, str] | None = None,
+    order: int = 2,
+    args: Sequence[Any] | None = None,
+    seconds: float = 2.0,
+) -> Derivation | JointDerivation:
     """Gradient or Jacobian and Hessian of a formula in closed form, with steps, domain and a check.
 
     The closed forms are the engine's own planned derivatives, printed: nothing is derived a second time.
@@ -46,7 +73,8 @@ def derive(
     Args:
         formula: text such as ``"1/2*norm2(A*x-b)^2"``, a nested list, a parsed formula, or a Python function
             of arrays with ``args``.
-        wrt: the variable, by name or place; may be left out where there is only one.
+        wrt: the variable, by name or place; may be left out where there is only one. Several as a tuple: gradients by
+            each, and every block of the Hessian.
         declare: what names are, for example ``"A: matrix(m,n), S: symmetric(n)"``.
         order: 1 for the gradient, 2 with the Hessian; up to 6 for a scalar function of a scalar.
         args: example arguments of a Python function; equal lengths are one size. Where the closed form holds
@@ -56,7 +84,7 @@ def derive(
             given, and last the gradient is only a name that the engine evaluates.
 
     Returns:
-        The derivation; ``print`` shows it.
+        The derivation; ``print`` shows it. For several variables a `JointDerivation`.
 
     Raises:
         FormulaError: the text cannot be read.
@@ -73,6 +101,8 @@ def derive(
     if not 1 <= order <= HIGHEST_ORDER:
         raise DerivationError(f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}")
     parsed = formula if callable(formula) or isinstance(formula, Formula) else parse_formula(formula, declare)
+    if isinstance(wrt, tuple | list):
+        return _jointly(parsed, wrt, declare, args, order, seconds)
     is_long = isinstance(parsed, Formula) and len(set(parsed.expression.walk())) > MOST_OPERATIONS
     for low in (order,) if order == 1 else (1,) if is_long else (order, 1):
         try:
@@ -85,6 +115,42 @@ def derive(
         return found
     reason = f"a closed form takes longer than {seconds:g} seconds; nablax.hessian evaluates the derivatives"
     return without_notation(next(_problems(parsed, wrt, declare, args)), min(order, 2), reason, checked=False)
+
+
+def _jointly(
+    formula: Formula | Callable[..., Any],
+    wrt: Sequence[str | int],
+    declare: str | Mapping[str, str] | None,
+    args: Sequence[Any] | None,
+    order: int,
+    seconds: float,
+) -> JointDerivation:
+    """The derivation by several arguments, at the first lengths at which the closed forms pass their check."""
+    if not wrt or order > 2:
+        raise DerivationError("by several variables order is 1 or 2, and there is at least one variable")
+    failure: DerivationError | None = None
+    several = [_problems(formula, one, declare, args) for one in wrt]
+    for problems in zip(*several, strict=True):
+        places = [problem.wrt for problem in problems]
+        if len(set(places)) < len(places):
+            raise DerivationError("a variable stands twice in wrt")
+        problem = problems[0]
+        try:
+            with within(seconds / 2 * len(places)):
+                found = derived_jointly(problem, places, order)
+            if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
+                _check_other_sizes(problem, found)
+            return found
+        except LateError:
+            failure = DerivationError(
+                f"the closed forms take longer than {seconds:g} seconds for each variable; nablax.hessian evaluates "
+                "the derivatives"
+            )
+            break
+        except (UnprintableError, VerificationError) as error:
+            failure = error
+    assert failure is not None
+    raise failure
 
 
 def _derived(
@@ -150,12 +216,21 @@ def _problems(
     yield from (from_function(formula, args, wrt, declare, start) for start in (*STARTS, 0))
 
 
-def _check_other_sizes(problem: Problem, found: Derivation) -> None:
+def _check_other_sizes(problem: Problem, found: Derivation | JointDerivation) -> None:
     """Refuses closed forms of a function that hold at the lengths of the example only."""
-    forms = [found.function, found.gradient, *(() if found.hessian is None else (found.hessian,))]
-    verification = Check(resized(problem)).compare(forms)
-    if not verification.passed:
-        raise VerificationError(f"the closed form does not hold at other sizes ({verification})")
+    other = resized(problem)
+    if isinstance(found, JointDerivation):
+        checks = {a.name: Check(replace(other, wrt=place)) for place, a in enumerate(other.arguments)}
+        verifications = [checks[name].compare([found.function, form]) for name, form in found.gradients.items()]
+        verifications += [
+            checks[column].block(found.gradients[row], form, row) for (row, column), form in found.blocks.items()
+        ]
+    else:
+        forms = [found.function, found.gradient, *(() if found.hessian is None else (found.hessian,))]
+        verifications = [Check(other).compare(forms)]
+    for verification in verifications:
+        if not verification.passed:
+            raise VerificationError(f"the closed form does not hold at other sizes ({verification})")
 
 
 class _Session:
@@ -181,17 +256,8 @@ class _Session:
         self.check = Check(problem)
 
     def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
-        """A closed form, with decimal numbers where the user writes such."""
-        formula = self.problem.formula
-        if formula is not None:
-            values = [node.value for node in formula.expression.walk() if node.operation is Operation.NUMBER]
-            if any(value is not None and not float(value).is_integer() for value in values):
-                below = [
-                    node.operands[1].value for node in formula.expression.walk() if node.operation is Operation.DIVIDE
-                ]
-                kept = {int(value) for value in below if value is not None and float(value).is_integer()}
-                expression = with_decimals(expression, kept)
-        return closed_form(expression, arguments, called)
+        """A closed form of the problem."""
+        return formed(self.problem, expression, arguments, called)
 
     def derivation(self) -> Derivation:
         """Everything together."""
@@ -207,7 +273,9 @@ class _Session:
             "I",
         }
         named = with_names(derivatives, taken)
-        function = self.function()
+        function = the_function(
+            self.problem, self.check, self.arguments, lambda: shortest(self.writer, self.algebras, self.values)
+        )
         forms, verification = self.checked(function, named, derivatives)
         formula = self.problem.formula
         gradient = forms[0]
@@ -227,16 +295,6 @@ class _Session:
             verification=verification,
             reading=formula.declaration if formula is not None else "",
         )
-
-    def function(self) -> ClosedForm:
-        """The function itself: as the user wrote it, if that evaluates to the right value."""
-        formula = self.problem.formula
-        written = None if formula is None else written_formula(formula)
-        if written is not None:
-            form = self.form(written, self.arguments, "function")
-            if self.check.compare([form]).passed:
-                return form
-        return self.form(shortest(self.writer, self.algebras, self.values), self.arguments, "function")
 
     def checked(
         self, function: ClosedForm, named: Sequence[Expression], plain: Sequence[Expression]

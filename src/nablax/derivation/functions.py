@@ -50,11 +50,9 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
         if shorter is not None:
             return shorter
     if name == "=":
-        for this, other in (arguments, arguments[::-1]):
-            parts = _pair(other, "max")
-            if parts and this in parts:  # u = max(u, v) where u > v
-                rest = parts[1] if parts[0] == this else parts[0]
-                return apply(algebra, ">", [this, rest])
+        larger = is_larger(algebra, *arguments)
+        if larger is not None:
+            return larger
     if name in ("max", "min"):
         neutral = -math.inf if name == "max" else math.inf
         for this, other in (arguments, arguments[::-1]):
@@ -69,6 +67,17 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
                 return algebra.power(base, plain)
         arguments = [algebra.broadcast(base, axes), algebra.broadcast(exponent, axes)]
     return _made(algebra, name, tuple(arguments), axes)
+
+
+def is_larger(algebra: Algebra, left: Poly, right: Poly) -> Poly | None:
+    """[u = max(u, v)] as [u > v], [u = min(u, v)] as [v > u]: up to where both are equal, as older JAX asks it."""
+    for this, other in ((left, right), (right, left)):
+        for name in ("max", "min"):
+            parts = _pair(other, name)
+            if this in parts:
+                pair = [this, parts[1] if parts[0] == this else parts[0]]
+                return apply(algebra, ">", pair if name == "max" else pair[::-1])
+    return None
 
 
 def _difference(algebra: Algebra, left: Poly, right: Poly) -> Poly | None:

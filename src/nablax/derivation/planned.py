@@ -23,7 +23,7 @@ from nablax.graph.node import Node, NodeTerm
 from nablax.graph.recognise import CLOSED_FORM
 from nablax.ops.jaxprs import trace
 from nablax.sweeps.asked import Asked
-from nablax.sweeps.second_order import reverse, second_order
+from nablax.sweeps.second_order import mask_of, reverse, second_order
 
 TRAITS = frozenset({Kind.ORTHOGONAL, Kind.TRIANGULAR, Kind.DIAGONAL})
 
@@ -82,6 +82,46 @@ def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
     return Planned(graph, output, leaf, gradient, hessian)
 
 
+@dataclass(frozen=True)
+class JointlyPlanned:
+    """Derivatives by several arguments as the engine plans them.
+
+    Args:
+        output: the value.
+        leaves: the arguments by place.
+        gradients: terms per place, sides (axes of the output, axes of the argument).
+        blocks: terms per pair of places, sides (axes of the output, row axes, column axes).
+    """
+
+    output: Node
+    leaves: Mapping[int, Node]
+    gradients: Mapping[int, Sequence[NodeTerm]]
+    blocks: Mapping[tuple[int, int], Sequence[NodeTerm]]
+
+
+def plan_jointly(problem: Problem, places: Sequence[int], order: int) -> JointlyPlanned:
+    """Trace, build, fuse and one sweep for all arguments.
+
+    Args:
+        problem: what is differentiated.
+        places: of the arguments.
+        order: 1 or 2.
+    """
+    sizes = problem.symbolic_sizes
+    with jax.enable_x64(True):
+        graph, every, output = traced(problem.function(sizes), problem.structs(sizes))
+        leaves = {place: every[place] for place in places}
+        [output] = fuse(graph, [output], mask_of(leaves.values()))
+        if order < 2:
+            found = reverse(graph, output, leaves.values())
+            return JointlyPlanned(output, leaves, {place: found[leaf] for place, leaf in leaves.items()}, {})
+        swept = second_order(graph, output, leaves.values(), Asked.between(leaves.values(), leaves.values()))
+        gradients = {place: list(swept.gradient[leaf]) for place, leaf in leaves.items()}
+        pairs = [(row, column) for row in places for column in places]
+        blocks = {(row, column): swept.block(leaves[row], leaves[column]).terms() for row, column in pairs}
+    return JointlyPlanned(output, leaves, gradients, blocks)
+
+
 def traced(function: Callable[..., Any], structs: Sequence[jax.ShapeDtypeStruct]) -> tuple[Graph, Sequence[Node], Node]:
     """A function of arrays as a graph: its leaves and its value."""
     graph = Graph()
@@ -122,11 +162,7 @@ class Polys:
 
 def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
     """The planned derivative as polys."""
-    sizes = problem.symbolic_sizes
-    names = {} if sizes == problem.numeric_sizes else {length: name for name, length in sizes.items()}
-    algebra = Algebra(names, expand=expand)
-    leaves = atoms(problem, sizes)
-    reader = Reader(algebra, leaves, equalities=_asks_for_equality(problem))
+    algebra, leaves, reader = reader_of(problem, expand=expand)
     with jax.enable_x64(True):
         return Polys(
             reader.node(planned.output),
@@ -135,6 +171,15 @@ def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
             algebra,
             leaves[problem.wrt],
         )
+
+
+def reader_of(problem: Problem, *, expand: bool) -> tuple[Algebra, dict[int, Atom], Reader]:
+    """What reads nodes of the trace at symbolic sizes: its algebra, and the atoms of the arguments."""
+    sizes = problem.symbolic_sizes
+    names = {} if sizes == problem.numeric_sizes else {length: name for name, length in sizes.items()}
+    algebra = Algebra(names, expand=expand)
+    leaves = atoms(problem, sizes)
+    return algebra, leaves, Reader(algebra, leaves, equalities=_asks_for_equality(problem))
 
 
 def _asks_for_equality(problem: Problem) -> bool:

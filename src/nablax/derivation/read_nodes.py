@@ -11,7 +11,7 @@ import numpy as np
 
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
-from nablax.derivation.functions import apply, matrix_function
+from nablax.derivation.functions import apply, is_larger, matrix_function
 from nablax.derivation.tensors import MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.graph.node import Node, NodeTerm
@@ -315,6 +315,8 @@ class Reader:
                 return apply(algebra, "exp", [algebra.scale(-1, algebra.power(a, Fraction(2)))])
             case "polygamma", [order, a] if order.constant in (0, 1):
                 return apply(algebra, "trigamma" if order.constant else "digamma", [a])
+            case "eq", [a, b] if (larger := is_larger(algebra, *self._fitted([a, b]))) is not None:
+                return larger
             case (("eq" | "ne"), [a, b]) if not self._equalities:
                 return algebra.number(float((name == "eq") == (a == b)))
             case "lt", [_, b] if b.constant == 28:  # JAX takes exp(-28^2) for the zero that it is in floats

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import jax
 
@@ -372,7 +373,7 @@ def paired(left: Expression, *others: Expression) -> Expression:
     """⟨a, b⟩; of scalars their product, flat."""
     if shape_of(left):
         return Call("inner", (left, *others))
-    own = left if isinstance(left, Scale) and left.body is None else Scale(1, (left,), (), None)
+    own = left if isinstance(left, Scale) and left.body is None else Scale(Fraction(1), (left,), (), None)
     if isinstance(left, Number):
         own = Scale(left.value, (), (), None)
     found = Scale(own.coefficient, (*own.scalars, *others), own.divisors, None)

@@ -120,24 +120,38 @@ class Check:
                     found = error(_fitted(_shown(form, point), value.shape), value)
                 else:
                     before = forms[order - 1] if order > 1 else None
-                    found = self._slope(form, before, order, point, direction, value)
+                    shape = value.shape + direction.shape * (order - 1)
+                    found = self._slope(form, before, shape, point, direction)
                 worst = max(worst, found)
                 if not worst < TOLERANCE:
                     return Verification(POINTS, worst, self._where, names)
         return Verification(POINTS, worst, self._where, names)
 
+    def block(self, gradient: ClosedForm, block: ClosedForm, rows: str) -> Verification:
+        """A block of the Hessian against differences of the gradient by another variable.
+
+        Args:
+            gradient: by the variable of the rows.
+            block: its derivative by the variable of the problem.
+            rows: the variable of the rows.
+        """
+        worst = 0.0
+        for point, direction in self._samples:
+            in_time()
+            shape = self.value(point).shape + np.shape(point[rows])
+            worst = max(worst, self._slope(block, gradient, shape, point, direction))
+        return Verification(POINTS, worst, self._where)
+
     def _slope(
         self,
         form: ClosedForm,
         before: ClosedForm | None,
-        order: int,
+        shape: tuple[int, ...],
         point: dict[str, Array],
         along: Array,
-        value: Array,
     ) -> float:
         """The error of a derivative along a direction, against differences of what it is the derivative of."""
         name = self._leaf.name
-        shape = value.shape + along.shape * (order - 1)
 
         def function(at: Array) -> Array:
             there = {**point, name: at}
@@ -147,7 +161,7 @@ class Check:
         if isinstance(form.expression, LinearMap):
             with np.errstate(all="ignore"):
                 found.append(_fitted(form.applied(along, point), shape))
-        if order == 1 and form.engine is None:
+        if before is None and form.engine is None:
             whole = _fitted(_shown(form, point), shape + along.shape)
             if not error(in_kind(self._leaf.kind, whole), whole) < TOLERANCE:
                 return float("inf")
@@ -221,7 +235,7 @@ class Check:
         """
         for order, (before, form) in enumerate(itertools.pairwise(forms), 3):
             for point, along in self._samples:
-                if not self._slope(form, before, 2, point, along, np.zeros(())) < TOLERANCE:
+                if not self._slope(form, before, (), point, along) < TOLERANCE:
                     raise VerificationError(f"the derivative of order {order} failed its check; nothing is shown")
 
 

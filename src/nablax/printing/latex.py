@@ -64,6 +64,8 @@ def text(layout: Layout) -> str:
 def _variable(word: str) -> str:
     if word in COMMANDS:
         return COMMANDS[word]
+    if word == "d²f":
+        return r"\mathrm{d}^{2}f"
     if len(word) > 1 and word[0] == "d" and (word[1:] in COMMANDS or len(word) == 2):
         return rf"\mathrm{{d}}{COMMANDS.get(word[1:], word[1:])}"
     if len(word) > 1 and all(letter.isalnum() for letter in word):

@@ -1,4 +1,4 @@
-"""Products of matrices as Python source, multiplied in the planner's order.
+"""Products of matrices as values of a program, multiplied in the planner's order.
 
 A chain is read as a labelled product: a matrix has two labels, a vector one, diag(v) is v on a label that its
 neighbours share. The order of multiplication is that of `nablax.contraction.order`, every size taken as large.
@@ -6,8 +6,7 @@ neighbours share. The order of multiplication is that of `nablax.contraction.ord
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -15,6 +14,7 @@ from nablax.contraction.order import pairwise_order
 from nablax.printing.expression import (
     Call,
     Expression,
+    Hadamard,
     Identity,
     Inverse,
     Product,
@@ -23,12 +23,12 @@ from nablax.printing.expression import (
     Transpose,
     is_row,
     shape_of,
-    transposed,
 )
+from nablax.printing.program import Basis, Builder, Contraction, Elementwise, Eye, Pick, Routine
 
 LARGE = 1000  # elements along an axis whose length is a letter
-Source = Callable[[Expression], str]
-Labelled = tuple[Expression, tuple[int, ...], bool]
+Labels = tuple[int, ...]
+Labelled = tuple[Expression, Labels, bool]
 
 
 @dataclass(frozen=True)
@@ -36,71 +36,187 @@ class Operand:
     """An array in a product.
 
     Args:
-        source: its Python source.
+        place: of its value.
         labels: one per axis.
-        inverse: whether the source is of a matrix that stands for its inverse.
-        is_chain: whether the source is a product that needs no brackets on the left of another.
+        inverse: the matrix of the value, where it stands for its inverse.
     """
 
-    source: str
-    labels: tuple[int, ...]
-    inverse: bool = False
-    is_chain: bool = False
-
-    @property
-    def factor(self) -> str:
-        """The source as a right factor."""
-        return bracketed(self.source)
-
-    def turned(self, first: int) -> str:
-        """The source as a matrix whose first axis has a label."""
-        return self.factor if self.labels[0] == first else f"{self.factor}.T"
+    place: int
+    labels: Labels
+    inverse: Expression | None = None
 
 
-def bracketed(source: str) -> str:
-    """A source in brackets, unless it is one name, number or call."""
-    if re.fullmatch(r"[\w.]+(\.T)?", source):
-        return source
-    call = re.match(r"[\w.]*[(\[]", source)
-    return source if call and _closes(source[call.end() - 1 :]) else f"({source})"
-
-
-def _closes(source: str) -> bool:
-    """Whether the first bracket closes at the end, up to a transposition or a choice of entries."""
-    depth = 0
-    for k, letter in enumerate(source):
-        depth += (letter in "([") - (letter in ")]")
-        if depth == 0:
-            return re.fullmatch(r"(\.T|\[[^\]]*\])*", source[k + 1 :]) is not None
-    return False
-
-
-def product(factors: Sequence[Expression], of: Source, np: str, *, trace: bool = False) -> str:
-    """A product of matrices and vectors, or its trace.
+class Products:
+    """Writes products.
 
     Args:
-        factors: the factors.
-        of: source of a factor.
-        np: name of the library.
-        trace: whether the ends are summed.
+        builder: collects the values.
+        of: the place of a factor.
+        inverted: matrices of which the inverse is computed; of others, systems of equations are solved.
     """
-    for k, factor in enumerate(factors):
-        if isinstance(factor, Sum) and all(shape_of(term) for term in factor.terms):
-            apart = [_with_factor(factors, k, term) for term in factor.terms]
-            if _flops(factors, trace) > sum(_flops(_factors_of(term), trace) for term in apart):
-                return of(Call("tr", (Sum(tuple(apart)),)) if trace else Sum(tuple(apart)))
-    shapes, output = _labelled(factors, trace)
-    if all(is_diagonal for _, _, is_diagonal in shapes):
-        return f"{np}.diag({' * '.join(of(factor) for factor, _, _ in shapes)})"
-    waiting = [_operand(factor, labels, of) for factor, labels, _ in shapes]
-    for step in _order(shapes, output):
+
+    def __init__(self, builder: Builder, of: Callable[[Expression], int], inverted: frozenset[Expression]) -> None:
+        self._builder, self._of, self._inverted = builder, of, inverted
+        self._inverse_uses: dict[Expression, set[int]] = {}
+
+    def several_times(self) -> frozenset[Expression]:
+        """Matrices whose inverse is applied to more than one array."""
+        return frozenset(matrix for matrix, places in self._inverse_uses.items() if len(places) > 1)
+
+    def inverse(self, matrix: Expression) -> int:
+        """The inverse of a matrix."""
+        inside = self._of(matrix)
+        place = self._builder.add(Routine("inv", (inside,), self._builder.shape(inside)))
+        self._inverse_uses.setdefault(matrix, set()).add(place)
+        return place
+
+    def product(self, factors: Sequence[Expression], *, trace: bool = False) -> int:
+        """A product of matrices and vectors, or its trace.
+
+        Args:
+            factors: the factors.
+            trace: whether the ends are summed.
+        """
+        for k, factor in enumerate(factors):
+            if isinstance(factor, Sum) and all(shape_of(term) for term in factor.terms):
+                apart = [_with_factor(factors, k, term) for term in factor.terms]
+                if _flops(factors, trace) > sum(_flops(_factors_of(term), trace) for term in apart):
+                    return self._of(Call("tr", (Sum(tuple(apart)),)) if trace else Sum(tuple(apart)))
+        shapes, output = _labelled(factors, trace)
+        if all(is_diagonal for _, _, is_diagonal in shapes) and not trace:
+            vectors = [self._of(factor) for factor, _, _ in shapes]
+            weights = vectors[0] if len(vectors) == 1 else self._builder.elementwise("multiply", *vectors)
+            return self._builder.add(Elementwise("diag", (weights,), ((0,),), self._builder.shape(weights) * 2))
+        waiting = [self._operand(factor, labels) for factor, labels, _ in shapes]
+        for step in _order(shapes, output):
+            chosen = [waiting[k] for k in step]
+            waiting = [one for k, one in enumerate(waiting) if k not in step]
+            kept = {label for one in waiting for label in one.labels} | set(output)
+            waiting.append(chosen[0] if len(chosen) == 1 else self._multiplied(chosen[0], chosen[1], kept))
+        found = self._plain(waiting[0])
+        return single(self._builder, (found.place, found.labels), output)
+
+    def _operand(self, factor: Expression, labels: Labels) -> Operand:
+        match factor:
+            case Transpose(inside) if len(labels) == 2:
+                return self._operand(inside, labels[::-1])
+            case Inverse(inside) if inside not in self._inverted:
+                return Operand(self._of(inside), labels, inside)
+            case _:
+                return Operand(self._of(factor), labels)
+
+    def _plain(self, operand: Operand) -> Operand:
+        if operand.inverse is None:
+            return operand
+        return Operand(self.inverse(operand.inverse), operand.labels)
+
+    def _multiplied(self, a: Operand, b: Operand, kept: set[int]) -> Operand:
+        """Two operands multiplied, summed over labels that nothing else needs."""
+        summed = set(a.labels) & set(b.labels) - kept
+        for one, other in ((a, b), (b, a)):
+            if one.inverse is not None and len(summed) == 1 and other.inverse is None:
+                return self._solved(one, other, next(iter(summed)))
+        a, b = self._plain(a), self._plain(b)
+        return Operand(*pair(self._builder, (a.place, a.labels), (b.place, b.labels), kept))
+
+    def _solved(self, inverse: Operand, other: Operand, label: int) -> Operand:
+        """A⁻¹ b without the inverse."""
+        build = self._builder
+        [row] = [x for x in inverse.labels if x != label]
+        matrix = inverse.place if inverse.labels[0] == row else build.transposed(inverse.place)
+        right = other.place if other.labels[0] == label else build.transposed(other.place)
+        rest = tuple(x for x in other.labels if x != label)
+        shape = (build.shape(matrix)[0], *build.shape(right)[1:])
+        place = build.add(Routine("solve", (matrix, right), shape))
+        assert inverse.inverse is not None
+        self._inverse_uses.setdefault(inverse.inverse, set()).add(place)
+        return Operand(place, (row, *rest))
+
+
+# -- labelled products ---------------------------------------------------------------------------------
+
+
+def multiplied(builder: Builder, factors: Sequence[tuple[int, Labels]], output: Labels) -> int:
+    """A labelled product of any number of arrays, pair by pair in the planner's order."""
+    waiting = list(factors)
+    for k, (place, labels) in enumerate(waiting):  # a Kronecker delta on a summed label renames it
+        if not isinstance(builder.values[place], Eye) or len(waiting) == 1 or set(labels) <= set(output):
+            continue
+        old, new = labels if labels[0] not in output else labels[::-1]
+        rest = [(p, tuple(new if x == old else x for x in ls)) for j, (p, ls) in enumerate(waiting) if j != k]
+        if any(new in ls for _, ls in rest):
+            return multiplied(builder, rest, output)
+    sizes = {label: LARGE for _, labels in waiting for label in labels}
+    for place, labels in waiting:
+        for label, size in zip(labels, builder.shape(place), strict=True):
+            if size.isdigit():
+                sizes[label] = int(size)
+    for step in pairwise_order([tuple(dict.fromkeys(labels)) for _, labels in waiting], output, sizes):
         chosen = [waiting[k] for k in step]
         waiting = [one for k, one in enumerate(waiting) if k not in step]
-        kept = {label for one in waiting for label in one.labels} | set(output)
-        waiting.append(chosen[0] if len(chosen) == 1 else _multiplied(chosen[0], chosen[1], kept, np))
-    [found] = waiting
-    source = f"{np}.linalg.inv({found.source})" if found.inverse else found.source
-    return f"{bracketed(source)}.T" if len(output) == 2 and found.labels != output else source
+        kept = {label for _, labels in waiting for label in labels} | set(output)
+        waiting.append(chosen[0] if len(chosen) == 1 else pair(builder, chosen[0], chosen[1], kept))
+    return single(builder, waiting[0], output)
+
+
+def single(builder: Builder, operand: tuple[int, Labels], output: Labels) -> int:
+    """One array with its labels in the order of the output, others summed."""
+    place, labels = operand
+    number = {label: k for k, label in enumerate(output)}
+    for label in labels:
+        number.setdefault(label, len(number))
+    shape = _shape(builder, [operand], output)
+    axes = tuple(number[label] for label in labels)
+    if set(labels) <= set(output):
+        return builder.moved(place, axes, shape)
+    return builder.add(Contraction((place,), (axes,), shape))
+
+
+def pair(builder: Builder, a: tuple[int, Labels], b: tuple[int, Labels], kept: Iterable[int]) -> tuple[int, Labels]:
+    """Two labelled arrays multiplied, summed over labels that nothing else needs."""
+    output = tuple(sorted({*a[1], *b[1]} & set(kept)))
+    number = {label: k for k, label in enumerate(output)}
+    for label in (*a[1], *b[1]):
+        number.setdefault(label, len(number))
+    shape = _shape(builder, [a, b], output)
+    operands = (a[0], b[0])
+    axes = (tuple(number[x] for x in a[1]), tuple(number[x] for x in b[1]))
+    for (unit, labels), (other, others) in ((a, b), (b, a)):
+        value = builder.values[unit]
+        if isinstance(value, Basis) and others.count(labels[0]) == 1 and labels[0] not in output:
+            axis = others.index(labels[0])
+            rest = others[:axis] + others[axis + 1 :]
+            one = tuple(size for k, size in enumerate(builder.shape(other)) if k != axis)
+            picked = builder.add(Pick(other, axis, value.place, one))
+            return single(builder, (picked, rest), output), output
+    if len(number) > len(output):
+        straight = [_straightened(builder, *one) for one in zip(operands, axes, strict=True)]
+        return builder.contraction([p for p, _ in straight], [x for _, x in straight], shape), output
+    if any(len(set(one)) < len(one) for one in axes):  # the diagonal of an operand
+        places = []
+        for place, labels in (a, b):
+            own = tuple(dict.fromkeys(labels))
+            places.append((single(builder, (place, labels), own), own))
+        return pair(builder, places[0], places[1], kept)
+    return builder.add(Elementwise("multiply", operands, axes, shape)), output
+
+
+def _straightened(builder: Builder, place: int, axes: Labels) -> tuple[int, Labels]:
+    """What an array that is only moved was before."""
+    value = builder.values[place]
+    if isinstance(value, Elementwise) and value.function == "copy" and sorted(value.axes[0]) == [0, 1]:
+        return value.operands[0], tuple(axes[k] for k in value.axes[0])
+    return place, axes
+
+
+def _shape(builder: Builder, operands: Sequence[tuple[int, Labels]], output: Labels) -> tuple[str, ...]:
+    sizes = {
+        label: size for place, labels in operands for label, size in zip(labels, builder.shape(place), strict=True)
+    }
+    return tuple(sizes[label] for label in output)
+
+
+# -- chains of expressions -----------------------------------------------------------------------------
 
 
 def _factors_of(term: Expression) -> Sequence[Expression]:
@@ -122,6 +238,17 @@ def _with_factor(factors: Sequence[Expression], place: int, term: Expression) ->
     return whole[0] if len(whole) == 1 else Product(whole)
 
 
+def _is_row(expression: Expression) -> bool:
+    """Whether the value is a transposed vector, also one that was added or scaled."""
+    match expression:
+        case Sum(terms) | Hadamard(terms):
+            return all(map(_is_row, terms))
+        case Scale(body=body) if body is not None:
+            return _is_row(body)
+        case _:
+            return is_row(expression)
+
+
 def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled], tuple[int, ...]]:
     """Factors with their labels, whether each is a diagonal, and the labels of the result."""
     found: list[Labelled] = []
@@ -134,17 +261,17 @@ def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled
                 pass
             case Call("diag", (vector,)):
                 found.append((vector, (here,), True))
-            case _ if is_row(factor):
+            case _ if _is_row(factor):
                 here += 1
-                found.append((transposed(factor), (here,), False))
+                found.append((factor, (here,), False))
             case _ if len(shape_of(factor)) == 1:
                 found.append((factor, (here,), False))
             case _:
                 found.append((factor, (here, here + 1), False))
                 here += 1
-        if is_first and not is_row(factor):
+        if is_first and not _is_row(factor):
             output.append(0)
-        if is_last and (is_row(factor) or len(shape_of(factor)) == 2):
+        if is_last and (_is_row(factor) or len(shape_of(factor)) == 2):
             output.append(here)
     if trace:
         found = [(factor, tuple(0 if x == here else x for x in labels), flag) for factor, labels, flag in found]
@@ -155,7 +282,7 @@ def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled
 def _sizes(shapes: Sequence[Labelled]) -> dict[int, int]:
     sizes: dict[int, int] = {}
     for factor, labels, _ in shapes:
-        for label, size in zip(labels, shape_of(factor), strict=True):
+        for label, size in zip(labels, shape_of(factor)[-len(labels) :], strict=True):
             sizes[label] = int(size) if size.isdigit() else LARGE
     return sizes
 
@@ -177,57 +304,3 @@ def _flops(factors: Sequence[Expression], trace: bool) -> float:
         total += prod(sizes[label] for label in chosen) if len(step) > 1 else 0.0
         waiting.append(chosen & set(output).union(*waiting))
     return total
-
-
-def _operand(factor: Expression, labels: tuple[int, ...], of: Source) -> Operand:
-    match factor:
-        case Transpose(inside) if len(labels) == 2:
-            one = _operand(inside, labels[::-1], of)
-            return Operand(one.source, one.labels, one.inverse)
-        case Inverse(inside) if not of(factor).isidentifier():  # one that is used twice has a name
-            return Operand(of(inside), labels, inverse=True)
-        case _:
-            return Operand(of(factor), labels)
-
-
-def _multiplied(a: Operand, b: Operand, kept: set[int], np: str) -> Operand:
-    """Two operands multiplied, summed over labels that nothing else needs."""
-    shared = set(a.labels) & set(b.labels)
-    summed = shared - kept
-    for one, other in ((a, b), (b, a)):
-        if one.inverse and len(summed) == 1 and not other.inverse:
-            return _solved(one, other, next(iter(summed)), np)
-    a, b = (Operand(f"{np}.linalg.inv({x.source})", x.labels) if x.inverse else x for x in (a, b))
-    if not a.labels or not b.labels:
-        return Operand(f"{a.factor} * {b.factor}", a.labels or b.labels)
-    if not shared:
-        a, b = sorted((a, b), key=lambda one: one.labels)
-        return Operand(f"{np}.outer({a.source}, {b.source})", (*a.labels, *b.labels))
-    if len(a.labels) < len(b.labels):
-        a, b = b, a
-    if len(a.labels) == len(b.labels) == 2 and len(shared) == 2:
-        entries = f"{a.factor} * {b.turned(a.labels[0])}"
-        return Operand(f"{np}.sum({entries})", ()) if summed else Operand(entries, a.labels)
-    [label] = shared
-    if not summed:
-        source = f"{a.factor} * {b.factor}"
-        if len(a.labels) == 2 and label == a.labels[0]:
-            source = f"{b.factor}[:, None] * {a.factor}"
-        return Operand(source, a.labels)
-    rows, columns = ([x for x in one.labels if x != label] for one in (a, b))
-    if len(a.labels) == 1:
-        return Operand(f"{a.factor} @ {b.factor}", ())
-    if columns and rows[0] > columns[0]:
-        a, b, rows, columns = b, a, columns, rows
-    left = a.source if a.is_chain and a.labels[1] == label else a.turned(rows[0])
-    right = b.turned(label)
-    return Operand(f"{left} @ {right}", (*rows, *columns), is_chain=True)
-
-
-def _solved(inverse: Operand, other: Operand, label: int, np: str) -> Operand:
-    """A⁻¹ b without the inverse."""
-    [row] = [x for x in inverse.labels if x != label]
-    matrix = inverse.source if inverse.labels[0] == row else f"{inverse.factor}.T"
-    right = other.source if other.labels[0] == label else f"{other.factor}.T"
-    rest = tuple(x for x in other.labels if x != label)
-    return Operand(f"{np}.linalg.solve({matrix}, {right})", (row, *rest))

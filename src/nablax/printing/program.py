@@ -1,0 +1,329 @@
+"""Programs: closed forms as straight lines of array operations, from which the source of every language is written.
+
+Equal values are one line, so that a value, its gradient and its Hessian share what they have in common. The kinds are
+closed; each names, per operand, the axes of the result on which the operand's axes lie, so that transposing, scaling
+rows and taking a diagonal need no kinds of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+from nablax.errors import DerivationError
+from nablax.printing.expression import Shape
+
+Axes = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A parameter of the program."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number; "pi" is one too."""
+
+    value: Fraction | float | str
+    shape: Shape = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The number of elements along an axis."""
+
+    size: str
+    shape: Shape = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """An array whose entries are all 0 or all 1."""
+
+    value: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A known array; values row by row as nested tuples."""
+
+    values: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """The identity matrix."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """A unit vector; a place counts from zero, -1 is the last."""
+
+    place: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A function of the elements; "copy" moves axes, "diag" and "tril" set elements to zero.
+
+    Args:
+        function: its name, one of `nablax.notation` or add, multiply, divide, negate, power, copy, diag, tril, triu.
+        operands: places of earlier values.
+        axes: per operand, the axes of the result on which its own lie; along others it is repeated.
+        shape: of the result.
+    """
+
+    function: str
+    operands: tuple[int, ...]
+    axes: tuple[Axes, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """A product of one or two arrays, summed over the labels that are no axes of the result.
+
+    Args:
+        operands: places of earlier values.
+        axes: labels per operand; those below the rank are the axes of the result.
+        shape: of the result.
+    """
+
+    operands: tuple[int, ...]
+    axes: tuple[Axes, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """The largest, the least or the product of the elements, of all or along the last axis."""
+
+    function: str
+    operand: int
+    shape: Shape
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One place along an axis; a place counts from zero, -1 is the last."""
+
+    operand: int
+    axis: int
+    place: int
+    shape: Shape
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Ranges of places along each axis: first place and the one behind the last, as in Python; None for an end."""
+
+    operand: int
+    ranges: tuple[tuple[int | None, int | None], ...]
+    shape: Shape
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A function of whole matrices: inv, solve, det, logdet, kron, eigenvalues, …"""
+
+    name: str
+    operands: tuple[int, ...]
+    shape: Shape
+
+
+Leaf: TypeAlias = Argument | Scalar | Length | Fill | Table | Eye | Basis
+Value: TypeAlias = Leaf | Elementwise | Contraction | Reduction | Pick | Part | Routine
+COMMUTATIVE = frozenset({"add", "multiply", "max", "min"})
+
+
+def operands_of(value: Value) -> tuple[int, ...]:
+    """The places of the values that a value is computed from."""
+    match value:
+        case Elementwise() | Contraction() | Reduction() | Pick() | Part() | Routine():
+            return value.operands
+        case _:
+            return ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function as a straight line.
+
+    Args:
+        called: the function's name.
+        arguments: names and shapes (names of sizes) of the parameters, in order.
+        values: the line; operands are places in it.
+        names: names of values that the closed form gives.
+        outputs: names and places of what is returned.
+    """
+
+    called: str
+    arguments: Mapping[str, Shape]
+    values: tuple[Value, ...]
+    names: Mapping[int, str]
+    outputs: tuple[tuple[str, int], ...]
+
+    def is_static(self, place: int) -> bool:
+        """Whether a value is made of numbers and lengths only."""
+        value = self.values[place]
+        if isinstance(value, Scalar | Length):
+            return True
+        inside = operands_of(value)
+        return isinstance(value, Elementwise) and not value.shape and all(map(self.is_static, inside))
+
+    def axis_of(self, size: str) -> tuple[str, int] | None:
+        """An argument and its axis that are as long as a size says."""
+        axes = [(name, axis) for name, shape in self.arguments.items() for axis, one in enumerate(shape) if one == size]
+        return axes[0] if axes else None
+
+    def lengths(self) -> dict[str, tuple[str, int, int]]:
+        """Per size that is a letter: an argument, its axis, and of how many times the size the axis is."""
+        found: dict[str, tuple[str, int, int]] = {}
+        for name, shape in self.arguments.items():
+            for axis, size in enumerate(shape):
+                times, letters = parts_of(size)
+                if (
+                    len(letters) == 1
+                    and not offset_of(size)[1]
+                    and (letters[0] not in found or found[letters[0]][2] > times)
+                ):
+                    found[letters[0]] = (name, axis, times)
+        return found
+
+
+def offset_of(size: str) -> tuple[str, int]:
+    """A size such as n-1 as n and -1."""
+    found = re.fullmatch(r"(.+?)([+-][0-9]+)", size)
+    return (found[1], int(found[2])) if found else (size, 0)
+
+
+def parts_of(size: str) -> tuple[int, tuple[str, ...]]:
+    """A size as a number times letters; what is added to it is left out."""
+    times, letters = 1, []
+    for part in offset_of(size)[0].replace("*", "·").split("·"):
+        if part.isdigit():
+            times *= int(part)
+        else:
+            letters.append(part)
+    return times, tuple(letters)
+
+
+class Builder:
+    """Collects the values of a program, each once."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self._places: dict[object, int] = {}
+
+    def add(self, value: Value) -> int:
+        """The place of a value, an old one where it is there."""
+        place = self._places.setdefault(_key(value), len(self.values))
+        if place == len(self.values):
+            self.values.append(value)
+        return place
+
+    def contraction(self, operands: Sequence[int], axes: Sequence[Axes], shape: Shape) -> int:
+        """A product of two arrays, or the transpose of one that is there."""
+        value = Contraction(tuple(operands), tuple(axes), shape)
+        if len(shape) == 2 and _key(value) not in self._places:
+            turned = tuple(tuple({0: 1, 1: 0}.get(label, label) for label in one) for one in axes)
+            other = self._places.get(_key(Contraction(value.operands, turned, shape[::-1])))
+            if other is not None:
+                return self.transposed(other)
+        return self.add(value)
+
+    def shape(self, place: int) -> Shape:
+        """The shape of a value."""
+        return self.values[place].shape
+
+    def scalar(self, value: Fraction | float | str) -> int:
+        """A number."""
+        return self.add(Scalar(value))
+
+    def elementwise(self, function: str, *operands: int) -> int:
+        """A function of elements of arrays of one shape, and of scalars.
+
+        Raises:
+            DerivationError: two arrays have different ranks.
+        """
+        shapes = [self.shape(place) for place in operands]
+        shape = max(shapes, key=len)
+        if any(one and len(one) != len(shape) for one in shapes):
+            raise DerivationError(f"{function} of arrays of {' and '.join(map(str, map(len, shapes)))} axes")
+        axes = tuple(tuple(range(len(one))) for one in shapes)
+        return self.add(Elementwise(function, operands, axes, shape))
+
+    def moved(self, operand: int, axes: Axes, shape: Shape) -> int:
+        """An array with its axes elsewhere."""
+        value = self.values[operand]
+        if axes == tuple(range(len(shape))):
+            return operand
+        if isinstance(value, Elementwise) and value.function == "copy":  # twice is once
+            inner = tuple(axes[k] for k in value.axes[0])
+            return self.moved(value.operands[0], inner, shape)
+        if isinstance(value, Eye) and len(axes) == len(set(axes)) == len(shape):
+            return operand
+        return self.add(Elementwise("copy", (operand,), (axes,), shape))
+
+    def transposed(self, operand: int) -> int:
+        """A matrix with its axes exchanged."""
+        return self.moved(operand, (1, 0), self.shape(operand)[::-1])
+
+    def total(self, operand: int, kept: int = 0) -> int:
+        """The sum of the elements, over all axes but the first ones."""
+        shape = self.shape(operand)
+        axes = tuple(range(len(shape)))
+        return self.add(Contraction((operand,), (axes,), shape[:kept])) if shape[kept:] else operand
+
+
+def _key(value: Value) -> object:
+    """The same for values that differ in the order of what may be exchanged."""
+    if isinstance(value, Elementwise) and value.function in COMMUTATIVE:
+        return (value.function, tuple(sorted(zip(value.operands, value.axes, strict=True))), value.shape)
+    if isinstance(value, Contraction) and len(value.operands) == 2:
+        return min(_canonical(value), _canonical(value, turned=True))
+    return value
+
+
+def _canonical(value: Contraction, *, turned: bool = False) -> tuple[object, ...]:
+    """The same for contractions that differ in the order of operands and the numbers of summed labels."""
+    pairs = list(zip(value.operands, value.axes, strict=True))
+    rank = len(value.shape)
+    number: dict[int, int] = {}
+    found = []
+    for operand, axes in reversed(pairs) if turned else pairs:
+        labels = [label if label < rank else rank + number.setdefault(label, len(number)) for label in axes]
+        found.append((operand, tuple(labels)))
+    return ("contraction", *found, value.shape)
+
+
+def by_place(names: Sequence[tuple[str, int]]) -> dict[int, str]:
+    """The first name of each place."""
+    found: dict[int, str] = {}
+    for name, place in names:
+        found.setdefault(place, name)
+    return found
