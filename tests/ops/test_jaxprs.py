@@ -189,7 +189,7 @@ def test_a_linear_solve_says_what_its_product_is() -> None:
 
 def test_a_root_calls_a_function_with_a_rule() -> None:
     def f(a: Any) -> Any:
-        return jax.lax.custom_root(lambda y: y - a, a, lambda f, y: y - f(y), lambda g, y: y)
+        return jax.lax.custom_root(lambda y: y**3 - a, a, lambda f, y: y - f(y), lambda g, y: y / g(jnp.ones(2)))
 
     program = trace(lambda a: [f(a)], [np.ones(2)])
     [equation] = [one for one in program.equations if one.is_ruled]

@@ -104,3 +104,13 @@ def test_a_batch_passes_through_a_rule() -> None:
     assert_close(found.todense(), jax.jacrev(jax.grad(f))(x).reshape(24, 24))
     jacobian = nb.jacobian_sparse(tanh)(x)
     assert jacobian.nse == 24
+
+
+def test_a_rule_that_refuses_is_asked_only_where_it_is_needed() -> None:
+    def refuse(_: Any, g: Any) -> Any:
+        raise NotImplementedError("no slope")
+
+    still = ruled(lambda x: jnp.sin(x), lambda x: (jnp.sin(x), None), refuse)
+    assert_close(nb.hessian(lambda x: jnp.sum(x**2) + jnp.sum(still(jax.lax.stop_gradient(x))))(X), 2.0 * np.eye(5))
+    with pytest.raises(nb.DifferentiationError, match="operation 'custom_vjp_call' was asked for, at .*no slope"):
+        nb.hessian(lambda x: jnp.sum(still(x) ** 2))(X)

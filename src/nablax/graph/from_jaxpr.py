@@ -311,9 +311,12 @@ def _axes_of_rule(equation: Equation, floats: Sequence[int]) -> tuple[SharedAxis
         return list(jax.vjp(values, *(inputs[k] for k in moved))[1](list(cotangents)))
 
     given = [*equation.inputs, *(equation.outputs[k] for k in floats)]
+    try:
+        rule = trace_alone(run, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given])
+    except Exception:  # a rule may refuse with any type; a question that needs it says so
+        return ()
     graph = Graph()
     values = build(graph, equation.body)[1]
-    rule = trace_alone(run, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given])
     leaves = [graph.leaf(k, x.shape, x.dtype) for k, x in enumerate(given)]
     slopes = _Reader(graph, {}, NUMERIC, opened=equation).run(rule, leaves)
     if any("custom_vjp_call" in x.kind.call.primitives for x in reachable(slopes) if isinstance(x.kind, Opaque)):

@@ -35,7 +35,7 @@ def gradients_written_out(problem: Problem) -> list[list[Node]] | None:
         problem: the traced function.
 
     Returns:
-        The nodes; None where an argument is no array of numbers.
+        The nodes; None where an argument is no array of numbers, or a rule refuses.
     """
     leaves, asked = problem.leaves, problem.asked
     if not all(jnp.issubdtype(leaf.dtype, jnp.number) or leaf.dtype == jnp.bool_ for leaf in leaves):
@@ -50,6 +50,9 @@ def gradients_written_out(problem: Problem) -> list[list[Node]] | None:
         found = jax.jacrev(outputs, tuple(range(len(places))))(*(arrays[k] for k in places))
         return [one for of_output in found for one in of_output]
 
-    program = trace(slopes, [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves])
+    try:
+        program = trace(slopes, [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves])
+    except Exception:  # a rule may refuse with any type; the loop over columns names its operation and line
+        return None
     nodes = fuse(problem.graph, read(problem.graph, program, leaves), mask_of(asked))
     return [nodes[k : k + len(asked)] for k in range(0, len(nodes), len(asked))]

@@ -182,7 +182,9 @@ def _of_gradients(problem: Problem, question: Question, *, forward: bool) -> Ans
         return Refusal("a custom reverse rule need not give a symmetric derivative")
     slopes = gradients_written_out(problem)
     if slopes is None:
-        return Refusal("a custom reverse rule stands beside complex numbers or random keys")
+        return Refusal(
+            "a custom reverse rule cannot be written out: it refuses, or stands beside complex numbers or random keys"
+        )
     graph, asked, rates = problem.graph, problem.asked, problem.rates
     flat = [node for own in slopes for node in own]
     if forward:
