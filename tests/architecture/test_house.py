@@ -262,7 +262,7 @@ def third_party(paths: Iterable[Path]) -> set[str]:
     return (
         names
         - set(sys.stdlib_module_names)
-        - {"nablax", "oracles", "convex", "corpus", "benchmarks", "structure", "fuzz", "real"}
+        - {"nablax", "oracles", "test_operations", "convex", "corpus", "benchmarks", "structure", "fuzz", "real"}
     )
 
 
