@@ -60,7 +60,7 @@ _ROWS = (
     Notation("erf", ("erf",), special="erf", parity=-1, at_zero=0),
     Notation("lgamma", ("lgamma",), ("gammaln",), special="gammaln"),
     Notation("digamma", ("digamma",), ("psi",), special="digamma"),
-    Notation("Phi", (), ("normcdf",), special="ndtr"),
+    Notation("Phi", (), ("normcdf",), "Φ", r"\Phi", special="ndtr"),
     *(
         Notation(name, primitives, printed=printed, latex=latex, numpy=numpy, special=special, in_formulas=False)
         for name, primitives, printed, latex, numpy, special in (

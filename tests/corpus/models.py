@@ -13,7 +13,6 @@ GLM = (
         "−Xᵀ(y ⊙ exp(−½(y ⊙ Xw)^⊙2) ⊘ Φ(y ⊙ Xw))/√(2π)",
         "",
         "y: vector(m)",
-        longer="the normal distribution is written by erf",
     ),
     Entry(
         "exponential loss",
@@ -651,7 +650,6 @@ NETWORKS = (
         "np.sum(x * Phi(x))",
         "Φ(x) + x ⊙ exp(−½x^⊙2)/√(2π)",
         "",
-        longer="the normal distribution is written by erf",
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
 from typing import Any
@@ -23,7 +23,9 @@ from nablax.derivation.tensors import (
     collected,
     components,
     label_sizes,
+    narrowed,
     rational,
+    used_labels,
 )
 from nablax.errors import UnprintableError
 from nablax.notation import RELATIONS
@@ -80,7 +82,29 @@ class Algebra:
         """The sum; polys without axes are added to every element."""
         axes = max((p.axes for p in polys), key=len, default=())
         terms = [term for p in polys for term in self.broadcast(p, axes).terms]
-        return self._regrouped(collected(axes, terms))
+        return self._regrouped(self._unmasked(collected(axes, terms)))
+
+    def _unmasked(self, p: Poly) -> Poly:
+        """[i ≥ j] u + [i ≤ j] u = u + δᵢⱼ u: two triangles are a whole and a diagonal."""
+        seen: dict[tuple[str, Number], Monomial] = {}
+        for term in p.terms:
+            masks = [f for f in term.factors if f.atom.kind is AtomKind.CONSTANT and f.atom.name in MASKS]
+            if len(masks) != 1:
+                continue
+            [mask] = masks
+            rest = [factor for factor in term.factors if factor is not mask]
+            either = Factor(Atom(AtomKind.CONSTANT, "either", mask.atom.axes, symmetric=True), mask.labels)
+            key = canonical(Fraction(1), [*rest, either], p.rank).body, term.coefficient
+            if key not in seen:
+                seen[key] = term
+                continue
+            others = [other for other in p.terms if other is not term and other is not seen[key]]
+            summed = {x: mask.atom.axes[0] for x in mask.labels if x >= p.rank}
+            delta = Factor(Atom(AtomKind.DELTA, "", mask.atom.axes, symmetric=True), mask.labels)
+            whole = self.monomial(term.coefficient, rest, p.axes, summed)
+            diagonal = self.monomial(term.coefficient, [*rest, delta], p.axes, summed)
+            return self.add([Poly(p.axes, tuple(others)), whole, diagonal])
+        return p
 
     def _regrouped(self, p: Poly) -> Poly:
         """A sum that contains a group alone is one sum."""
@@ -274,6 +298,8 @@ class Algebra:
         return None
 
     def _opened(self, coefficient: Number, factors: list[Factor], axes: tuple[int, ...]) -> Poly:
+        number, factors = _rational_part(factors, self.sizes.values())
+        coefficient *= number
         for factor in factors:
             if factor.atom.kind is not AtomKind.GROUP or factor.exponent != 1:
                 continue
@@ -308,6 +334,10 @@ class Algebra:
         if p.constant is not None:
             return self.number(float(p.constant) ** float(exponent), p.axes)
         labels = tuple(range(p.rank))
+        used = used_labels(p)
+        if len(used) < p.rank:
+            value = self.power(narrowed(p, used), exponent)
+            return self.product([(value, used)], labels, dict(enumerate(p.axes)))
         if len(p.terms) == 1:
             [term] = p.terms
             number = _root(term.coefficient, exponent)
@@ -347,6 +377,22 @@ def _with_roots(value: float) -> tuple[Number, list[Factor]]:
         kept = [(name, e) for name, e in named if e and name != "1"]
         return number, [Factor(Atom(AtomKind.SIZE, name, ()), (), e) for name, e in kept]
     return value, []
+
+
+def _rational_part(factors: list[Factor], sizes: Collection[str]) -> tuple[Fraction, list[Factor]]:
+    """Powers of whole numbers, from 0 up to 1 as factors, the rest as one number: 2^(−½) = ½ · 2^½."""
+    number, kept = Fraction(1), []
+    for factor in factors:
+        name = factor.atom.name
+        is_number = factor.atom.kind is AtomKind.SIZE and name.isdigit() and name not in sizes
+        if not is_number or 0 < factor.exponent < 1:
+            kept.append(factor)
+            continue
+        whole = math.floor(factor.exponent)
+        number *= Fraction(int(factor.atom.name)) ** whole
+        if factor.exponent != whole:
+            kept.append(Factor(factor.atom, (), factor.exponent - whole))
+    return number, kept
 
 
 def merged(factors: Sequence[Factor]) -> list[Factor]:

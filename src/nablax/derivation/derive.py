@@ -22,7 +22,7 @@ from nablax.derivation.read_nodes import Reader
 from nablax.derivation.steps import Step, closing, paired, steps, substituted
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
-from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, shortest, with_names
+from nablax.derivation.write import contracted, direction_of, in_kind, map_or_array, oriented, shortest, with_names
 from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
 from nablax.formula import Formula, parse_formula
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, Where
@@ -254,9 +254,12 @@ class _Session:
         self.arguments = {a.name: a.shape for a in problem.arguments if a.name not in problem.units}
         self.direction = Symbol(f"d{self.leaf.name}", self.writer.shape(self.leaf.axes), self.leaf.symmetric)
         self.check = Check(problem)
+        self.written = None if problem.formula is None else written_formula(problem.formula)
 
     def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
-        """A closed form of the problem."""
+        """A closed form of the problem, with its norms as the formula has them."""
+        if self.written is not None:
+            expression = oriented(expression, self.written)
         return formed(self.problem, expression, arguments, called)
 
     def derivation(self) -> Derivation:
@@ -359,9 +362,7 @@ class _Session:
 
     def _starts(self, before: Expression) -> bool:
         """Whether it is the differential of the whole function."""
-        formula = self.problem.formula
-        written = None if formula is None else written_formula(formula)
-        return isinstance(before, Call) and before.arguments == (written,)
+        return isinstance(before, Call) and before.arguments == (self.written,)
 
     def _map_step(self, hessian: LinearMap) -> list[Any]:
         one, two = (replace(self.direction, name=f"{self.direction.name}_{k}") for k in (1, 2))

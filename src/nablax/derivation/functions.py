@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra
 from nablax.derivation.rules import argument_of, is_function
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, narrowed, used_labels
 from nablax.notation import FUNCTIONS
 
 
@@ -36,6 +36,9 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
             return _exp(algebra, p)
         if name == "log":
             return _log(algebra, p)
+        if name == "erf" and _is_over_root_two(p):  # erf(u/√2) = 2Φ(u) − 1
+            value = _made(algebra, "Phi", (algebra.scale(2, algebra.times(p, algebra.number(2**-0.5))),), axes)
+            return algebra.add([algebra.scale(2, value), algebra.number(-1, axes)])
         parity = FUNCTIONS[name].parity if name in FUNCTIONS else 0
         if parity and algebra.content(p) < 0:
             value = _made(algebra, name, (algebra.scale(-1, p),), axes)
@@ -94,6 +97,11 @@ def _difference(algebra: Algebra, left: Poly, right: Poly) -> Poly | None:
     return algebra.add([algebra.number(1, p.axes), algebra.scale(-1, relation)])
 
 
+def _is_over_root_two(p: Poly) -> bool:
+    root = Factor(Atom(AtomKind.SIZE, "2", ()), (), Fraction(1, 2)).sort_key
+    return bool(p.terms) and all(any(f.sort_key == root for f in term.factors) for term in p.terms)
+
+
 def _positive(p: Poly) -> bool:
     """Whether the form shows that every element is positive."""
 
@@ -130,23 +138,12 @@ def _constant(name: str, value: float) -> float | None:
 
 def _made(algebra: Algebra, name: str, arguments: tuple[Poly, ...], axes: tuple[int, ...]) -> Poly:
     """The atom; axes along which nothing changes are left out."""
-    used = [k for k in range(len(axes)) if any(k in f.labels for p in arguments for t in p.terms for f in t.factors)]
+    used = used_labels(*arguments)
     if len(used) < len(axes):
-        names = {k: place for place, k in enumerate(used)}
-        small = tuple(axes[k] for k in used)
-        inner = tuple(_narrowed(p, names, small) for p in arguments)
-        value = apply(algebra, name, inner)
-        return algebra.product([(value, tuple(used))], tuple(range(len(axes))), dict(enumerate(axes)))
+        value = apply(algebra, name, [narrowed(p, used) for p in arguments])
+        return algebra.product([(value, used)], tuple(range(len(axes))), dict(enumerate(axes)))
     symmetric = len(axes) == 2 and axes[0] == axes[1] and all(not p.axes or algebra.is_symmetric(p) for p in arguments)
     return algebra.atom(Atom(AtomKind.FUNCTION, name, axes, arguments, symmetric))
-
-
-def _narrowed(p: Poly, names: dict[int, int], axes: tuple[int, ...]) -> Poly:
-    if not p.axes:
-        return p
-    shift = {k: k - p.rank + len(axes) for t in p.terms for f in t.factors for k in f.labels if k >= p.rank}
-    terms = tuple(Monomial(t.coefficient, tuple(f.relabelled(names | shift) for f in t.factors)) for t in p.terms)
-    return Poly(axes, terms)
 
 
 def _exp(algebra: Algebra, p: Poly) -> Poly:

@@ -99,6 +99,20 @@ def hadamard(parts: Sequence[Expression]) -> Expression:
     return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
 
 
+def _with_roots_below(
+    coefficient: Number, scalars: dict[Expression, Fraction], term: Monomial, chain: Chain = ()
+) -> Form:
+    """½√2 is 1/√2."""
+    for factor in term.factors:
+        name = factor.atom.name
+        if factor.atom.kind is AtomKind.SIZE and name in ("2", "3", "5") and factor.exponent == Fraction(1, 2):
+            base, whole = SizeOf(name), int(name)
+            if isinstance(coefficient, Fraction) and coefficient.denominator % whole == 0 and base in scalars:
+                coefficient *= whole
+                scalars[base] -= 1
+    return Form(coefficient, scalars, chain)
+
+
 class Writer:
     """Writes polys as matrix expressions.
 
@@ -223,7 +237,7 @@ class Writer:
             for one, power in parts:
                 scalars[one] = scalars.get(one, Fraction(0)) + power
         if p.rank == 0:
-            return Form(coefficient, scalars, ())
+            return _with_roots_below(coefficient, scalars, term)
         pulled: list[Scale] = []
         network = self._network(rest, pulled)
         for scale in pulled:
@@ -233,7 +247,7 @@ class Writer:
                     one, power = base_of(part)
                     scalars[one] = scalars.get(one, Fraction(0)) + sign * power
         self._reduce(network, p.rank, {})
-        return Form(coefficient, scalars, self._chain(network, p))
+        return _with_roots_below(coefficient, scalars, term, self._chain(network, p))
 
     def _scalar(self, factor: Factor) -> tuple[Expression, Fraction]:
         """A scalar atom as base and exponent: norms rather than roots of inner products."""

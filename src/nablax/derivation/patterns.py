@@ -145,8 +145,8 @@ def _call(node: Typed, parts: Sequence[Poly], axes: tuple[int, ...]) -> Poly:
             return Poly(axes, filling.terms)
         case "eye", _:
             return _single(Factor(Atom(AtomKind.DELTA, "", axes, symmetric=True), labels), axes)
-        case "inv", _:
-            return _single(Factor(Atom(AtomKind.MATRIX, "inv", axes, tuple(parts)), labels), axes)
+        case ("inv" | "cholesky") as name, _:
+            return _single(Factor(Atom(AtomKind.MATRIX, name, axes, tuple(parts)), labels), axes)
         case "exp", [a] if len(a.terms) == 1 and a.terms[0].coefficient == -1:
             turned = Poly(a.axes, (Monomial(Fraction(1), a.terms[0].factors),))
             return _single(Factor(Atom(AtomKind.FUNCTION, "exp", axes, (turned,)), labels, Fraction(-1)), axes)

@@ -299,6 +299,8 @@ class Reader:
                 return apply(algebra, "log", [algebra.add([algebra.number(1), a])])
             case "expm1", [a]:
                 return algebra.add([algebra.number(-1), apply(algebra, "exp", [a])])
+            case "erfc", [a]:
+                return algebra.add([algebra.number(1), algebra.scale(-1, apply(algebra, "erf", [a]))])
             case "is_finite", [a]:
                 return algebra.number(1, a.axes)
             case "select_n", [condition, no, yes]:

@@ -162,6 +162,24 @@ class Poly:
                     yield from argument.atoms()
 
 
+def used_labels(*polys: Poly) -> tuple[int, ...]:
+    """The axes along which anything changes."""
+    rank = max((p.rank for p in polys), default=0)
+    found = {label for p in polys for term in p.terms for factor in term.factors for label in factor.labels}
+    return tuple(sorted(label for label in found if label < rank))
+
+
+def narrowed(p: Poly, used: Sequence[int]) -> Poly:
+    """The same elements, along some of the axes alone; nothing changes along the others."""
+    if not p.axes:
+        return p
+    names = {label: place for place, label in enumerate(used)}
+    summed = {x for term in p.terms for factor in term.factors for x in factor.labels if x >= p.rank}
+    names |= {label: label - p.rank + len(used) for label in summed}
+    terms = [Monomial(t.coefficient, tuple(f.relabelled(names) for f in t.factors)) for t in p.terms]
+    return Poly(tuple(p.axes[label] for label in used), tuple(terms))
+
+
 def label_sizes(axes: Sequence[int], factors: Iterable[Factor]) -> dict[int, int]:
     """Elements per label."""
     sizes = dict(enumerate(axes))

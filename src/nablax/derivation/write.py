@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.denominators import over_one_denominator
-from nablax.derivation.forms import cost
+from nablax.derivation.forms import cost, scaled
 from nablax.derivation.networks import Writer
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.formula import Kind
@@ -193,6 +193,24 @@ def _with_columns(expression: Expression) -> Expression:
     else:
         return inside
     return _with_columns(Product(tuple(factors)) if len(factors) > 1 else factors[0])
+
+
+def oriented(expression: Expression, written: Expression) -> Expression:
+    """Norms of differences as the formula has them: ‖x − a‖, not ‖a − x‖."""
+    sums = {frozenset(node.terms): node for node in _nodes(written) if isinstance(node, Sum)}
+
+    def change(node: Expression) -> Expression:
+        node = mapped(node, change)
+        match node:
+            case Call("norm" | "norm_F" as name, (Sum(terms),), shape):
+                turned = sums.get(frozenset(scaled(Fraction(-1), term) for term in terms))
+                return node if turned is None else Call(name, (turned,), shape)
+            case LinearMap(argument, body, tensor):
+                return LinearMap(argument, body, change(tensor))
+            case _:
+                return node
+
+    return change(expression)
 
 
 def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -> Expression:

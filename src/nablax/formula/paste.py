@@ -265,6 +265,8 @@ def _parts(word: str, declared: Collection[str], called: bool) -> list[str]:
     plain = "".join(LOWERED.get(letter, letter) for letter in word)
     if plain == "σ" and called:
         return ["sigmoid"]
+    if plain == "Φ" and called:
+        return ["Phi"]
     if plain == "I":
         return ["eye"]
     stem = re.sub(r"_?\d+$", "", plain)
