@@ -22,7 +22,7 @@ HEAD = """\
 # Corpus
 
 {count} formulas of textbooks with their answers, written by hand; the tests judge each one: its gradient and Hessian against
-central differences of the value by hand in NumPy, its renderings against each other, its length against the book's. `nb.derive`
+central differences of the value by hand in NumPy, its renderings parse, its length against the book's. `nb.derive`
 prints what stands under "answer". Symbols are names, numbers, operators and brackets; a definition behind "where" counts too.
 Sources: the Matrix Cookbook (Petersen and Pedersen 2012), Magnus and Neudecker (2019), Boyd and Vandenberghe (2004),
 Bishop (2006), Murphy (2012), Rasmussen and Williams (2006).
