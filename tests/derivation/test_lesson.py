@@ -84,7 +84,8 @@ FORMULAS = [
 @pytest.fixture(scope="module", params=FORMULAS, ids=lambda row: row[0])
 def found(request: pytest.FixtureRequest) -> Derivation:
     formula, wrt, declare = request.param
-    return derive(formula, wrt, declare=declare or None, order=4 if formula == "x^5" else 2)
+    order = {"x^5": 4, "tr(expm(X))": 1}.get(formula, 2)  # XLA compiles the Hessian of expm for a minute
+    return derive(formula, wrt, declare=declare or None, order=order)
 
 
 def test_a_lesson_in_full() -> None:
@@ -163,7 +164,7 @@ def test_a_python_function() -> None:
 
 
 def test_what_has_no_notation_says_so() -> None:
-    text = str(derive("tr(expm(X))").explain())
+    text = str(derive("tr(expm(X))", order=1).explain())
     assert "No step of it can be shown in this notation." in text
     assert "has no closed form to write as code; evaluate gives its value." in text
 
