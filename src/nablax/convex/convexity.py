@@ -139,7 +139,7 @@ class _Session:
     def answer(self) -> Convexity:
         """The strongest verdict that is proved, and that stands its check."""
         if self.expression is None:
-            return self._unknown("the function has no notation that could be read")
+            return self._unknown("derive gives no closed form of the function that could be read")
         if self.leaf.kind is Kind.ORTHOGONAL:
             return self._unknown("the orthogonal matrices are not a convex set")
         sampling = Sampling(self.problem, (), self.positive)
