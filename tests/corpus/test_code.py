@@ -21,7 +21,15 @@ from nablax.formula import parse_formula, sample_point
 WRITTEN = [entry for entry in ENTRIES if entry.name not in NO_FORM]
 QUICK = [entry for entry in FAST if entry.name not in NO_FORM][::2]
 # What C99 has no function for, and its source brings none along.
-NOT_IN_C = {"spectral norm", "nuclear norm", "largest eigenvalue", "sum of singular values", "operator norm"}
+NOT_IN_C = {
+    "spectral norm",
+    "nuclear norm",
+    "largest eigenvalue",
+    "smallest eigenvalue (67)",
+    "sum of singular values",
+    "operator norm",
+    "low rank, nuclear",
+}
 LANGUAGES = ("numpy", "jax", "torch", "c")
 
 

@@ -109,5 +109,5 @@ def test_blocks_without_positions() -> None:
 def test_a_derivation_in_a_notebook() -> None:
     assert nb.derive("x'*A*x", wrt="x")._repr_latex_() == (
         "$$\\begin{aligned}\nf &= x^{\\top} A x \\\\\n\\nabla f &= \\left( A + A^{\\top} \\right) x \\\\\n"
-        "\\nabla^2 f &= A + A^{\\top}\n\\end{aligned}$$"
+        "\\nabla^{2} f &= A + A^{\\top}\n\\end{aligned}$$"
     )

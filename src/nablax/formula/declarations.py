@@ -97,7 +97,7 @@ def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Dec
     Example:
         >>> found = parse_declarations("x: constant vector(3)")["x"]
         >>> found.kind, found.sizes, found.constant
-        (<Kind.VECTOR: 'vector'>, (Size(coefficient=3, symbols=()),), True)
+        (<Kind.VECTOR: 'vector'>, (Size(coefficient=3, symbols=(), offset=0),), True)
     """
     if declare is None:
         return {}

@@ -33,6 +33,7 @@ from nablax.printing.expression import (
     Unit,
     Where,
     is_row,
+    shape_of,
 )
 from nablax.printing.products import Products, multiplied
 from nablax.printing.program import (
@@ -422,10 +423,11 @@ class _Lowering:
         if node.coefficient == 0:
             return self.builder.add(Fill(0, node.shape))
         number = {letter: k for k, letter in enumerate(node.free)}
-        for piece in node.pieces:
+        pieces = [_diagonal_first(piece) for piece in node.pieces]
+        for piece in pieces:
             for letter in piece.indices:
                 number.setdefault(letter, len(number))
-        waiting = [(self.of(piece), tuple(number[letter] for letter in piece.indices)) for piece in node.pieces]
+        waiting = [(self.of(piece), tuple(number[letter] for letter in piece.indices)) for piece in pieces]
         used = {label for _, labels in waiting for label in labels}
         for letter, size in zip(node.free, node.shape, strict=True):
             if number[letter] not in used:
@@ -437,6 +439,14 @@ class _Lowering:
             place = multiplied(self.builder, waiting, output)
             place = place if _magnitude(node.coefficient) == 1 else self.builder.elementwise("multiply", factor, place)
         return self.builder.elementwise("negate", place) if node.coefficient < 0 else place
+
+
+def _diagonal_first(piece: Piece) -> Piece:
+    """A power on the diagonal of a matrix as that of its diagonal: beside it there may be zeros to divide by."""
+    if piece.exponent == 1 or len(piece.indices) != 2 or len(set(piece.indices)) == 2:
+        return piece
+    diagonal = Call("diagonal", (piece.array,), shape_of(piece.array)[:1])
+    return Piece(diagonal, piece.indices[:1], piece.exponent)
 
 
 def _range(text: str) -> tuple[int | None, int | None]:
