@@ -15,6 +15,7 @@ import scipy.optimize
 import nablax as nb
 from nablax import ArgumentError, OutputError, StrategyError
 from nablax.optimise import Bracketing, HagerZhang, MoreThuente, definiteness, told
+from nablax.optimise.trust_region import next_radius
 
 CONVERGED = "The gradient is as small as asked."
 
@@ -278,6 +279,35 @@ def test_a_way_that_goes_uphill_ends_at_the_best_point() -> None:
         assert float(found.value) == pytest.approx(float(rosenbrock(found.x)), rel=1e-12)
         values.append(float(found.value))
     assert values == sorted(values, reverse=True)
+
+
+def helical_valley(x: Any) -> Any:
+    """The angle jumps where x₁ changes its sign at x₀ > 0: a wall that runs along the valley."""
+    angle = jnp.arctan2(x[1], x[0]) / (2 * jnp.pi)
+    return 100 * ((x[2] - 10 * angle) ** 2 + (jnp.hypot(x[0], x[1]) - 1) ** 2) + x[2] ** 2
+
+
+def test_a_wall_beside_the_way_costs_few_steps() -> None:
+    found = nb.minimise(helical_valley, jnp.array([-1.0, 0.2, 1.0]), method="trust-region", tol=1e-9)
+    assert told(found.status) == CONVERGED
+    np.testing.assert_allclose(found.x, [1.0, 0.0, 0.0], atol=1e-6)
+    assert found.counts.values < 40  # 54 where the ball is cut to a quarter whatever was seen
+
+
+@pytest.mark.parametrize(
+    ("slope", "change", "share"),
+    [
+        (-4.0, 4.0, 0.25),  # −4 t + 8 t² is lowest at a quarter
+        (-4.0, -1.0, 0.5),  # … + 3 t² at two thirds
+        (-4.0, 96.0, 0.1),  # … + 100 t² at a fiftieth
+        (-4.0, np.inf, 0.1),
+        (-4.0, np.nan, 0.25),
+        (-4.0, -5.0, 0.25),  # no parabola that opens upwards
+    ],
+)
+def test_a_poor_step_tells_how_far_to_go(slope: float, change: float, share: float) -> None:
+    assert next_radius(3.0, 2.0, -1.0, slope, change) == pytest.approx(2.0 * share)
+    assert next_radius(3.0, 2.0, 0.5, slope, change) == 3.0
 
 
 def test_what_a_run_gives_is_on_the_host_but_for_the_point_and_the_gradient() -> None:

@@ -41,12 +41,12 @@ class SparseTrustRegion:
             return (value, gradient, norm, fine, radius, past.lost, hessian.data, hessian.indices), past
 
         def attempt(
-            x: Any, step: Any, value: Any, values: Any, predicted: Any, radius: Any, given: Any
+            x: Any, step: Any, value: Any, values: Any, slope: Any, predicted: Any, radius: Any, given: Any
         ) -> tuple[Any, ...]:
             trial = x + step.astype(x.dtype)
             found = objective(given).value(trial)
             ratio = gained(value, found, predicted, jnp.max(values))
-            radius = next_radius(radius, jnp.linalg.norm(step), ratio)
+            radius = next_radius(radius, jnp.linalg.norm(step), ratio, slope, found - value)
             return trial, found, ratio > TAKEN, radius, too_small(radius, x)
 
         self._look, self._attempt = jax.jit(look), jax.jit(attempt)
@@ -130,9 +130,9 @@ class SparseTrustRegion:
 
     def _tried(self, state: State, data: Any) -> tuple[State, bool]:
         hessian, radius, past = state.kept
-        step, predicted, factors = _step(hessian, np.asarray(state.gradient, np.float64), float(radius))
+        step, slope, predicted, factors = _step(hessian, np.asarray(state.gradient, np.float64), float(radius))
         trial, value, taken, radius, small = jax.device_get(
-            self._attempt(state.x, step, state.value, past.values, predicted, radius, data)
+            self._attempt(state.x, step, state.value, past.values, slope, predicted, radius, data)
         )
         counts = state.counts.plus(values=1, factorisations=factors)
         kept = (hessian, radius, past)
@@ -162,10 +162,11 @@ def _noise(value: Any) -> float:
     return 10 * rounding(value.dtype) * abs(float(value))
 
 
-def _step(hessian: Shifted, gradient: Any, radius: float) -> tuple[Any, float, int]:
-    """The step, the decrease that the model predicts, and factorisations."""
+def _step(hessian: Shifted, gradient: Any, radius: float) -> tuple[Any, float, float, int]:
+    """The step, its slope, the decrease that the model predicts, and factorisations."""
     # no eigenvector is orthogonal to this by accident of structure
     seed = np.cos(np.arange(gradient.size)) - gradient / np.linalg.norm(gradient)
     found = step_in_ball(hessian, gradient, radius, seed)
-    predicted = -float(gradient @ found.step + found.step @ (hessian.matrix @ found.step) / 2)
-    return found.step, predicted, found.factors
+    slope = float(gradient @ found.step)
+    predicted = -(slope + float(found.step @ (hessian.matrix @ found.step)) / 2)
+    return found.step, slope, predicted, found.factors

@@ -20,6 +20,8 @@ from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
 # Toint 2000, section 6.1).
 TAKEN, POOR, GOOD = 1e-4, 0.25, 0.75
 CUT, WIDENED = 0.25, 4.0
+# Where a parabola tells how far a poor step should have gone, in shares of the step.
+SHORTEST, LONGEST = 0.1, 0.5
 # How far Newton's first step may go, in units of the point's size.
 FARTHEST = 100.0
 # Unknowns up to which eigenvalues are computed at every point: they cost no more than a few Cholesky factors.
@@ -90,12 +92,13 @@ class TrustRegion(Method):
         model = state.kept
         small = state.x.size <= SMALL
         step, model, factors = (step_by_eigenvalues if small else step_by_factors)(model, state.gradient)
-        predicted = -(state.gradient @ step + step @ (model.matrix @ step) / 2)
+        slope = state.gradient @ step
+        predicted = -(slope + step @ (model.matrix @ step) / 2)
         trial = state.x + step
         value = objective.value(trial)
         counts = state.counts.plus(values=1, factorisations=factors)
         ratio = gained(state.value, value, predicted, model.past.highest)
-        radius = next_radius(model.radius, jnp.linalg.norm(step), ratio)
+        radius = next_radius(model.radius, jnp.linalg.norm(step), ratio, slope, value - state.value)
         kept = _Model(model.matrix, model.eigenvalues, model.vectors, model.decomposed, radius, model.past)
         taken = moved(state, trial, value, kept, counts)
         refused = stayed(state, kept, counts, stalled=too_small(radius, state.x))
@@ -153,7 +156,8 @@ class SteihaugToint(Method):
         value = objective.value(trial)
         counts = state.counts.plus(values=1, products=found.products)
         ratio = gained(state.value, value, found.predicted, past.highest)
-        kept = next_radius(radius, jnp.linalg.norm(found.step), ratio), past
+        slope = state.gradient @ found.step
+        kept = next_radius(radius, jnp.linalg.norm(found.step), ratio, slope, value - state.value), past
         taken = moved(state, trial, value, kept, counts)
         refused = stayed(state, kept, counts, stalled=too_small(kept[0], state.x))
         return either(ratio > TAKEN, taken, refused)
@@ -208,11 +212,27 @@ def gained(value: Any, trial: Any, predicted: Any, highest: Any = None) -> Any:
     return jnp.where(jnp.isfinite(trial) & (predicted + noise > 0), ratio, -jnp.inf)
 
 
-def next_radius(radius: Any, length: Any, ratio: Any) -> Any:
-    """The ball for the next step."""
+def next_radius(radius: Any, length: Any, ratio: Any, slope: Any, change: Any) -> Any:
+    """The ball for the next step.
+
+    After a poor step it ends where the parabola through both values and the slope at the start is lowest: a step that
+    was far too long costs one evaluation, and one that was nearly right is not cut to a quarter.
+
+    Args:
+        radius: of the ball.
+        length: of the step.
+        ratio: decrease over predicted decrease, as it is judged.
+        slope: gᵀp, of the step p.
+        change: the value at its end, less that at its start.
+
+    Source:
+        Dennis and Schnabel 1983, algorithm A6.4.5.
+    """
     at_border = length >= (1 - 2 * LENGTH_FIT) * radius
     widened = jnp.where(at_border, jnp.maximum(radius, WIDENED * length), radius)
-    return jnp.where(ratio < POOR, CUT * jnp.minimum(length, radius), jnp.where(ratio > GOOD, widened, radius))
+    bend = change - slope
+    share = jnp.where(bend > 0, jnp.clip(-slope / (2 * bend), SHORTEST, LONGEST), CUT)
+    return jnp.where(ratio < POOR, share * jnp.minimum(length, radius), jnp.where(ratio > GOOD, widened, radius))
 
 
 def too_small(radius: Any, x: Any) -> Any:
