@@ -219,7 +219,6 @@ PARTITION = (
 
 def _check_differentiable(verb: str, place: int, argument: Any, leaf: Any) -> None:
     asks = f"{verb} was asked for derivatives with respect to argument {place}, which holds"
-    module = _holds_module(argument)
     if isinstance(leaf, bool | int) or not _is_data(leaf):
         shown = repr(leaf)
         value = "" if callable(leaf) or len(shown) > SHOWN else f" ({shown})"
@@ -227,7 +226,7 @@ def _check_differentiable(verb: str, place: int, argument: Any, leaf: Any) -> No
         other = "Pass floating-point arrays or numbers there, or leave this argument out of argnums."
         if callable(leaf):
             other = f"{other} If it is an equinox module: {PARTITION[0].lower()}{PARTITION[1:]}"
-        raise ArgumentError(f"{asks} a {kind}. {PARTITION if module else other}")
+        raise ArgumentError(f"{asks} a {kind}. {PARTITION if _holds_module(argument) else other}")
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.floating):
         shape = list(np.shape(leaf))
@@ -238,7 +237,7 @@ def _check_differentiable(verb: str, place: int, argument: Any, leaf: Any) -> No
         )
         raise ArgumentError(
             f"{asks} an array {dtype.name}{shape}; derivatives exist for real floating-point arrays only. "
-            + (PARTITION if module else f"Pass {advice}, or leave this argument out of argnums.")
+            + (PARTITION if _holds_module(argument) else f"Pass {advice}, or leave this argument out of argnums.")
         )
 
 

@@ -66,6 +66,7 @@ _ROWS = (
         for name, primitives, printed, latex, numpy, special in (
             ("arsinh", ("asinh",), "", "", "arcsinh", ""), ("arcosh", ("acosh",), "", "", "arccosh", ""),
             ("artanh", ("atanh",), "", "", "arctanh", ""), ("trigamma", (), "", "", "", "polygamma"),
+            ("polygamma", (), "", "", "", "polygamma"),
             ("max", ("max", "reduce_max"), "", r"\max", "maximum", ""),
             ("min", ("min", "reduce_min"), "", r"\min", "minimum", ""),
             ("pow", ("pow",), "", "", "", ""), ("floor", ("floor",), "⌊{}⌋", "", "", ""),

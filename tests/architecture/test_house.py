@@ -52,7 +52,7 @@ ALLOWED = {
     "printing": {"notation", "contraction"},  # the order in which printed code multiplies
     "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "notation", "formula", "printing"},
     # what the closed forms say of curvature
-    "convex": {"formula", "printing", "derivation"},
+    "convex": {"notation", "formula", "printing", "derivation"},
     # readers of graphs, sweeps and plans, for people who look at them
     "teach": {
         "contraction", "ops", "graph", "sweeps", "endings", "planning", "calling", "notation", "formula", "printing",

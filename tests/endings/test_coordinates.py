@@ -276,6 +276,11 @@ def test_over_data_and_closures() -> None:
     assert_close(dense(nb.hessian_sparse(misfit, argnums=(0, 1))(x, targets[0]))[:4, :4], want[0])
 
 
+def test_the_positions_of_all_calls_are_one_array() -> None:
+    f = nb.hessian_sparse(lambda x: jnp.sum(x[1:] * x[:-1] ** 2))
+    assert f(jnp.ones(4)).indices is f(jnp.arange(4.0)).indices
+
+
 def test_another_shape_gets_its_own_positions() -> None:
     sparse = nb.hessian_sparse(rosenbrock)
     assert [sparse(point(n)).nse for n in (3, 6, 3)] == [7, 16, 7]

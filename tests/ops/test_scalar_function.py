@@ -350,3 +350,31 @@ def test_reverse_rules_are_honoured_as_in_jax(f: Any, strategy: str) -> None:
     assert_close(nb.laplacian(f, strategy=strategy)(x), np.trace(want))
     assert_close(nb.hvp(f)(x, v), want @ v)
     assert_close(nb.quadratic_form(f)(x, v), v @ want @ v)
+
+
+def test_a_multiple_of_a_multiple_is_one_multiple() -> None:
+    f = from_jax(lambda x: 100.0 * (-(2.0 * x) * 2.0), "float32")
+    [step] = f.instructions
+    assert step.operation.name == "mul"
+    assert {a.value for a in step.arguments if not isinstance(a, int)} == {-400.0}
+    x = np.float32(0.3)
+    assert f(x) == np.float32(-400.0) * x
+    assert from_jax(lambda x: jnp.negative(-x), "float64").instructions == ()
+    assert [s.operation.name for s in from_jax(lambda x: -(3.0 * x), "float64").instructions] == ["mul"]
+
+
+def test_multiples_that_are_rounded_twice_stay_apart() -> None:
+    """0.1 · (0.2 x) and 0.02 x differ in the last place."""
+    f = from_jax(lambda x: 0.1 * (0.2 * x), "float64")
+    assert len(f.instructions) == 2
+    x = np.float64(0.7)
+    assert f(x) == 0.1 * (0.2 * x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_constants_out_of_range_are_not_gathered(dtype: str) -> None:
+    huge = float(np.finfo(dtype).max) / 2
+    f = from_jax(lambda x: 4.0 * (huge * x), dtype)
+    assert len(f.instructions) == 2
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    assert len(from_jax(lambda x: 0.5 * (tiny * x), dtype).instructions) == 2

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import assert_close
+from oracles import assert_close, tolerance_of
 
 import nablax as nb
-from nablax.sweeps import loops
+from nablax.sweeps import loop_call, loops, several_turns
 from nablax.sweeps.steps import Rule
 
 BATCH, TURNS, N, M = 4, 5, 3, 2
+SUMMED = tolerance_of("float64", TURNS * BATCH * N)  # an answer for a constant adds up what all turns say of it
 
 
 @pytest.fixture(autouse=True)
@@ -218,9 +219,48 @@ def test_diagonal(name: str) -> None:
     tree = jax.tree.structure(case.arguments[0])
     for k, leaf in enumerate(jax.tree.leaves(case.arguments[0])):
         block = np.asarray(jax.tree.leaves(H)[k * tree.num_leaves + k]).reshape(leaf.size, leaf.size)
-        assert_close(jax.tree.leaves(found)[k], np.diag(block).reshape(leaf.shape))
-        assert_close(jax.tree.leaves(expected)[k], np.diag(block).reshape(leaf.shape))
+        assert_close(jax.tree.leaves(found)[k], np.diag(block).reshape(leaf.shape), tolerance=SUMMED)
+        assert_close(jax.tree.leaves(expected)[k], np.diag(block).reshape(leaf.shape), tolerance=SUMMED)
     assert turned_back("diagonal", case) == case.diagonal
+
+
+ALL_AT_ONCE = ("gated unit", "long short memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "together"), [*((name, 2) for name in CASES), *((name, TURNS) for name in ALL_AT_ONCE)]
+)
+def test_turns_taken_together(name: str, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constants enter through leaves of their own; of five turns one is left over after pairs."""
+    monkeypatch.setattr(several_turns.Together, "pays", True)
+    monkeypatch.setattr(loop_call, "divided", lambda length: min(together, length))
+    case = CASES[name]
+
+    def anew(*arguments: Any) -> Any:  # plans are kept for each function
+        return case.function(*arguments)
+
+    found = nb.hessian_diagonal(anew, strategy="legs-backward")(*case.arguments)
+    expected = nb.hessian_diagonal(case.function, strategy="columns")(*case.arguments)
+    for own, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert_close(own, other, tolerance=SUMMED)
+
+
+def test_turns_taken_together_in_reverse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(several_turns.Together, "pays", True)
+    monkeypatch.setattr(loop_call, "divided", lambda _: 2)
+
+    def backwards(W: Any, x: Any) -> Any:
+        def step(h: Any, slice_: Any) -> Any:
+            h = jnp.tanh(h @ W + slice_) + 0.3 * h
+            return h, h * h
+
+        h, hs = jax.lax.scan(step, jnp.ones((BATCH, N)), x, reverse=True)
+        return jnp.sum(jnp.sin(h)) + jnp.sum(hs * x)
+
+    W, x = array(0, N, N), array(1, TURNS, BATCH, N)
+    found = nb.hessian_diagonal(backwards, strategy="legs-backward")(W, x)
+    H = np.asarray(jax.hessian(backwards)(W, x)).reshape(W.size, W.size)
+    assert_close(found, np.diag(H).reshape(W.shape), tolerance=SUMMED)
 
 
 @pytest.mark.parametrize("name", CASES)

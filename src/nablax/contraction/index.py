@@ -153,10 +153,10 @@ def tabulated(labels: Sequence[Label], table: npt.ArrayLike, extent: int) -> Ind
 
 def substitute(index: Index, values: Substitution) -> Index:
     """Replace labels by indices: composition of static maps, no number of the user's moves."""
+    if index.label is not None:
+        return values.get(index.label, index)
     if not any(label in values for label in index.labels):
         return index
-    if index.label is not None:
-        return values[index.label]
     parts = [values.get(label, along(label)) for label in index.labels]
     if index.table is None and all(part.table is None for part in parts):
         offset = index.offset

@@ -215,6 +215,17 @@ def _operations(node: Node, rates: Rates) -> tuple[float, float]:
             assert_never(kind)
 
 
+def _held_inside(node: Node) -> float:
+    """Bytes that the evaluation of one node holds besides its inputs and its value."""
+    match node.kind:
+        case Opaque():
+            return node.kind.held_bytes
+        case Elementwise():
+            return float(node.kind.function.held * node.size * node.dtype.itemsize)
+        case _:
+            return 0.0
+
+
 def _peak(nodes: Sequence[Node], stored: set[Node], kept: set[Node]) -> float:
     """Bytes alive at once if nodes are evaluated in order and freed after their last use.
 
@@ -234,7 +245,7 @@ def _peak(nodes: Sequence[Node], stored: set[Node], kept: set[Node]) -> float:
     for k, node in enumerate(nodes):
         if node in stored:
             alive += node.size * node.dtype.itemsize
-        inside = node.kind.held_bytes if isinstance(node.kind, Opaque) else 0.0
+        inside = _held_inside(node)
         peak = max(peak, alive + inside)
         alive -= sum(x.size * x.dtype.itemsize for x in dying.get(k, ()))
     return peak

@@ -18,7 +18,8 @@ from nablax.graph.batch_axes import SharedAxis, batch_axes_of, keeps
 from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.node import Node, map_of, reachable
-from nablax.graph.recognise import NUMERIC, called, recognise
+from nablax.graph.plain import found as library_function
+from nablax.graph.recognise import NUMERIC, PLAIN, called, recognise
 from nablax.graph.rewritten import on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
@@ -78,7 +79,16 @@ class _Reader:
         def load(value: Value) -> Node:
             return self.constant(np.asarray(value.value, value.dtype)) if isinstance(value, Literal) else values[value]
 
-        for equation in program.equations:
+        last = -1
+        for place, equation in enumerate(program.equations):
+            if place <= last:
+                continue
+            plain = library_function(program, place) if PLAIN in self.functions else None
+            if plain is not None:
+                inside = [load(value) for value in plain.inputs]
+                [values[plain.output]] = self.instead(equation, plain.instead, inside)
+                last = place + plain.count - 1
+                continue
             read = [k for k, variable in enumerate(equation.outputs) if variable in program.read]
             results = self.equation(equation, [load(value) for value in equation.inputs], read)
             values.update({equation.outputs[k]: results[k] for k in read})

@@ -179,6 +179,8 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
     if lost:  # what differs in these is added at one place
         value = value.sum(lost, dtype=value.dtype)
         labels = tuple(label for label in labels if label in order)
+    if not _apart(target):
+        value, labels, target = _repeated(value, labels, target, shape)
     if _apart(target):
         return _written(value, labels, target)
     grids = []
@@ -187,6 +189,35 @@ def _spread(value: Any, axes: AxesMap, shape: tuple[int, ...]) -> Any:
         outside = (positions < 0) | (positions >= index.extent)
         grids.append(_constant(_grid(index, np.where(outside, index.extent, positions), labels)))
     return jnp.zeros(shape, value.dtype).at[tuple(grids)].add(value, mode="drop", wrap_negative_indices=False)
+
+
+def _repeated(
+    value: Any, labels: tuple[Label, ...], target: Sequence[Index], shape: tuple[int, ...]
+) -> tuple[Any, tuple[Label, ...], tuple[Index, ...]]:
+    """Values on a diagonal as an array that is zero beside it, with a label for each axis along which they stand.
+
+    A scatter takes many times as long for an element; where the diagonal spans the target, writing the zeros as well
+    costs no more than beginning with them.
+    """
+    seen: set[Label] = set()
+    repeated = []
+    for k, index in enumerate(target):
+        if seen & set(index.labels):
+            repeated.append(k)
+        seen.update(index.labels)
+    plain = all(target[k].table is None and len(target[k].labels) == 1 for k in repeated)
+    if not plain or value.size * math.prod(target[k].labels[0].size for k in repeated) > math.prod(shape):
+        return value, labels, tuple(target)
+    new = list(target)
+    for k in repeated:
+        [label] = target[k].labels
+        beside = Label(label.size)
+        own = [label.size if one is label else 1 for one in labels]
+        equal = np.eye(label.size, dtype=bool).reshape(*own, label.size)
+        value = jnp.where(equal, value[..., None], jnp.zeros((), value.dtype))
+        labels = (*labels, beside)
+        new[k] = Index((beside,), target[k].extent, target[k].offset, target[k].strides)
+    return value, labels, tuple(new)
 
 
 def _written(value: Any, labels: Sequence[Label], target: Sequence[Index]) -> Any:

@@ -39,7 +39,7 @@ class Node:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def __repr__(self) -> str:
         return f"<{self.number}: {type(self.kind).__name__} {self.dtype.name}{list(self.shape)}>"

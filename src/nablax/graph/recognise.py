@@ -57,7 +57,8 @@ def _det_anywhere(graph: Graph, inputs: Sequence[Node]) -> list[Node] | None:
 # The determinant's differential det(X) X^-T is a closed form, but worthless at a singular X, where det is smooth
 # all the same; for numbers a row serves that holds there, too.
 NUMERIC = frozenset({"solve", "slogdet"})
-CLOSED_FORM = NUMERIC | {"det"}
+PLAIN = "plain"  # the functions of `plain`, without guards
+CLOSED_FORM = NUMERIC | {"det", PLAIN}
 _INSTEAD: dict[str, Callable[[Graph, Sequence[Node]], list[Node] | None]] = {"det": _det_anywhere}
 
 

@@ -38,6 +38,11 @@ def tied(term: NodeTerm) -> Ties:
     )
 
 
+def common(terms: Sequence[NodeTerm]) -> Ties:
+    """Axes of rows and columns that all terms keep equal."""
+    return frozenset.intersection(*(tied(term) for term in terms))
+
+
 def all_tied(row: Sequence[int], column: Sequence[int]) -> Ties:
     return frozenset((i, i) for i, (a, b) in enumerate(zip(row, column, strict=False)) if a == b)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +20,10 @@ from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import add_up
 from nablax.ops.kinds import Call, Opaque
 from nablax.sweeps.eliminate import Elimination
+from nablax.sweeps.handed_over import Kept
 from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, as_array, as_term, stored
 from nablax.sweeps.opaque_calls import opaque_kind, structs_of, traced
+from nablax.sweeps.several_turns import Together, divided
 from nablax.sweeps.turn import Backwards, Turn, Wanted
 
 
@@ -42,6 +44,7 @@ class BackwardLoop:
     taken: Backwards
     blocks: Wanted
     arrival: Arrival
+    _together: dict[int, Together] = field(default_factory=dict)
 
     @property
     def turn(self) -> Turn:
@@ -62,7 +65,28 @@ class BackwardLoop:
             k: graph.sum_of(self.taken.left.gradient[leaf], leaf.shape, leaf.dtype)
             for k in sorted(self.turn.active)
             for leaf in [self.taken.leaf(k)]
-        }
+        } | {c: self.kept.slope(c) for c in self.turn.entered}
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What a turn keeps of constants that enter through leaves of their own."""
+        return Kept(self.taken, self.rates)
+
+    def together(self, count: int) -> Together:
+        """So many turns taken together."""
+        if count not in self._together:
+            self._together[count] = Together(self.kept, count, count == self.turn.loop.length)
+        return self._together[count]
+
+    @cached_property
+    def emitted(self) -> list[Node]:
+        """What a turn hands to those that are taken together with it."""
+        return self.together(divided(self.turn.loop.length)).emitted if self.turn.entries else []
+
+    @property
+    def pays(self) -> bool:
+        """Whether keeping what turns enter costs less than carrying blocks with all constants."""
+        return self.together(divided(self.turn.loop.length)).pays
 
     @cached_property
     def carried(self) -> dict[Pair, Node]:
@@ -83,7 +107,7 @@ class BackwardLoop:
         for (p, q), diagonal in self.blocks.constants.items():
             if self.taken.block(p, q).parts:
                 found[p, q] = self._diagonal(p) if diagonal else self._array(p, q, frozenset())
-        return found
+        return {**found, **{(c, c): self.kept.within(c) for c in self.turn.entered}}
 
     @cached_property
     def stacked(self) -> dict[int, Node]:
@@ -101,19 +125,30 @@ class BackwardLoop:
     @cached_property
     def _made(self) -> list[Node]:
         parts = (self.slopes, self.carried, self.mixed, self.constants, self.stacked)
-        return [node for part in parts for node in part.values()]
+        return [*(node for part in parts for node in part.values()), *self.emitted]
 
     @property
     def elements(self) -> int:
         """Of the largest array that one turn hands to the next."""
-        return max((node.size for node in self._made), default=0)
+        own = max((node.size for node in self._made), default=0)
+        return max([own, *(self.together(count).elements for count in self._counts)])
 
     @cached_property
     def seconds(self) -> float:
         """Estimated time of all turns."""
         loop = self.turn.loop
         forward = cost_of(list(self.turn.outputs[: loop.carried]), self.rates).seconds
-        return loop.length * (forward + cost_of(self._made, self.rates).seconds)
+        several = sum(self.together(count).seconds * times for count, times in self._counts.items())
+        return loop.length * (forward + cost_of(self._made, self.rates).seconds) + several
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        """How many turns are taken together, and how often; nothing where no constant has entries."""
+        if not self.turn.entries:
+            return {}
+        length = self.turn.loop.length
+        count = divided(length)
+        return {count: length // count, **({length % count: 1} if length % count else {})}
 
     # the call
 
@@ -139,9 +174,10 @@ class BackwardLoop:
         shared, rest = inputs[: loop.constants], inputs[loop.constants :]
         begun, slices = rest[: loop.carried], rest[loop.carried :]
         forward = turn.outputs[: loop.carried]
+        nothing = [jnp.zeros(entry.leaf.shape, entry.leaf.dtype) for entry in turn.entries]
 
         def ahead(carry: Any, sliced: Any) -> tuple[Any, Any]:
-            return tuple(evaluate(forward, [*shared, *carry, *sliced])), carry
+            return tuple(evaluate(forward, [*shared, *carry, *sliced, *nothing])), carry
 
         start = tuple(jnp.asarray(x, leaf.dtype) for x, leaf in zip(begun, turn.leaves[loop.constants :], strict=False))
         _, before = jax.lax.scan(ahead, start, tuple(slices), loop.length, reverse=loop.reverse)
@@ -162,7 +198,7 @@ class BackwardLoop:
             {k: begin(k) for k in taken.adjoints if k < loop.carried},
             {**zeros(self.carried), **{pair: x for pair, x in arrived.items() if pair in self.carried}},
             zeros(self.mixed),
-            zeros({c: self.slopes[c] for c in turn.constants}),
+            zeros({c: self.slopes[c] for c in (*turn.constants, *turn.entered)}),
             zeros(self.constants),
         )
         beside = (
@@ -176,6 +212,7 @@ class BackwardLoop:
             slopes, own, mixed, total, squares = state
             slopes = {**slopes, **slopes_beside}
             given = [
+                *nothing,
                 *(slopes[k] for k in taken.adjoints),
                 *(own[pair] for pair in sorted(taken.carried)),
                 *(mixed[pair] for pair in taken.mixed),
@@ -187,12 +224,12 @@ class BackwardLoop:
             mixed = {pair: next(values) for pair in self.mixed}
             squares = {pair: squares[pair] + next(values) for pair in self.constants}
             diagonals = {x: next(values) for x in self.stacked}
-            total = {c: total[c] + new[c] for c in turn.constants}
+            total = {c: total[c] + new[c] for c in total}
             handed = {k: new[k + first] for k in state[0]}
-            return (handed, own, mixed, total, squares), ({x: new[x] for x in turn.stacked}, diagonals)
+            return (handed, own, mixed, total, squares), ({x: new[x] for x in turn.stacked}, diagonals, list(values))
 
         turns = (before, tuple(slices), *beside)
-        state, (stacked_slopes, diagonals) = jax.lax.scan(back, state, turns, loop.length, reverse=not loop.reverse)
+        state, (stacked_slopes, diagonals) = self._all_turns(back, state, turns)
         slopes, own, mixed, total, squares = state
         found = {**{k + first: x for k, x in slopes.items()}, **total, **stacked_slopes}
         return [
@@ -202,6 +239,44 @@ class BackwardLoop:
             *(squares[pair] for pair in self.constants),
             *(diagonals[x] for x in self.stacked),
         ]
+
+    def _all_turns(self, back: Callable[[Any, Any], tuple[Any, Any]], state: Any, turns: Any) -> tuple[Any, Any]:
+        """All turns, the last one first, several together where constants have entries."""
+        loop = self.turn.loop
+        if not self._counts:
+            state, (slopes, diagonals, _) = jax.lax.scan(back, state, turns, loop.length, reverse=not loop.reverse)
+            return state, (slopes, diagonals)
+        count, *rest = self._counts
+        whole = self._counts[count] * count
+
+        def taken(together: Together) -> Callable[[Any, Any], tuple[Any, Any]]:
+            def several(state: Any, slices: Any) -> tuple[Any, Any]:
+                own, later = state
+                own, (slopes, diagonals, emitted) = jax.lax.scan(
+                    back, own, slices, together.count, reverse=not loop.reverse
+                )
+                added, later = together.run(emitted, later, loop.reverse)
+                *others, squares = own
+                squares = {pair: x + added[pair[0]] if pair[0] in added else x for pair, x in squares.items()}
+                return ((*others, squares), later), (slopes, diagonals)
+
+            return several
+
+        def part(start: int, stop: int) -> Any:
+            return jax.tree.map(lambda x: x[start:stop], turns)
+
+        # the turns that are left over are the last ones
+        first = loop.length - whole if loop.reverse else 0
+        both = (state, self.together(count).later())
+        ends = []
+        for left in rest:
+            both, end = taken(self.together(left))(both, part(0, left) if loop.reverse else part(whole, loop.length))
+            ends.append(end)
+        grouped = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]), part(first, first + whole))
+        both, found = jax.lax.scan(taken(self.together(count)), both, grouped, reverse=not loop.reverse)
+        found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+        listed = [*ends, found] if loop.reverse else [found, *ends]
+        return both[0], jax.tree.map(lambda *parts: jnp.concatenate(parts), *listed)
 
     def results(
         self, own: Sequence[NodeTerm]

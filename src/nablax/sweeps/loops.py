@@ -29,11 +29,11 @@ from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination, core_of, eliminate, pulled
 from nablax.sweeps.frontier import Core, Form, Frontier, Legs, SecondOrder, identity_legs
 from nablax.sweeps.legs import merge
-from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, arrive, as_term, stored, stored_shape, tied
+from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, arrive, as_term, common, stored, stored_shape
 from nablax.sweeps.loop_call import BackwardLoop
 from nablax.sweeps.opaque_calls import opaque_kind
 from nablax.sweeps.steps import Rule, Step
-from nablax.sweeps.turn import Backwards, Turn, Wanted, turn_of, wanted
+from nablax.sweeps.turn import Backwards, Turn, Wanted, turn_of, wanted, with_entries
 
 # A block with more elements than this is not carried from turn to turn.
 MOST_CARRIED = 1 << 27
@@ -73,7 +73,7 @@ def backwards(
 ) -> Backwards:
     """Eliminate the body of a loop once, from blocks on its outputs to blocks on its inputs."""
     graph, outputs = turn.graph, turn.outputs
-    position = len(turn.leaves)
+    position = len(turn.leaves) + len(turn.entries)
     adjoints: dict[Node, Legs] = {}
     listed = tuple(k for k, output in enumerate(outputs) if output.depends & turn.mask)
     for k in listed:
@@ -96,7 +96,7 @@ def backwards(
         given = graph.leaf(position, stored_shape(row, other, ties), outputs[k].dtype)
         forms.append(Form((place[k], column), as_term(given, row, other, ties)))
         position += 1
-    leaves = frozenset(turn.leaves[k] for k in turn.active)
+    leaves = frozenset((*(turn.leaves[k] for k in turn.active), *(entry.leaf for entry in turn.entries)))
     nodes = tuple(node for node in reachable(outputs) if node.depends & turn.mask)
     body = Elimination(
         graph,
@@ -141,7 +141,7 @@ def one_leg(graph: Graph, node: Node, legs: Sequence[NodeTerm]) -> list[NodeTerm
     """
     terms = [leg.replace(sides=((), *leg.sides)) for leg in legs]
     row = [index.extent for index in legs[0].sides[0]]
-    ties = _common(terms) & all_tied(row, node.shape)
+    ties = common(terms) & all_tied(row, node.shape)
     array = graph.sum_of([stored(term, ties) for term in terms], stored_shape(row, node.shape, ties), node.dtype)
     found = as_term(array, row, node.shape, ties)
     return [found.replace(sides=found.sides[1:])]
@@ -155,10 +155,18 @@ def _asked_of_turn(turn: Turn, blocks: Wanted) -> Asked:
     for c in turn.constants:
         partners[bit[c]] = carried
     for p, q in blocks.constants:
+        if p in turn.entered:
+            continue
         partners[bit[p]] |= bit[q]
         partners[bit[q]] |= bit[p]
     for x in blocks.stacked:
         partners[bit[x]] = bit[x]
+    for entry in turn.entries:
+        same = sum(other.leaf.depends for other in turn.entries if other.constant == entry.constant)
+        partners[entry.leaf.depends] = carried | same
+    entering = sum(entry.leaf.depends for entry in turn.entries)
+    for k in turn.carried:
+        partners[bit[k]] |= entering
     return Asked(partners)
 
 
@@ -168,7 +176,7 @@ def settle(turn: Turn, arrival: Arrival, blocks: Wanted, sweep: Elimination) -> 
     Blocks are carried with as few axes as they allow. Which ones they allow shows when a turn has been taken: axes that
     it mixes are untied, blocks that it makes are added, until nothing changes.
     """
-    held = {pair: _common(terms) for pair, terms in arrival.terms.items() if _active(turn, pair)}
+    held = {pair: common(terms) for pair, terms in arrival.terms.items() if _active(turn, pair)}
     arriving = {pair: ties for pair, ties in held.items() if pair[0] >= turn.loop.carried}
     carried = {pair: ties for pair, ties in held.items() if pair[0] < turn.loop.carried}
     mixed: set[Pair] = set()
@@ -181,7 +189,7 @@ def settle(turn: Turn, arrival: Arrival, blocks: Wanted, sweep: Elimination) -> 
                 terms = found.block(p, q).terms()
                 if terms:
                     pair = (p - first, q - first)
-                    ties = _common(terms) & all_tied(found.leaf(p).shape, found.leaf(q).shape)
+                    ties = common(terms) & all_tied(found.leaf(p).shape, found.leaf(q).shape)
                     after[pair] = after[pair] & ties if pair in after else ties
             more |= {(p - first, c) for c in turn.constants if found.block(p, c).parts}
         if after == carried and more == mixed:
@@ -191,10 +199,6 @@ def settle(turn: Turn, arrival: Arrival, blocks: Wanted, sweep: Elimination) -> 
 
 def _active(turn: Turn, pair: Pair) -> bool:
     return all(turn.outputs[k].depends & turn.mask for k in pair)
-
-
-def _common(terms: Sequence[NodeTerm]) -> Ties:
-    return frozenset.intersection(*(tied(term) for term in terms))
 
 
 # -- the loop ------------------------------------------------------------------------------------------
@@ -224,8 +228,7 @@ def through_loop(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Fr
     if turn is None or blocks is None:
         return None
     arrival = arrive(kind.call, node, frontier, sweep.last, sweep.asked)
-    taken = settle(turn, arrival, blocks, sweep)
-    loop = BackwardLoop(sweep, node, taken, blocks, arrival)
+    loop = _taken_back(turn, arrival, blocks, sweep, node)
     if loop.elements > MOST_CARRIED or loop.seconds > seconds_by_jax(sweep, node, moving, arrival):
         return None
     before = len(frontier.on(node))
@@ -240,6 +243,27 @@ def through_loop(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Fr
         after = after.with_core(core, (x for x in core.nodes() if x not in sweep.leaves))
     standing_after = len({k for x in node.inputs for k in after.on(x)})
     return after, Step(node, (Rule.LOOP,), (before, standing_after), core is not None)
+
+
+def _taken_back(turn: Turn, arrival: Arrival, blocks: Wanted, sweep: Elimination, node: Node) -> BackwardLoop:
+    """The loop, with the constants that only have a diagonal kept as products through several turns where that pays."""
+    entered = with_entries(turn, {c for c in turn.constants if _alone(sweep, node, turn, blocks, c)})
+    if entered.entries:
+        found = BackwardLoop(sweep, node, settle(entered, arrival, blocks, sweep), blocks, arrival)
+        if found.pays:
+            return found
+    return BackwardLoop(sweep, node, settle(turn, arrival, blocks, sweep), blocks, arrival)
+
+
+def _alone(sweep: Elimination, node: Node, turn: Turn, blocks: Wanted, constant: int) -> bool:
+    """Whether of all blocks with a constant only its own diagonal is asked."""
+    pairs = [pair for pair in blocks.constants if constant in pair]
+    begun = (node.inputs[k] for k in turn.carried)
+    return (
+        pairs == [(constant, constant)]
+        and blocks.constants[constant, constant]
+        and not any(sweep.asked.couples(node.inputs[constant], x) for x in begun if x.depends & sweep.mask)
+    )
 
 
 def seconds_by_jax(sweep: Elimination, node: Node, moving: Sequence[int], arrival: Arrival) -> float:

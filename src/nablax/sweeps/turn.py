@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from nablax.graph.graph import Graph
 from nablax.graph.node import Node
 from nablax.ops.jaxprs import Loop
 from nablax.sweeps.eliminate import Elimination
+from nablax.sweeps.entries import Entry, enter
 from nablax.sweeps.frontier import SecondOrder
 from nablax.sweeps.loop_blocks import Pair, Ties, reached
 
@@ -30,7 +31,8 @@ class Turn:
         graph: the graph of its body.
         leaves: inputs of the body.
         outputs: carried values, then slices of stacked outputs.
-        active: positions of the inputs in which derivatives are wanted.
+        active: positions of the inputs in which derivatives are wanted, entered constants left out.
+        entries: where constants enter.
     """
 
     loop: Loop
@@ -38,6 +40,7 @@ class Turn:
     leaves: tuple[Node, ...]
     outputs: tuple[Node, ...]
     active: frozenset[int]
+    entries: tuple[Entry, ...] = ()
 
     @cached_property
     def constants(self) -> tuple[int, ...]:
@@ -58,8 +61,13 @@ class Turn:
 
     @cached_property
     def mask(self) -> int:
-        """Bits of the active inputs."""
-        return sum(self.leaves[k].depends for k in self.active)
+        """Bits of the active inputs and entries."""
+        return sum(x.depends for x in (*(self.leaves[k] for k in self.active), *(entry.leaf for entry in self.entries)))
+
+    @cached_property
+    def entered(self) -> tuple[int, ...]:
+        """Constants with entries, by their positions."""
+        return tuple(sorted({entry.constant for entry in self.entries}))
 
 
 def turn_of(loop: Loop, moving: Iterable[int], precision: Any) -> Turn | None:
@@ -89,6 +97,19 @@ def turn_of(loop: Loop, moving: Iterable[int], precision: Any) -> Turn | None:
     leaves, outputs = build(graph, loop.body)
     mask = sum(leaves[k].depends for k in active)
     return Turn(loop, graph, tuple(leaves), tuple(fuse(graph, outputs, mask)), frozenset(active))
+
+
+def with_entries(turn: Turn, constants: Iterable[int]) -> Turn:
+    """A turn in which some constants enter through leaves of their own, those that can.
+
+    Args:
+        turn: the turn.
+        constants: positions of active constants.
+    """
+    leaves = {c: turn.leaves[c] for c in sorted(constants)}
+    outputs, entries = enter(turn.graph, turn.outputs, leaves, len(turn.leaves))
+    entered = {entry.constant for entry in entries}
+    return replace(turn, outputs=outputs, active=turn.active - entered, entries=entries)
 
 
 def _is_float(dtype: Any) -> bool:
