@@ -5,26 +5,45 @@ from __future__ import annotations
 from corpus.entry import Entry
 
 GEOMETRY = (
-    Entry(
-        "cross product", "cross(x, y)", "y", "np.cross(x, y)", "skew(x)", "0", longer="no notation of the cross product"
-    ),
-    Entry(
-        "triple product, by the second",
-        "x'*cross(y, z)",
-        "y",
-        "x @ np.cross(y, z)",
-        "z × x",
-        "0",
-        longer="no notation of the cross product",
-    ),
+    Entry("cross product", "cross(x, y)", "y", "np.cross(x, y)", "skew(x)", "0"),
+    Entry("cross product, by the first", "cross(x, y)", "x", "np.cross(x, y)", "−skew(y)", "0"),
+    Entry("triple product, by the second", "x'*cross(y, z)", "y", "x @ np.cross(y, z)", "z × x", "0"),
     Entry(
         "area of a triangle",
         "norm2(cross(x, y))^2",
         "x",
         "np.sum(np.cross(x, y)**2)",
-        "2y × (x × y)",
-        "",
-        longer="no notation of the cross product",
+        "2 y × (x × y)",
+        "−2 skew(y)²",
+    ),
+    Entry("matrix of a cross product", "skew(x)*y", "x", "np.cross(x, y)", "−skew(y)", "0"),
+    Entry("norm of a matrix of a cross product", "norm2(skew(x))^2", "x", "2 * x @ x", "4x", "4I"),
+    Entry(
+        "small rotation to a plane",
+        "(n'*(cross(w, p) + p - q))^2",
+        "w",
+        "(n @ (np.cross(w, p) + p - q))**2",
+        "2nᵀ(w × p + p − q) p × n",
+        "2(p × n)(p × n)ᵀ",
+        "n: vector(3), q: vector(3), p: vector(3), w: vector(3)",
+    ),
+    Entry(
+        "small rotation of points",
+        "norm2(cross(w, R*p) - q)^2",
+        "w",
+        "np.sum((np.cross(w, R @ p) - q)**2)",
+        "2Rp × (w × Rp − q)",
+        "−2 skew(Rp)²",
+        "R: matrix(3,3), p: vector(3), q: vector(3), w: vector(3)",
+    ),
+    Entry(
+        "kinetic energy of a rotation",
+        "1/2*m*norm2(cross(w, r))^2",
+        "w",
+        "m * np.sum(np.cross(w, r)**2) / 2",
+        "mr × (w × r)",
+        "−m skew(r)²",
+        "m: scalar, w: vector(3), r: vector(3)",
     ),
     Entry(
         "point to plane",

@@ -35,6 +35,7 @@ NAMES: dict[str, Any] = {
     "lse": lambda u: np.log(np.sum(np.exp(u))),
     "erf": scipy.special.erf,
     "lgamma": scipy.special.gammaln,
+    "digamma": scipy.special.digamma,
     "Phi": scipy.special.ndtr,
 }
 

@@ -50,8 +50,8 @@ def test_a_wrong_differential_does_not_pass() -> None:
 
 
 def test_wrong_values_of_a_name_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(problem: object, order: int, place: int) -> object:
-        del problem, order
+    def broken(problem: object, order: int, place: int, known: object) -> object:
+        del problem, order, known
         return lambda **values: values["X"] if place else jax.numpy.trace(jax.scipy.linalg.expm(values["X"]))
 
     monkeypatch.setattr("nablax.derivation.without_notation._engine", broken)

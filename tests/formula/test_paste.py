@@ -51,3 +51,28 @@ def test_what_is_no_formula_is_refused() -> None:
         parse_formula("∇f²")
     with pytest.raises(FormulaError, match="the command .int has no meaning here"):
         parse_formula(r"\int x")
+
+
+AGAIN = {
+    "[1 − x > 0]": "where(1-x>0,1,0)",
+    r"\left[ d \ge \left| x \right| \right]": "where(d>=abs(x),1,0)",
+    "√prod(x)": "sqrt(prod(x))",
+    r"\surd \left( x^{\top} x \right)": "sqrt(x'*x)",
+    r"\frac{A x}{\surd \left( x^{\top} A x \right)}": "((A*x)/(sqrt(x'*A*x)))",
+    r"{\left( 1 + x^{\top} x \right)}^{2}": "((1+x'*x))^2",
+    "xˣ": "x^(x)",
+    "⌊x⌋": "floor(x)",
+    "‖x[1:] − x[:-1]‖²": "norm2(x[1:]-x[:-1])^2",
+}
+
+
+@pytest.mark.parametrize("printed", AGAIN)
+def test_what_the_package_prints_is_read(printed: str) -> None:
+    assert from_printed(printed) == AGAIN[printed]
+
+
+def test_names_are_found_inside_words() -> None:
+    assert from_printed("AᵀdXAx", ["dX", "A", "x"]) == "A'*dX*A*x"
+    assert from_printed(r"A^{\top} \, \mathrm{d}X \, A", ["dX", "A"]) == "A'*dX*A"
+    assert from_printed("λx + μ", ["lambda", "mu", "x"]) == "lambda*x+mu"
+    assert from_printed("2π") == "2*pi"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_c() -> None:
     assert derive("1/2*norm2(A*x-b)^2", "x", order=1).gradient.code("c") == (
         "#include <math.h>\n#include <stdlib.h>\n\n"
         "int gradient(long m, long n, const double *A, const double *x, const double *b, double *gradient_)\n{\n"
-        "    double *space = malloc(sizeof(double) * (size_t)(m + m + 1));\n"
+        "    double *space = calloc((size_t)(m + m + 1), sizeof(double));\n"
         "    if (!space)\n"
         "        return 1;\n"
         "    double *t1 = space;\n"
@@ -80,15 +81,64 @@ def test_c() -> None:
     ("formula", "declare", "line"),
     [
         ("x'*A*B*C*x", "", "t1 = A @ (B @ (C @ x))"),  # vectors first
-        ("a'*X*Y*b", "Y: matrix(n,p), X: matrix(m,n)", "f = a @ (X @ (Y @ b))"),
+        ("a'*X*Y*b", "Y: matrix(n,p), X: matrix(m,n)", "t1 = X.T @ a"),  # which the gradient has
         ("tr(A*B)", "A: matrix(m,n), B: matrix(n,m)", "f = np.sum(A * B.T)"),  # no product of matrices
         ("b'*inv(S)*b", "S: spd(n), b: vector(n)", "t1 = np.linalg.solve(S, b)"),  # no inverse for one vector
     ],
 )
 def test_products_are_multiplied_in_the_planners_order(formula: str, declare: str, line: str) -> None:
     wrt = {"x": "x", "a": "b", "t": "A", "b": "b"}[formula[0]]
-    order = 1 if "inv" in formula else 2
-    assert line in body(derive(formula, wrt, declare=declare, order=order).code())
+    assert line in body(derive(formula, wrt, declare=declare, order=1).code())
+
+
+TOGETHER = {
+    # signs: S⁻¹(x − m) and S⁻¹(m − x)
+    ("1/2*(x-m)'*inv(S)*(x-m)", "m", "S: spd(n), x: vector(n), m: vector(n)"): """\
+        t1 = x - m
+        t2 = np.linalg.solve(S, t1)
+        f = 0.5 * (t1 @ t2)
+        gradient = -t2
+        return f, gradient
+    """,
+    # transposes: of three ways to multiply AXB the one that the gradient AᵀBᵀ needs
+    ("tr(A*X*B)", "X", "A: matrix(n,n), X: matrix(n,n), B: matrix(n,n)"): """\
+        t1 = B @ A
+        f = np.sum(t1 * X.T)
+        gradient = t1.T
+        return f, gradient
+    """,
+    # sums: A + Aᵀ has n² elements to write, Aᵀx only n
+    ("x'*A*x + b'*x", "x", ""): """\
+        t1 = A @ x
+        f = x @ t1 + b @ x
+        gradient = t1 + A.T @ x + b
+        return f, gradient
+    """,
+    ("1/2*norm2(T-U*V')^2", "U", ""): """\
+        t1 = T - U @ V.T
+        f = 0.5 * np.sum(t1 ** 2)
+        gradient = -(t1 @ V)
+        return f, gradient
+    """,
+    # powers of arrays as products, sums of squares as inner products
+    ("sum(tanh(A*x+b).^2)", "x", ""): """\
+        h = np.tanh(A @ x + b)
+        f = h @ h
+        gradient = 2 * (A.T @ (h - h ** 2 * h))
+        return f, gradient
+    """,
+}
+
+
+@pytest.mark.parametrize(("formula", "wrt", "declare"), TOGETHER)
+def test_value_and_gradient_share_what_differs_by_sign_or_transpose(formula: str, wrt: str, declare: str) -> None:
+    written = textwrap.dedent(TOGETHER[formula, wrt, declare]).splitlines()
+    assert body(derive(formula, wrt, declare=declare or None, order=1).code()) == written
+
+
+def test_what_is_cheapest_alone_need_not_be_so_together() -> None:
+    # The Hessian needs A + Aᵀ anyway, ABC too: then the gradient is one product with it.
+    assert "gradient = hessian @ x" in body(derive("x'*A*B*C*x", "x").code())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -194,3 +244,37 @@ def test_evaluate_runs_names_that_python_keeps() -> None:
     values: dict[str, Any] = {"lambda": 2.0, "self": np.array([1.0, 3.0])}
     found = derive("lambda*self'*self", "self", declare="lambda: scalar, self: vector(n)")
     np.testing.assert_allclose(found.gradient.evaluate(**values), [4.0, 12.0])
+
+
+@pytest.mark.parametrize(
+    ("formula", "wrt", "declare"),
+    [
+        ("min(diag(A'*A*(t^2*P)*A'*A))", "P", "A: matrix(3,1), P: matrix(1,1), t: scalar"),
+        ("min(diag(A'*A*(t^2*P)*A'*A))", "A", "A: matrix(1,1), P: matrix(1,1), t: scalar"),
+        ("tr(S*((diag(diag(Z)+y))*(diag(diag(Z)+y))))", "y", "S: matrix(1,1), Z: matrix(1,1), y: vector(1)"),
+        ("tr(S*((diag(diag(Z)+y))*(diag(diag(Z)+y))))", "Z", "S: matrix(1,1), Z: matrix(1,1), y: vector(1)"),
+    ],
+)
+def test_matrices_with_one_row_are_no_rows(formula: str, wrt: str, declare: str) -> None:
+    found = derive(formula, wrt, declare=declare)
+    shapes = {name: tuple(map(int, shape)) for name, shape in found.function.arguments.items()}
+    point = {name: np.full(shape, 0.5) for name, shape in shapes.items()}
+    own = np.ones(shapes[wrt])
+    step = 1e-6 * own
+    rise = found.function.at({**point, wrt: point[wrt] + step}) - found.function.at({**point, wrt: point[wrt] - step})
+    assert found.gradient.at(point).shape == own.shape
+    np.testing.assert_allclose(np.sum(found.gradient.at(point)), rise / 2e-6, rtol=1e-6)
+    arguments = [*point.values(), own] if found.hessian is not None and found.hessian.is_map else [*point.values()]
+    assert in_python(found.code(), arguments)[1].shape == own.shape
+
+
+def test_a_variable_called_f_keeps_its_shape() -> None:
+    found = derive("norm2(f)^2 + x'*f", "f")
+    assert found.shapes["f"] == ("n",)
+    assert found.shapes["f(·)"] == found.value_shape == ()
+    assert derive("x'*x").shapes["f"] == derive("x'*x").value_shape == ()
+    value, gradient, _ = in_python(found.code(), [np.ones(3), np.arange(3.0)])
+    np.testing.assert_allclose(value, 6.0)
+    np.testing.assert_allclose(gradient, [2.0, 3.0, 4.0])
+    both = derive("norm2(f)^2 + x'*f", ("f", "x"), order=1)
+    assert (both.shapes["f"], both.value_shape) == (("n",), ())

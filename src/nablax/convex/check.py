@@ -11,7 +11,6 @@ import numpy as np
 from nablax.convex.points import NOT_EVALUATED, Array, Point, Sampling
 from nablax.convex.result import ConvexityCheck, Verdict
 from nablax.derivation.closed_form import ClosedForm
-from nablax.derivation.verify import in_kind
 from nablax.errors import VerificationError
 
 SEGMENTS = 16  # from each base
@@ -101,7 +100,7 @@ def reads(sampling: Sampling, form: ClosedForm) -> bool:
             value = sampling.value({**point, name: at})
             try:
                 with np.errstate(all="ignore"):
-                    found = float(form.at({**point, name: at}))
+                    found = float(sampling.at(form, {**point, name: at}))
             except (np.linalg.LinAlgError, *NOT_EVALUATED):
                 return sampling.problem.formula is not None  # its tree is the formula's own
             both = math.isfinite(value), math.isfinite(found)
@@ -145,9 +144,10 @@ def curvatures(
 
 def _plane(sampling: Sampling, random: np.random.Generator) -> Array:
     """Orthonormal directions of the variable, as many as are looked at."""
-    shape, kind = sampling.problem.points(0)[sampling.leaf.name].shape, sampling.leaf.kind
-    count = min(DIRECTIONS, math.prod(shape))
-    drawn = np.stack([in_kind(kind, random.standard_normal(shape)).ravel() for _ in range(count)])
+    first = sampling.direction(random)
+    shape = np.shape(first)
+    others = min(DIRECTIONS, math.prod(shape)) - 1
+    drawn = np.stack([np.ravel(first), *(np.ravel(sampling.direction(random)) for _ in range(others))])
     q, r = np.linalg.qr(drawn.T)
     independent = np.abs(np.diagonal(r)) > 1e-6
     return np.asarray(q.T[independent].reshape(-1, *shape))

@@ -11,7 +11,7 @@ from nablax.convex.composition import Composition, Known, composed
 from nablax.convex.facts import Condition, Definite, Facts, Relation
 from nablax.convex.hessian import Second, second_order
 from nablax.convex.points import NOT_EVALUATED, Sampling
-from nablax.convex.reading import written
+from nablax.convex.reading import one_sum, written
 from nablax.convex.refute import witnesses
 from nablax.convex.result import Convexity, ConvexityCheck, ProofStep, Verdict, Witness
 from nablax.derivation.closed_form import ClosedForm, closed_form
@@ -34,7 +34,7 @@ PARAMETERS = (
 
 def convexity(
     formula: str | Sequence[object] | Formula | Callable[..., Any],
-    wrt: str | int | None = None,
+    wrt: str | int | tuple[str | int, ...] | None = None,
     *,
     declare: str | Mapping[str, str] | None = None,
     args: Sequence[Any] | None = None,
@@ -49,7 +49,8 @@ def convexity(
     Args:
         formula: text such as ``"norm2(A*x-b)^2"``, a nested list, a parsed formula, or a Python function of arrays
             with ``args``.
-        wrt: the argument, by name or place; may be left out where there is only one. The others are constant.
+        wrt: the argument, by name or place; may be left out where there is only one. Several as a tuple: in all of
+            them together. The others are constant.
         declare: what names are, for example ``"P: spd(n), c: positive scalar"``.
         args: example arguments of a Python function.
         seconds: how long a Hessian may take, about.
@@ -74,7 +75,10 @@ def convexity(
     convex programming, 2006.
     """
     parsed = formula if callable(formula) or isinstance(formula, Formula) else parse_formula(formula, declare)
-    return _Session(parsed, wrt, declare, args, seconds).answer()
+    several = wrt if isinstance(wrt, tuple) else (wrt,)
+    if not several:
+        raise DerivationError("there is at least one argument in wrt")
+    return _Session(parsed, several, declare, args, seconds).answer()
 
 
 class _Session:
@@ -83,17 +87,19 @@ class _Session:
     def __init__(
         self,
         formula: Formula | Callable[..., Any],
-        wrt: str | int | None,
+        several: tuple[str | int | None, ...],
         declare: str | Mapping[str, str] | None,
         args: Sequence[Any] | None,
         seconds: float,
     ) -> None:
+        wrt = several[0]
         self._asked = (formula, wrt, declare, args, seconds)
         self._derivation: Derivation | None = None
         self._tried = False
         positive: set[str] = set()
         if isinstance(formula, Formula):
             self.problem = from_formula(formula, wrt)
+            places = [from_formula(formula, one).wrt for one in several]
             if not formula.shape.is_scalar:
                 raise DerivationError(f"convexity is of a scalar function; the formula is a {formula.shape}")
             positive |= {name for name, one in formula.variables.items() if one.positive}
@@ -102,23 +108,27 @@ class _Session:
             if args is None:
                 raise DerivationError("a Python function needs example arguments: convexity(f, wrt=0, args=(...))")
             self.problem = from_function(formula, args, wrt, declare)
+            places = [from_function(formula, args, one, declare).wrt for one in several]
             positive |= {name for name, one in parse_declarations(declare).items() if one.positive}
             self.expression = self._read_function()
+        if len(set(places)) < len(places):
+            raise DerivationError("a variable stands twice in wrt")
         self.positive = frozenset(positive)
-        self.leaf = self.problem.arguments[self.problem.wrt]
+        self.places = tuple(places)
+        self.leaves = [self.problem.arguments[place] for place in places]
         self.arguments = {argument.name: argument.shape for argument in self.problem.arguments}
         kinds = {argument.name: argument.kind for argument in self.problem.arguments}
-        self.known = Known(frozenset({self.leaf.name}), kinds, self.positive)
+        self.known = Known(frozenset(leaf.name for leaf in self.leaves), kinds, self.positive)
 
     def _read_function(self) -> Expression | None:
         found = self._derived()
         if found is None:
             return None
-        if found.shapes["f"]:
+        if found.value_shape:
             raise DerivationError(
-                f"convexity is of a scalar function; this one has values of shape {found.shapes['f']}"
+                f"convexity is of a scalar function; this one has values of shape {found.value_shape}"
             )
-        return None if found.function.engine is not None else found.function.expression
+        return None if found.function.engine is not None else one_sum(found.function.expression)
 
     def _derived(self) -> Derivation | None:
         """The derivation with its Hessian; None where there is none."""
@@ -140,9 +150,9 @@ class _Session:
         """The strongest verdict that is proved, and that stands its check."""
         if self.expression is None:
             return self._unknown("derive gives no closed form of the function that could be read")
-        if self.leaf.kind is Kind.ORTHOGONAL:
+        if any(leaf.kind is Kind.ORTHOGONAL for leaf in self.leaves):
             return self._unknown("the orthogonal matrices are not a convex set")
-        sampling = Sampling(self.problem, (), self.positive)
+        sampling = Sampling(self.problem, (), self.positive, places=self.places)
         if not reads(sampling, closed_form(self.expression, self.arguments, "function")):
             return self._unknown("as printed it is another function at other points")
         reason = ""
@@ -160,7 +170,7 @@ class _Session:
         assert self.expression is not None
         free = [
             one for one in dict.fromkeys(_symbols(self.expression))
-            if one.name != self.leaf.name and one.name not in self.positive
+            if one.name not in self.known.variables and one.name not in self.positive
         ]  # fmt: skip
         square = [
             one for one in free
@@ -211,7 +221,7 @@ class _Session:
         return f"no rule gives the curvature of {unicode(_first_unknown(analysis, self.expression))}"
 
     def _by_hessian(self, known: Known) -> tuple[Second, tuple[Condition, ...]] | None:
-        found = self._derived()
+        found = self._derived() if len(self.leaves) == 1 else None
         if found is None or found.hessian is None or found.hessian.engine is not None:
             return None
         assert self.expression is not None
@@ -221,7 +231,7 @@ class _Session:
     # -- what is said --------------------------------------------------------------------------------------
 
     def _certified(self, verdict: Verdict, known: Known, proof: tuple[ProofStep, ...]) -> Convexity | str:
-        sampling = Sampling(self.problem, known.assumed, self.positive)
+        sampling = Sampling(self.problem, known.assumed, self.positive, places=self.places)
         verification = compare(sampling, verdict)
         if not verification.segments:
             return "no point of the domain was found"
@@ -230,7 +240,7 @@ class _Session:
 
     def _unknown(self, reason: str) -> Convexity:
         """What is not proved: refuted by witnesses, or unknown with the reason."""
-        refuted = witnesses(Sampling(self.problem, (), self.positive, fixed=True))
+        refuted = witnesses(Sampling(self.problem, (), self.positive, fixed=True, places=self.places))
         verdict = Verdict.NEITHER if len(refuted) == 2 else Verdict.UNKNOWN
         notes = [] if verdict is Verdict.NEITHER else [reason]
         if any(one.others for one in refuted):
@@ -250,21 +260,23 @@ class _Session:
         reading = formula.declaration if isinstance(formula, Formula) else ""
         shown = self.expression if self.expression is not None else Symbol("f", ())
         form = self._form(shown)
-        return Convexity(verdict, form, self.leaf.name, domain, proof, refuted, notes, verification, reading)
+        names = [leaf.name for leaf in self.leaves]
+        wrt = names[0] if len(names) == 1 else f"({', '.join(names)})"
+        return Convexity(verdict, form, wrt, domain, proof, refuted, notes, verification, reading)
 
     def _form(self, expression: Expression) -> ClosedForm:
         return closed_form(expression, self.arguments, "step")
 
     def _domain(self, known: Known) -> Iterator[str]:
         """The conditions as sentences, the variable's own first."""
-        name = self.leaf.name
-        kind = "positive " if name in self.positive else ""
-        own = {0: "number", 1: "vector", 2: "matrix"}[len(self.leaf.shape)]
-        if self.leaf.kind in (Kind.SYMMETRIC, Kind.DIAGONAL, Kind.TRIANGULAR):
-            kind = f"{self.leaf.kind} "
-        if self.leaf.kind is Kind.SPD:
-            kind = "positive definite "
-        yield f"every {kind}{own} {name}"
+        for leaf in self.leaves:
+            kind = "positive " if leaf.name in self.positive else ""
+            own = {0: "number", 1: "vector", 2: "matrix"}[len(leaf.shape)]
+            if leaf.kind in (Kind.SYMMETRIC, Kind.DIAGONAL, Kind.TRIANGULAR):
+                kind = f"{leaf.kind} "
+            if leaf.kind is Kind.SPD:
+                kind = "positive definite "
+            yield f"every {kind}{own} {leaf.name}"
         for condition in dict.fromkeys(known.assumed):
             yield _sentence(condition)
 
@@ -288,7 +300,7 @@ class _Session:
                 yield from visit(part)
             if isinstance(node, Symbol):
                 return
-            yield ProofStep(facts.rule, self._form(node), _words(facts, analysis, node))
+            yield ProofStep(facts.rule or "a constant multiple", self._form(node), _words(facts, analysis, node))
 
         yield from visit(self.expression)
 

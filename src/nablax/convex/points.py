@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nablax.convex.facts import Condition, Relation
 from nablax.derivation.closed_form import ClosedForm, closed_form
-from nablax.derivation.problem import Problem
+from nablax.derivation.problem import Argument, Problem
 from nablax.derivation.verify import in_kind
 from nablax.errors import DerivationError, FormulaError
 from nablax.formula import Kind
@@ -36,13 +36,23 @@ class Sampling:
         conditions: of the domain.
         positive: names of arguments whose entries are positive.
         fixed: whether the other arguments of a Python function stay as the example has them.
+        places: of the arguments that vary together, one after the other in one vector; none for the problem's own.
     """
 
     def __init__(
-        self, problem: Problem, conditions: Sequence[Condition], positive: frozenset[str], *, fixed: bool = False
+        self,
+        problem: Problem,
+        conditions: Sequence[Condition],
+        positive: frozenset[str],
+        *,
+        fixed: bool = False,
+        places: Sequence[int] = (),
     ) -> None:
         self.problem = problem
-        self.leaf = problem.arguments[problem.wrt]
+        self.parts = [problem.arguments[place] for place in places or (problem.wrt,)]
+        self.leaf = self.parts[0]
+        if len(self.parts) > 1:
+            self.leaf = Argument(f"({', '.join(part.name for part in self.parts)})", ("*",), Kind.VECTOR)
         self._positive = positive
         self._conditions = conditions
         self.is_fixed = fixed and problem.formula is None
@@ -72,26 +82,48 @@ class Sampling:
         except FormulaError:
             return None
         if self.problem.formula is None and seed and self.is_fixed:
-            own = _drawn_kind(self.leaf.kind, random.standard_normal(point[self.leaf.name].shape), random)
-            point[self.leaf.name] = np.abs(own) + 0.1 if self.leaf.name in self._positive else own
+            for part in self.parts:
+                own = _drawn_kind(part.kind, random.standard_normal(point[part.name].shape), random)
+                point[part.name] = np.abs(own) + 0.1 if part.name in self._positive else own
         elif self.problem.formula is None and seed:
             for argument in self.problem.arguments:
                 own = _drawn_kind(argument.kind, random.standard_normal(point[argument.name].shape), random)
                 point[argument.name] = np.abs(own) + 0.1 if argument.name in self._positive else own
         for condition in self._conditions:
-            if isinstance(condition.expression, Symbol) and condition.expression.name != self.leaf.name:
+            names = [part.name for part in self.parts]
+            if isinstance(condition.expression, Symbol) and condition.expression.name not in names:
                 name = condition.expression.name
                 if condition.relation in (Relation.DEFINITE, Relation.SEMIDEFINITE):
                     root = random.standard_normal(point[name].shape)
                     point[name] = root @ root.T / len(root)
                 else:
                     point[name] = np.abs(point[name])
+        if len(self.parts) > 1:
+            point[self.leaf.name] = np.concatenate([np.ravel(point[part.name]) for part in self.parts])
         return point
+
+    def _opened(self, point: Point) -> Point:
+        """The point with the vector of arguments that vary together taken apart."""
+        if len(self.parts) == 1 or self.leaf.name not in point:
+            return point
+        found, start = dict(point), 0
+        for part in self.parts:
+            shape = np.shape(point[part.name])
+            stop = start + math.prod(shape)
+            found[part.name] = np.reshape(point[self.leaf.name][start:stop], shape)
+            start = stop
+        return found
+
+    def direction(self, random: np.random.Generator) -> Array:
+        """A random change of the variable, of its kind."""
+        example = self.problem.points(0)
+        drawn = [in_kind(part.kind, random.standard_normal(np.shape(example[part.name]))) for part in self.parts]
+        return drawn[0] if len(drawn) == 1 else np.concatenate([np.ravel(one) for one in drawn])
 
     def drawn(self, random: np.random.Generator, point: Point, length: float) -> Array | None:
         """Another value of the argument in the domain, about so far away; nearer, where none is."""
         start = point[self.leaf.name]
-        along = in_kind(self.leaf.kind, random.standard_normal(start.shape))
+        along = self.direction(random)
         for shorter in (1.0, 0.1, 0.01, 0.001):
             place = np.asarray(start + length * shorter * along)
             if self.holds({**point, self.leaf.name: place}):
@@ -100,18 +132,20 @@ class Sampling:
 
     def holds(self, point: Point) -> bool:
         """Whether the variable lies in the domain."""
-        own = point[self.leaf.name]
-        if self.leaf.name in self._positive and not np.all(own > 0):
-            return False
-        if self.leaf.kind is Kind.SPD and not _positive_definite(own):
-            return False
+        point = self._opened(point)
+        for part in self.parts:
+            if part.name in self._positive and not np.all(point[part.name] > 0):
+                return False
+            if part.kind is Kind.SPD and not _positive_definite(point[part.name]):
+                return False
         with np.errstate(all="ignore"):
             return all(self._condition(form, relation, point) for form, relation in self._forms)
 
     def admits(self, point: Point) -> bool:
         """Whether all arguments are what they were declared to be."""
+        opened = self._opened(point)
         for argument in self.problem.arguments:
-            value = point[argument.name]
+            value = opened[argument.name]
             if argument.name in self._positive and not np.all(value > 0):
                 return False
             if argument.kind is Kind.SPD and not _positive_definite(value):
@@ -137,8 +171,13 @@ class Sampling:
             case Relation.SEMIDEFINITE:
                 return bool(np.all(np.isfinite(value)) and np.min(np.linalg.eigvalsh(value)) > -1e-9)
 
+    def at(self, form: ClosedForm, point: Point) -> Array:
+        """The value of a closed form at a point."""
+        return form.at(self._opened(point))
+
     def value(self, point: Point) -> float:
         """The function's value; NaN where it has none."""
+        point = self._opened(point)
         values = [point[argument.name] for argument in self.problem.arguments]
         with np.errstate(all="ignore"), jax.enable_x64(True):
             try:

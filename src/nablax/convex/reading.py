@@ -9,7 +9,22 @@ from fractions import Fraction
 from nablax.derivation.from_formula import read, sizes
 from nablax.errors import NotShown
 from nablax.formula import Formula, Kind, Operation, Typed, Variable
-from nablax.printing.expression import Call, Expression, Function, Number, Scale, Sum, Symbol, shape_of
+from nablax.notation import RELATIONS
+from nablax.printing.expression import (
+    Call,
+    Expression,
+    Function,
+    Hadamard,
+    Number,
+    Power,
+    Product,
+    Scale,
+    Sum,
+    Symbol,
+    Transpose,
+    children,
+    shape_of,
+)
 from nablax.printing.rewrite import replaced
 
 KINDS = (Kind.SCALAR, Kind.VECTOR, Kind.MATRIX)
@@ -27,6 +42,47 @@ def written(formula: Formula) -> Expression | None:
         return _Reading(formula.variables).expression(formula.expression)
     except NotShown:
         return None
+
+
+def one_sum(expression: Expression) -> Expression:
+    """A scalar of comparisons that is added up from products of entries, as one sum over the entries.
+
+    Such is what `derive` reads of a loss in JAX: [u > v]ᵀw and ‖u‖² are Σ [uᵢ > vᵢ] wᵢ and Σ uᵢ², and the sum of both
+    is that of a piecewise polynomial.
+
+    Example:
+        >>> from nablax.printing.unicode import unicode
+        >>> x = Symbol("x", ("n",))
+        >>> holds = Function(">", (x, Number(Fraction(1))))
+        >>> unicode(one_sum(Product((Transpose(holds), x))))
+        'sum([x > 1] ⊙ x)'
+    """
+    entries = _entries(expression) if _compares(expression) else None
+    return expression if entries is None else Call("sum", (entries,))
+
+
+def _compares(expression: Expression) -> bool:
+    own = isinstance(expression, Function) and expression.name in RELATIONS
+    return own or any(map(_compares, children(expression)))
+
+
+def _entries(node: Expression) -> Expression | None:
+    """What a scalar is the sum of the entries of."""
+    match node:
+        case Call("sum", (inside,)) if len(shape_of(inside)) == 1:
+            return inside
+        case Product((Transpose(left), right)) if len(shape_of(left)) == len(shape_of(right)) == 1:
+            return Hadamard((left, right))
+        case Power(Call("norm", (inside,)), Number(value)) if value == 2:
+            return Power(inside, Number(value))
+        case Scale(number, (one,), (), None):
+            entries = _entries(one)
+            return None if entries is None else Scale(number, (), (), entries)
+        case Sum(terms):
+            found = [one for one in map(_entries, terms) if one is not None]
+            return Sum(tuple(found)) if len(found) == len(terms) else None
+        case _:
+            return None
 
 
 class _Reading:

@@ -102,7 +102,8 @@ def _witness(sampling: Sampling, against: Verdict, point: Point, first: Array, l
     name = sampling.leaf.name
     places = (first, last, np.asarray((first + last) / 2))
     low, high, middle = (sampling.value({**point, name: place}) for place in places)
-    shown = [one.name for one in sampling.problem.arguments if one.name not in (name, *sampling.problem.units)]
+    hidden = {*sampling.problem.units, *(part.name for part in sampling.parts)}
+    shown = [one.name for one in sampling.problem.arguments if one.name not in hidden]
     others = tuple((one, _nested(point[one])) for one in shown)
     return Witness(against, name, _nested(first), _nested(last), others, (low, high, middle))
 

@@ -168,6 +168,9 @@ class Algebra:
                 place[label] = next(counter)
         summed = {place[x]: n for x, n in known.items() if place[x] >= len(output)}
         coefficient, numbers = self._sized(coefficient)
+        if isinstance(coefficient, float):
+            coefficient, roots = _with_roots(coefficient)
+            numbers += roots
         distribute = self.expand or sum(p.constant is None for p, _ in parts) == 1
         choices: list[list[tuple[Number, list[Factor]]]] = []
         for p, labels in parts:

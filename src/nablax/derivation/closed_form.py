@@ -120,7 +120,7 @@ class ClosedForm:
     def _value(self) -> Callable[..., Any]:
         expression = self.expression
         whole = expression.tensor if isinstance(expression, LinearMap) else expression
-        return _compiled(code({"value": whole}, self.arguments, called="value"))
+        return _compiled(code({"value": whole}, self.arguments, called="value", is_weighed=False))
 
     @cached_property
     def _map(self) -> Callable[..., Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.fixed import fixed_arrays
 from nablax.derivation.lesson import lesson
-from nablax.derivation.shown import as_html, as_latex, as_text
+from nablax.derivation.shown import Equations, Shown, notations, without_differential
 from nablax.derivation.verify import Verification
 from nablax.errors import DerivationError
 from nablax.printing.code import code
@@ -35,7 +36,7 @@ class DerivationStep:
 
 
 @dataclass(frozen=True, repr=False)
-class Derivation:
+class Derivation(Shown):
     """A function with its derivatives in closed form.
 
     Args:
@@ -47,10 +48,11 @@ class Derivation:
         higher: derivatives of order 3 and more, of a scalar function of a scalar.
         steps: the derivation by differentials.
         domain: conditions under which all of it holds.
-        shapes: names of sizes per argument, and of f, ∇f and ∇²f.
+        shapes: names of sizes per argument, and of f (f(·) where an argument has that name), ∇f and ∇²f.
         convention: how gradient and Jacobian are laid out.
         notes: what else is to be known.
         reading: how every name of a formula was read, as a declaration; empty for a function.
+        fixed: what each fixed array of a function is that the closed forms name.
         verification: what the check found.
     """
 
@@ -67,38 +69,36 @@ class Derivation:
     notes: tuple[str, ...]
     verification: Verification
     reading: str = ""
+    fixed: tuple[str, ...] = ()
+
+    def with_fixed_arrays(self) -> Derivation:
+        """The same with a name for each fixed array of a function."""
+        inside = [form for step in self.steps for form in (step.before, step.after)]
+        shown = [form for _, form in self.equations()]
+        change, sentences = fixed_arrays([*shown, *inside], [*self.shapes, f"d{self.wrt}"])
+        return replace(
+            self,
+            function=change(self.function),
+            differential=change(self.differential),
+            gradient=change(self.gradient),
+            hessian=None if self.hessian is None else change(self.hessian),
+            higher=tuple(map(change, self.higher)),
+            steps=tuple(DerivationStep(one.rule, change(one.before), change(one.after)) for one in self.steps),
+            fixed=sentences,
+        )
 
     def label(self, order: int) -> Label:
         """What the derivative of an order is called, in each notation."""
-        return derivative(order, self.wrt, value_rank=len(self.shapes["f"]), rank=len(self.shapes["∇f"]))
+        return derivative(order, self.wrt, value_rank=len(self.value_shape), rank=len(self.shapes["∇f"]))
 
-    def equations(self) -> tuple[tuple[Label, ClosedForm], ...]:
+    def equations(self) -> Equations:
         """Function, differential and derivatives with their left sides."""
         derivatives = [self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher]
         labelled = [(self.label(order), form) for order, form in enumerate(derivatives, 1)]
         return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *labelled
 
-    @property
-    def _answers(self) -> tuple[tuple[Label, ClosedForm], ...]:
-        return tuple((label, form) for label, form in self.equations() if label is not DIFFERENTIAL)
-
-    def __str__(self) -> str:
-        return as_text(
-            self.equations(), self.reading, self.domain, self.shapes, self.convention, self.notes, self.verification
-        )
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def latex(self) -> str:
-        """All equations as one aligned block of LaTeX, for display."""
-        return as_latex(self.equations())
-
-    def _repr_latex_(self) -> str:
-        return f"$${as_latex(self._answers, chr(10))}$$"
-
-    def _repr_html_(self) -> str:
-        return as_html(self._answers, self.reading, self.domain, self.verification)
+    def _displayed(self) -> Equations:
+        return without_differential(self.equations())
 
     def explain(self, language: str = "numpy") -> Document:
         """The derivation as a lesson.
@@ -160,7 +160,7 @@ class Derivation:
         for form in (self.gradient, *forms.values()):
             if form.engine is not None:
                 raise DerivationError(f"{form.unicode()} has no closed form to write as code; evaluate gives its value")
-        shapes = {"f": self.shapes["f"], "gradient": self.shapes["∇f"], "hessian": self.shapes.get("∇²f", ())}
+        shapes = {"f": self.value_shape, "gradient": self.shapes["∇f"], "hessian": self.shapes.get("∇²f", ())}
         shapes = {name: shape for name, shape in shapes.items() if name in forms and not forms[name].is_map}
         expressions = {name: form.expression for name, form in forms.items()}
         return code(expressions, self.function.arguments, language, called="derivatives", shapes=shapes)
@@ -178,20 +178,16 @@ class Derivation:
         """
         return {
             "wrt": self.wrt,
-            "function": _notations(self.function),
-            "differential": _notations(self.differential),
-            "gradient": _notations(self.gradient, python=True),
-            "hessian": None if self.hessian is None else _notations(self.hessian, python=True),
-            "higher": [_notations(form, python=True) for form in self.higher],
+            "function": notations(self.function),
+            "differential": notations(self.differential),
+            "gradient": _with_code(self.gradient),
+            "hessian": None if self.hessian is None else _with_code(self.hessian),
+            "higher": [_with_code(form) for form in self.higher],
             "steps": [
-                {"rule": step.rule, "before": _notations(step.before), "after": _notations(step.after)}
+                {"rule": step.rule, "before": notations(step.before), "after": notations(step.after)}
                 for step in self.steps
             ],
-            "domain": list(self.domain),
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "convention": self.convention,
-            "notes": list(self.notes),
-            "reading": self.reading,
+            **self._known(),
             "verification": {
                 "points": self.verification.points,
                 "differences": self.verification.differences,
@@ -200,8 +196,6 @@ class Derivation:
         }
 
 
-def _notations(form: ClosedForm, *, python: bool = False) -> dict[str, str]:
-    found = {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
-    if python and form.engine is None:
-        found |= {"numpy": form.code("numpy"), "jax": form.code("jax")}
-    return found
+def _with_code(form: ClosedForm) -> dict[str, str]:
+    coded = {} if form.engine is not None else {language: form.code(language) for language in ("numpy", "jax")}
+    return notations(form) | coded

@@ -17,8 +17,9 @@ from nablax.derivation.given import formed, the_function
 from nablax.derivation.joint import JointDerivation
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Polys, atoms, higher, plan, read
-from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function, resized
+from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function, moved, resized
 from nablax.derivation.read_nodes import Reader
+from nablax.derivation.shown import value_name
 from nablax.derivation.steps import Step, closing, paired, steps, substituted
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
@@ -30,6 +31,8 @@ from nablax.printing.rewrite import replaced
 
 HIGHEST_ORDER = 6
 MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
+FAILURES = (TypeError, ValueError, ArithmeticError, AttributeError)  # of a function at other lengths than its own
+KINK = "the example is where a derivative jumps; it holds on either side"
 STARTS = (FIRST_PRIME, 1009)  # lengths of the traces, at least
 
 
@@ -137,7 +140,7 @@ def _jointly(
         problem = problems[0]
         try:
             with within(seconds / 2 * len(places)):
-                found = derived_jointly(problem, places, order)
+                found = _together(problem, places, order)
             if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
                 _check_other_sizes(problem, found)
             return found
@@ -149,8 +152,30 @@ def _jointly(
             break
         except (UnprintableError, VerificationError) as error:
             failure = error
+        except FAILURES as error:
+            if problem.formula is not None:
+                raise
+            failure = _not_derived(error)
     assert failure is not None
     raise failure
+
+
+def _together(problem: Problem, places: Sequence[int], order: int) -> JointDerivation:
+    """The derivation by several arguments; a function is compared beside its example, where that is a kink."""
+    try:
+        return derived_jointly(problem, places, order).with_fixed_arrays()
+    except VerificationError:
+        if problem.formula is not None:
+            raise
+    beside = problem
+    for place in places:
+        beside = moved(replace(beside, wrt=place))
+    found = derived_jointly(beside, places, order).with_fixed_arrays()
+    return replace(found, notes=(*found.notes, KINK))
+
+
+def _not_derived(error: Exception) -> DerivationError:
+    return DerivationError(f"the function cannot be derived: {type(error).__name__}: {str(error).splitlines()[0]}")
 
 
 def _derived(
@@ -166,16 +191,7 @@ def _derived(
     unnamed: Problem | None = None
     for problem in _problems(formula, wrt, declare, args):
         try:
-            planned = plan(problem, problem.symbolic_sizes, low)
-            if order > 2 and planned.gradient_shape:
-                raise DerivationError(
-                    f"order {order} is given for a scalar function of a scalar only; order=2 gives the Hessian"
-                )
-            polys = [read(problem, planned, expand=expand) for expand in (False, True)]
-            found = _Session(problem, polys, order).derivation()
-            if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
-                _check_other_sizes(problem, found)
-            return found
+            return _at_lengths(problem, order)
         except UnprintableError as error:
             if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
                 failure = error  # it may have a notation at its own lengths
@@ -188,14 +204,33 @@ def _derived(
             return without_notation(unnamed or problem, low, reason)
         except VerificationError as error:
             failure = error
-        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        except FAILURES as error:
             if problem.formula is not None:
                 raise
-            failure = DerivationError(
-                f"the function cannot be derived: {type(error).__name__}: {str(error).splitlines()[0]}"
-            )
+            failure = _not_derived(error)
     assert failure is not None
     raise failure
+
+
+def _at_lengths(problem: Problem, order: int) -> Derivation:
+    """The derivation at the lengths of a problem; a function is compared beside its example, where that is a kink."""
+    low = min(order, 2)
+    planned = plan(problem, problem.symbolic_sizes, low, printed=True)
+    if order > 2 and planned.gradient_shape:
+        raise DerivationError(
+            f"order {order} is given for a scalar function of a scalar only; order=2 gives the Hessian"
+        )
+    polys = [read(problem, planned, expand=expand) for expand in (False, True)]
+    try:
+        found = _Session(problem, polys, order).derivation().with_fixed_arrays()
+    except VerificationError:
+        if problem.formula is not None:
+            raise
+        found = _Session(moved(problem), polys, order).derivation().with_fixed_arrays()
+        found = replace(found, notes=(*found.notes, KINK))
+    if problem.formula is None and problem.symbolic_sizes != problem.numeric_sizes:
+        _check_other_sizes(problem, found)
+    return found
 
 
 def _problems(
@@ -255,6 +290,7 @@ class _Session:
         self.direction = Symbol(f"d{self.leaf.name}", self.writer.shape(self.leaf.axes), self.leaf.symmetric)
         self.check = Check(problem)
         self.written = None if problem.formula is None else written_formula(problem.formula)
+        self.shown: Expression | None = None
 
     def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
         """A closed form of the problem, with its norms as the formula has them."""
@@ -279,6 +315,7 @@ class _Session:
         function = the_function(
             self.problem, self.check, self.arguments, lambda: shortest(self.writer, self.algebras, self.values)
         )
+        self.shown = function.expression
         forms, verification = self.checked(function, named, derivatives)
         formula = self.problem.formula
         gradient = forms[0]
@@ -362,7 +399,7 @@ class _Session:
 
     def _starts(self, before: Expression) -> bool:
         """Whether it is the differential of the whole function."""
-        return isinstance(before, Call) and before.arguments == (self.written,)
+        return isinstance(before, Call) and before.arguments in ((self.written,), (self.shown,))
 
     def _map_step(self, hessian: LinearMap) -> list[Any]:
         one, two = (replace(self.direction, name=f"{self.direction.name}_{k}") for k in (1, 2))
@@ -375,7 +412,7 @@ class _Session:
         value = self.writer.shape(self.values[0].axes)
         own = self.writer.shape(self.leaf.axes)
         found = dict(self.arguments)
-        found["f"] = value
+        found[value_name(self.arguments)] = value
         found["∇f"] = (*value, *own)
         if self.order > 1:
             found["∇²f"] = (*value, *own, *own)

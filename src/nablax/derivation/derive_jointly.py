@@ -13,6 +13,7 @@ from nablax.derivation.joint import LAYOUT, JointDerivation
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import JointlyPlanned, plan_jointly, reader_of
 from nablax.derivation.problem import Argument, Problem
+from nablax.derivation.shown import value_name
 from nablax.derivation.steps import paired
 from nablax.derivation.tensors import Atom, Poly
 from nablax.derivation.verify import Check, Verification
@@ -94,7 +95,7 @@ class _Session:
             gradients={names[place]: form for place, form in gradients.items()},
             blocks={(names[a], names[b]): form for (a, b), form in blocks.items()},
             domain=domain(formula) if formula is not None else (),
-            shapes={**self.arguments, "f": self.writer.shape(self.values[0].axes)},
+            shapes={**self.arguments, value_name(self.arguments): self.writer.shape(self.values[0].axes)},
             convention="; ".join([*dict.fromkeys(conventions), *([LAYOUT] if blocks else [])]),
             notes=formula.notes if formula is not None else (),
             verification=verification,

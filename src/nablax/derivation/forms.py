@@ -36,6 +36,7 @@ from nablax.printing.expression import (
 
 Chain = tuple[Expression, ...]
 Coefficient = Fraction | float
+HALF = Number(Fraction(1, 2))
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def assembled(form: Form) -> Expression:
     """A form as an expression."""
     form = _flipped(form)
     several = bool(form.chain) or len(form.scalars) > 1
-    above = [_scalar(base, e, several) for base, e in form.scalars.items() if e > 0]
-    below = [_scalar(base, -e, several) for base, e in form.scalars.items() if e < 0]
+    above = _one_root([_scalar(base, e, several) for base, e in form.scalars.items() if e > 0])
+    below = _one_root([_scalar(base, -e, several) for base, e in form.scalars.items() if e < 0])
     body: Expression | None = None
     if form.chain:
         body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
@@ -103,6 +104,18 @@ def assembled(form: Form) -> Expression:
     if isinstance(body, Scale):
         return Scale(form.coefficient * body.coefficient, (*above, *body.scalars), (*below, *body.divisors), body.body)
     return Scale(form.coefficient, tuple(sorted(above, key=_scalar_order)), tuple(below), body)
+
+
+def _one_root(scalars: list[Expression]) -> list[Expression]:
+    """Roots of numbers as one: √2 √π is √(2π)."""
+    if len(scalars) < 2:
+        return scalars
+    roots = [one for one in scalars if isinstance(one, Power) and isinstance(one.base, SizeOf) and one.exponent == HALF]
+    if len(roots) < 2:
+        return scalars
+    inside = sorted((one.base for one in roots if isinstance(one.base, SizeOf)), key=lambda base: base.name)
+    whole = Power(Scale(Fraction(1), tuple(inside), (), None), HALF)
+    return [*(one for one in scalars if one not in roots), whole]
 
 
 def _scalar(base: Expression, exponent: Fraction, several: bool) -> Expression:
@@ -258,6 +271,12 @@ def _flipped(form: Form) -> Form:
             scalars = {(_negated(base) if one == base else one): e for one, e in form.scalars.items()}
             return Form(-form.coefficient, scalars, form.chain)
     for k, factor in enumerate(form.chain):
+        match factor:
+            case Call("cross", (one, other), shape):  # −(y × x) as x × y
+                turned = Call("cross", (other, one), shape)
+                return Form(-form.coefficient, form.scalars, (*form.chain[:k], turned, *form.chain[k + 1 :]))
+            case _:
+                pass
         if isinstance(factor, Sum) and _gains(factor):
             return Form(-form.coefficient, form.scalars, (*form.chain[:k], _negated(factor), *form.chain[k + 1 :]))
     return form

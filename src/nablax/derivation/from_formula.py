@@ -213,6 +213,10 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
     match label, parts:
         case "eye", []:
             return Identity(shape[0])
+        case "logsumexp", [operand] if shape:  # of each row, or of each column
+            operand = operand if node.options == (1,) else transposed(operand)
+            inside = _product(Function("exp", (operand,)), Ones(shape_of(operand)[1:]))
+            return Function("log", (inside,))
         case (("vector" | "matrix"), [filling]):
             return _times(filling, Ones(shape))
         case "norm2", [operand]:
@@ -243,8 +247,10 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return _product(left, Transpose(right))
         case "hadamard", [left, right]:
             return _times(left, right)
-        case "kron", [left, right] if len(shape) == 2:
+        case "kron", [left, right]:
             return Kronecker(left, right)
+        case (("vec" | "cross" | "skew"), _):
+            return Call(label, tuple(parts), shape)
         case "sqrt", [operand]:
             return powered(operand, Fraction(1, 2))
         case "square", [operand]:

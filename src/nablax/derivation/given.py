@@ -8,6 +8,7 @@ from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.problem import Problem
 from nablax.derivation.verify import Check
+from nablax.derivation.write import with_columns
 from nablax.formula import Operation
 from nablax.printing.expression import Expression
 from nablax.printing.rewrite import with_decimals
@@ -17,6 +18,7 @@ def formed(
     problem: Problem, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str
 ) -> ClosedForm:
     """A closed form, with decimal numbers where the user writes such."""
+    expression = with_columns(expression)
     formula = problem.formula
     if formula is not None:
         nodes = list(formula.expression.walk())

@@ -89,6 +89,8 @@ IDENTITIES = (
     Identity(FUNCTION, "norm2(kron(v, u))", "norm2(v)*norm2(u)", {"u": "vector(k)"}),
     Identity(DEFINITION, "softplus(u)", "log(1 + exp(u))"),
     Identity(DEFINITION, "logsumexp(u)", "log(sum(exp(u)))"),
+    Identity(DEFINITION, "logsumexp(A, 1)", "log(exp(A)*vector(1, n))", WIDE),
+    Identity(DEFINITION, "logsumexp(A, 0)", "log(exp(A)'*vector(1, m))", WIDE),
     Identity(DEFINITION, "softmax(v)", "exp(v)/sum(exp(v))"),
     Identity(DEFINITION, "softmax(A)", "exp(A) .* outer(1 ./ (exp(A)*vector(1, n)), vector(1, n))", WIDE),
     # its derivatives hold for every sign
@@ -110,6 +112,10 @@ IDENTITIES = (
     Identity(PRODUCT, "sigmoid(u) ./ exp(u)", "1 - sigmoid(u)"),
     Identity(PRODUCT, "exp(v) ./ sum(exp(v))", "softmax(v)"),
     Identity(PRODUCT, "exp(A) .* outer(1 ./ (exp(A)*vector(1, n)), vector(1, n))", "softmax(A)", WIDE),
+    *(
+        Identity(PRODUCT, "exp(a) ./ (exp(a) + exp(b))", "sigmoid(a - b)", kinds)
+        for kinds in (ONE, BOTH, {"a": "matrix(m,n)", "b": "matrix(m,n)"})
+    ),
     Identity(PRODUCT, "sum(softmax(v))", "1"),
     Identity(PRODUCT, "softmax(A)*vector(1, n)", "vector(1, m)", WIDE),
     Identity(PRODUCT, "a^(b - 1)*a", "a^b", ONE),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.fixed import fixed_arrays
 from nablax.derivation.lesson import joint_lesson
-from nablax.derivation.shown import as_html, as_latex, as_text
+from nablax.derivation.shown import Equations, Shown, notations
 from nablax.derivation.verify import Verification
 from nablax.printing.code import code
 from nablax.printing.document import Document
-from nablax.printing.labels import DIFFERENTIAL, FUNCTION, Label, partial
+from nablax.printing.labels import DIFFERENTIAL, FUNCTION, partial
 
 LAYOUT = "axes of a block: those of the first variable, then those of the second"
 
 
 @dataclass(frozen=True, repr=False)
-class JointDerivation:
+class JointDerivation(Shown):
     """A function with its derivatives by several arguments in closed form.
 
     A block ∂²f/∂x∂A is the derivative of ∂f/∂x by A. With two axes or fewer it is written as an array: first the axes
@@ -31,11 +32,12 @@ class JointDerivation:
         gradients: per variable the gradient, in its shape; of a function with axes, the Jacobian.
         blocks: per pair of variables the block of the Hessian; empty where only order 1 was asked.
         domain: conditions under which all of it holds.
-        shapes: names of sizes per argument, and of f.
+        shapes: names of sizes per argument, and of f (f(·) where an argument has that name).
         convention: how gradients and blocks are laid out.
         notes: what else is to be known.
         verification: what the check found.
         reading: how every name of a formula was read, as a declaration; empty for a function.
+        fixed: what each fixed array of a function is that the closed forms name.
 
     Example:
         >>> from nablax.derivation import derive
@@ -55,34 +57,26 @@ class JointDerivation:
     notes: tuple[str, ...]
     verification: Verification
     reading: str = ""
+    fixed: tuple[str, ...] = ()
 
-    def equations(self) -> tuple[tuple[Label, ClosedForm], ...]:
+    def with_fixed_arrays(self) -> JointDerivation:
+        """The same with a name for each fixed array of a function."""
+        forms = [form for _, form in self.equations()]
+        change, sentences = fixed_arrays(forms, [*self.shapes, *(f"d{name}" for name in self.wrt)])
+        return replace(
+            self,
+            function=change(self.function),
+            differential=change(self.differential),
+            gradients={name: change(form) for name, form in self.gradients.items()},
+            blocks={pair: change(form) for pair, form in self.blocks.items()},
+            fixed=sentences,
+        )
+
+    def equations(self) -> Equations:
         """Function, differential, gradients and blocks with their left sides."""
         first = [(partial([name]), form) for name, form in self.gradients.items()]
         second = [(partial(pair), form) for pair, form in self.blocks.items()]
         return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *first, *second
-
-    def __str__(self) -> str:
-        return as_text(
-            self.equations(), self.reading, self.domain, self.shapes, self.convention, self.notes, self.verification
-        )
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def latex(self) -> str:
-        """All equations as one aligned block of LaTeX, for display."""
-        return as_latex(self.equations())
-
-    def _repr_latex_(self) -> str:
-        return f"$${as_latex(self.equations(), chr(10))}$$"
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def html(self) -> str:
-        """All equations in MathML with what is to be known of them, as one element of HTML."""
-        return as_html(self.equations(), self.reading, self.domain, self.verification)
 
     def code(self, language: str = "numpy") -> str:
         """Source of one function that gives the value, all gradients and all blocks; see `Derivation.code`.
@@ -113,7 +107,7 @@ class JointDerivation:
         forms = {"f": self.function}
         forms |= {f"gradient_{name}": form for name, form in self.gradients.items()}
         forms |= {f"hessian_{row}_{column}": form for (row, column), form in self.blocks.items()}
-        value = self.shapes["f"]
+        value = self.value_shape
         arguments = self.function.arguments
         shapes = {"f": value} | {f"gradient_{name}": (*value, *arguments[name]) for name in self.wrt}
         shapes |= {f"hessian_{a}_{b}": (*value, *arguments[a], *arguments[b]) for a, b in self.blocks}
@@ -136,20 +130,12 @@ class JointDerivation:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes."""
-
-        def notations(form: ClosedForm) -> dict[str, str]:
-            return {"unicode": form.unicode(), "latex": form.latex(), "mathml": form.mathml()}
-
         return {
             "wrt": list(self.wrt),
             "function": notations(self.function),
             "differential": notations(self.differential),
             "gradients": {name: notations(form) for name, form in self.gradients.items()},
             "blocks": [{"rows": r, "columns": c, **notations(form)} for (r, c), form in self.blocks.items()],
-            "domain": list(self.domain),
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "convention": self.convention,
-            "notes": list(self.notes),
-            "reading": self.reading,
+            **self._known(),
             "verification": {"points": self.verification.points, "differences": self.verification.differences},
         }

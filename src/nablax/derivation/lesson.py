@@ -46,6 +46,9 @@ REASONS = {
     "logsumexp": "The gradient of log Σ exp(u) is softmax(u).",
     "eig": "A simple eigenvalue changes by vᵀ dS v, v its eigenvector of length one.",
     "cholesky": "LLᵀ = A gives dL Lᵀ + L dLᵀ = dA: L⁻¹dL is the lower triangle of L⁻¹ dA L⁻ᵀ, its diagonal halved.",
+    "cross": "The cross product is linear in each of its factors; their order is kept, for a × b = −b × a.",
+    "skew": "The matrix of a cross product is linear in its vector.",
+    "vec": "To stack the columns of a matrix is linear.",
     "kron": "The Kronecker product is linear in each of its factors.",
     "substitution": "Each differential is put into the one before it, until the variable's own is the only one left.",
     "gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩": "All that stands around the differential is moved to the other side of the "
@@ -71,7 +74,7 @@ def lesson(derivation: Derivation, language: str = "numpy") -> Document:
         Section("Differential", tuple(_differential(derivation))),
         Section("Steps", tuple(_steps(derivation))),
         Section(_title(derivation), tuple(_gradient(derivation))),
-        Section("Hessian" if not derivation.shapes["f"] else "Second derivative", tuple(_hessian(derivation))),
+        Section("Hessian" if not derivation.value_shape else "Second derivative", tuple(_hessian(derivation))),
         Section("Check", (Paragraph(f"{_capital(str(derivation.verification))}."),)),
         Section("Code", tuple(_code(derivation, language))),
     ]
@@ -169,7 +172,8 @@ def _question(derivation: Derivation | JointDerivation) -> Iterator[Block]:
 
 def _reading(derivation: Derivation | JointDerivation) -> Iterator[Block]:
     yield shape_table(derivation.function.arguments, derivation.reading)
-    yield Paragraph(f"The value f is a {described(derivation.shapes['f'])}.")
+    yield from (Paragraph(f"{sentence}.") for sentence in derivation.fixed)
+    yield Paragraph(f"The value f is a {described(derivation.value_shape)}.")
     if derivation.reading:
         yield Paragraph("A name that is meant otherwise is given in declare.")
 
@@ -211,7 +215,7 @@ def _steps(derivation: Derivation) -> Iterator[Block]:
 
 
 def _title(derivation: Derivation) -> str:
-    if derivation.shapes["f"]:
+    if derivation.value_shape:
         return "Jacobian" if derivation.shapes["∇f"] else "Derivative"
     return "Gradient" if derivation.shapes["∇f"] else "Derivative"
 

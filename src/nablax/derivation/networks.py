@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from nablax.derivation.factoring import factored
 from nablax.derivation.forms import Form, base_of, factors_of, powered
-from nablax.derivation.tensors import MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
+from nablax.derivation.labelled import Chain, Network, Triple, crossed, hadamard, product, reversed_chain
+from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
+from nablax.derivation.triples import eliminated
 from nablax.errors import NotMatrices, UnprintableError
 from nablax.printing.expression import (
+    SIGNS,
     Array,
     Call,
     Expression,
@@ -26,6 +28,7 @@ from nablax.printing.expression import (
     Identity,
     Indexed,
     Inverse,
+    Kronecker,
     Ones,
     Piece,
     Product,
@@ -36,67 +39,10 @@ from nablax.printing.expression import (
     Symbol,
     Transpose,
     Unit,
-    transposed,
 )
 from nablax.printing.expression import Number as NumberExpression
 
 LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-Chain = tuple[Expression, ...]
-
-
-@dataclass
-class _Network:
-    """Vertices with weights, and edges as chains of matrices from the lower to the higher label."""
-
-    weights: dict[int, list[Expression]]
-    edges: dict[tuple[int, int], list[Chain]]
-
-    def degree(self, label: int) -> int:
-        return sum(label in pair for pair in self.edges)
-
-    def neighbours(self, label: int) -> list[tuple[int, Chain]]:
-        """Chains from the label outwards."""
-        found = []
-        for pair, chains in self.edges.items():
-            if label in pair:
-                other = pair[1] if pair[0] == label else pair[0]
-                for chain in chains:
-                    found.append((other, chain if pair[0] == label else reversed_chain(chain)))
-        return found
-
-    def connect(self, a: int, b: int, chain: Chain) -> None:
-        if a > b:
-            a, b, chain = b, a, reversed_chain(chain)
-        self.edges.setdefault((a, b), []).append(chain)
-
-    def remove(self, label: int) -> None:
-        self.weights.pop(label, None)
-        for pair in [pair for pair in self.edges if label in pair]:
-            del self.edges[pair]
-
-
-def reversed_chain(chain: Chain) -> Chain:
-    """The transpose of a product."""
-    return tuple(transposed(factor) for factor in reversed(chain))
-
-
-def product(chain: Chain) -> Expression:
-    """A chain as one expression."""
-    return chain[0] if len(chain) == 1 else Product(chain)
-
-
-def hadamard(parts: Sequence[Expression]) -> Expression:
-    """The product of elements, flat."""
-    flat = [inner for part in parts for inner in (part.factors if isinstance(part, Hadamard) else (part,))]
-    for part in flat:
-        match part:
-            case Call("tril" | "triu" as side, (Ones(),), shape) if len(flat) > 1:
-                return Call(side, (hadamard([other for other in flat if other is not part]),), shape)
-            case _:
-                pass
-    return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
 
 
 def _with_roots_below(
@@ -178,6 +124,8 @@ class Writer:
                 return arguments[0]
             case AtomKind.CONSTANT if atom.name in MASKS:
                 return Call(atom.name, (Ones(shape),), shape)
+            case AtomKind.CONSTANT if atom.name == EPSILON:
+                return SIGNS
             case AtomKind.CONSTANT if ":" in atom.name:
                 return Call(atom.name, (Identity(shape[1]),), shape)
             case AtomKind.CONSTANT:
@@ -247,7 +195,14 @@ class Writer:
                     one, power = base_of(part)
                     scalars[one] = scalars.get(one, Fraction(0)) + sign * power
         self._reduce(network, p.rank, {})
-        return _with_roots_below(coefficient, scalars, term, self._chain(network, p))
+        chain = self._chain(network, p)
+        for k, factor in enumerate(chain):
+            match factor:
+                case Transpose(Call("skew") as turned):  # the transpose is the negative
+                    coefficient, chain = -coefficient, (*chain[:k], turned, *chain[k + 1 :])
+                case _:
+                    pass
+        return _with_roots_below(coefficient, scalars, term, chain)
 
     def _scalar(self, factor: Factor) -> tuple[Expression, Fraction]:
         """A scalar atom as base and exponent: norms rather than roots of inner products."""
@@ -298,12 +253,16 @@ class Writer:
         [(base, exponent)] = scalars.items()
         return base, exponent
 
-    def _network(self, factors: Sequence[Factor], pulled: list[Scale] | None = None) -> _Network:
+    def _network(self, factors: Sequence[Factor], pulled: list[Scale] | None = None) -> Network:
         """Vertices and edges; scalars of scaled factors go to `pulled`, where there is one."""
-        network = _Network({}, {})
+        network = Network({}, {})
         for factor in factors:
             for label in factor.labels:
                 network.weights.setdefault(label, [])
+            if factor.atom.name in (EPSILON, FOLD):
+                a, b, c = factor.labels
+                network.triples.append(Triple(factor.atom.name, (a, b, c), self._three(factor.atom)))
+                continue
             is_loop = len(factor.labels) == 2 and len(set(factor.labels)) == 1
             written = self.atom(factor.atom) if is_loop else self.powered(factor)
             if pulled is not None and isinstance(written, Scale) and written.body is not None and not is_loop:
@@ -323,20 +282,30 @@ class Writer:
         self._sizes = {x: n for f in factors for x, n in zip(f.labels, f.atom.axes, strict=True)}
         return network
 
-    def _reduce(self, network: _Network, rank: int, scalars: dict[Expression, Fraction]) -> None:
+    def _three(self, atom: Atom) -> tuple[str, str, str]:
+        first, second, third = self.shape(atom.axes)
+        return first, second, third
+
+    def _reduce(self, network: Network, rank: int, scalars: dict[Expression, Fraction]) -> None:
         """Eliminate all summed labels."""
         while True:
-            summed = [label for label in network.weights if label >= rank]
-            if not summed:
+            left = [label for label in network.weights if label >= rank]
+            if not left and not network.triples:
                 return
-            if self._trace(network, summed, scalars):
+            if eliminated(network, rank):
+                continue
+            if self._trace(network, self._free(network, rank), scalars):
                 continue
             self._merge(network, rank)
-            summed = [label for label in network.weights if label >= rank]
-            if summed and not self._eliminate_one(network, summed, scalars):
+            summed = self._free(network, rank)
+            if not self._eliminate_one(network, summed, scalars) and any(x >= rank for x in network.weights):
                 raise NotMatrices
 
-    def _trace(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
+    def _free(self, network: Network, rank: int) -> list[int]:
+        """Summed labels that stand in no triple."""
+        return [label for label in network.weights if label >= rank and not network.held(label)]
+
+    def _trace(self, network: Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
         """Two summed labels with two edges between them and nothing else: tr(P Q)."""
         for (a, b), chains in network.edges.items():
             alone = network.degree(a) == network.degree(b) == 1 and a in summed and b in summed
@@ -349,7 +318,7 @@ class Writer:
                 return True
         return False
 
-    def _merge(self, network: _Network, rank: int) -> None:
+    def _merge(self, network: Network, rank: int) -> None:
         """Edges between the same labels become one, elementwise."""
         for pair, chains in list(network.edges.items()):
             if len(chains) < 2:
@@ -358,6 +327,7 @@ class Writer:
             if len(chains) == 2:
                 for kept, gone in ((a, b), (b, a)):
                     lonely = gone >= rank and not network.weights[gone] and network.degree(gone) == 1
+                    lonely = lonely and not network.held(gone)
                     if lonely and len(chains) == 2:
                         forward, back = chains if kept == a else map(reversed_chain, chains)
                         loop = product((*forward, *reversed_chain(back)))
@@ -369,7 +339,7 @@ class Writer:
                     continue
             network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
 
-    def _eliminate_one(self, network: _Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
+    def _eliminate_one(self, network: Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
         for degree in (0, 1, 2):
             for label in summed:
                 if label not in network.weights or network.degree(label) != degree:
@@ -395,7 +365,7 @@ class Writer:
                 return True
         return False
 
-    def _chain(self, network: _Network, p: Poly) -> Chain:
+    def _chain(self, network: Network, p: Poly) -> Chain:
         """What is left between the free labels."""
         self._merge(network, p.rank)
         shape = self.shape(p.axes)
@@ -423,7 +393,7 @@ class Writer:
         if columns:
             chain = (*chain, Call("diag", (hadamard(columns),), (shape[1],) * 2))
         kept = tuple(factor for factor in chain if not isinstance(factor, Identity))
-        return kept or (chain[0],)
+        return crossed(kept) or (chain[0],)
 
     # -- index notation ----------------------------------------------------------------------------
 
@@ -435,14 +405,26 @@ class Writer:
             if len(labels) > len(LETTERS):
                 raise UnprintableError("a sum over that many indices", "")
             letters = dict(zip(labels, LETTERS, strict=False))
-            pieces = []
+            pieces: list[Piece] = []
             for f in term.factors:
+                if f.atom.name == FOLD:
+                    pieces += self._folded(f, letters)
+                    continue
                 pieces.append(Piece(self.atom(f.atom), tuple(letters[x] for x in f.labels), f.exponent))
             free = tuple(letters[k] for k in range(p.rank))
             terms.append(Indexed(term.coefficient, tuple(pieces), free, self.shape(p.axes)))
         if not terms:
             return Indexed(Fraction(0), (), tuple(LETTERS[: p.rank]), self.shape(p.axes))
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+    def _folded(self, factor: Factor, letters: Mapping[int, str]) -> list[Piece]:
+        """Which column and which row a place of stacked columns has, as two matrices of zeros and ones."""
+        columns, rows, _ = self.shape(factor.atom.axes)
+        column, row, place = (letters[x] for x in factor.labels)
+        return [
+            Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), (column, place)),
+            Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), (row, place)),
+        ]
 
 
 def opened(base: Expression, exponent: Fraction) -> tuple[Number, list[tuple[Expression, Fraction]]]:

@@ -13,15 +13,16 @@ from nablax.derivation.algebra import Algebra
 from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
-from nablax.errors import DerivationError
+from nablax.errors import DerivationError, UnprintableError
 from nablax.formula import Kind, Operation
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
 from nablax.graph.graph import Graph
-from nablax.graph.node import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.graph.recognise import CLOSED_FORM
 from nablax.ops.jaxprs import trace
+from nablax.ops.kinds import Opaque
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.second_order import mask_of, reverse, second_order
 
@@ -57,20 +58,28 @@ class Planned:
         return self.gradient_shape + self.leaf.shape
 
 
-def plan(problem: Problem, sizes: Mapping[str, int], order: int) -> Planned:
+def plan(problem: Problem, sizes: Mapping[str, int], order: int, *, printed: bool = False) -> Planned:
     """Trace, build, fuse and sweep.
 
     Args:
         problem: what is differentiated.
         sizes: elements per size name.
         order: 1 or 2.
+        printed: whether that is for a closed form, which what only JAX knows does not have.
 
     Returns:
         The terms of gradient and Hessian.
+
+    Raises:
+        UnprintableError: it is for a closed form, and an operation has no notation.
     """
     with jax.enable_x64(True):
         graph, leaves, output = traced(problem.function(sizes), problem.structs(sizes))
         leaf = leaves[problem.wrt]
+        opaque = [x for x in reachable([output]) if isinstance(x.kind, Opaque)] if printed else []
+        for kind in (x.kind for x in sorted(opaque, key=lambda x: -x.number)):
+            if isinstance(kind, Opaque):
+                raise UnprintableError(kind.name, kind.line)  # before anything is swept
         [output] = fuse(graph, [output], leaf.depends)
         hessian: list[NodeTerm] = []
         if order < 2:

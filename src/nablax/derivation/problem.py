@@ -37,6 +37,7 @@ Point = dict[str, npt.NDArray[np.float64]]
 SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 FIRST_PRIME = 101
 LONGEST_LENGTH = 30
+MOVED = 0.1  # how far from a kink, relative to each entry
 SIZE_NAMES = ("n", "m", "p", "q", "k", "l", "r", "s")
 
 
@@ -69,6 +70,7 @@ class Problem:
         points: a point of the domain from a seed.
         numeric: the function of arrays of the sizes of the check: by NumPy for a formula, else by JAX.
         units: the extra arguments that stand for numbers with a name: sizes, and pi.
+        is_moved: whether its points lie beside the example, where that is a kink.
     """
 
     arguments: tuple[Argument, ...]
@@ -80,6 +82,7 @@ class Problem:
     points: Callable[[int], Point]
     numeric: Callable[..., Any]
     units: frozenset[str] = frozenset()
+    is_moved: bool = False
 
     @property
     def lengths(self) -> dict[int, str]:
@@ -291,6 +294,24 @@ def resized(problem: Problem) -> Problem:
         }
 
     return replace(problem, numeric_sizes=lengths, points=points)
+
+
+def moved(problem: Problem) -> Problem:
+    """The problem of a function with its check beside the example: differences there may cross a kink."""
+    name, kind = problem.arguments[problem.wrt].name, problem.arguments[problem.wrt].kind
+
+    def points(seed: int) -> Point:
+        point = problem.points(seed)
+        at = point[name]
+        random = np.random.default_rng(200 + seed)
+        shift = MOVED * random.uniform(0.5, 1, at.shape) * random.choice([-1, 1], at.shape)
+        if kind in (Kind.TRIANGULAR, Kind.DIAGONAL, Kind.ORTHOGONAL):
+            there = at * (1 + shift * (kind is not Kind.ORTHOGONAL))
+        else:
+            there = at + shift * np.where(at == 0, 1, np.abs(at))
+        return {**point, name: np.asarray((there + there.T) / 2 if kind in SYMMETRIC else there)}
+
+    return replace(problem, points=points, is_moved=True)
 
 
 def _primes_from(start: int, count: int) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.functions import apply, is_larger, matrix_function
-from nablax.derivation.tensors import MASKS, Atom, AtomKind, Poly, rational
+from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.graph.node import Node, NodeTerm
 from nablax.notation import COMPARED, PRIMITIVES, UNCHANGED
@@ -39,6 +39,7 @@ SORTED = {  # where the largest and the smallest one are
     ("eigenvalues", "max"): "-1", ("eigenvalues", "min"): "0",
     ("singular_values", "max"): "0", ("singular_values", "min"): "-1",
 }  # fmt: skip
+SIGNS = np.array([[[(i - j) * (j - k) * (k - i) / 2 for k in range(3)] for j in range(3)] for i in range(3)])
 MOST_ENTRIES = 4096  # of an array that is written out
 
 
@@ -104,6 +105,12 @@ class Reader:
         label = Label(index.extent)
         if index.table is None and index.strides == (1,) and not index.leaves:
             parts.append((self.algebra.atom(self._range(index)), (*index.labels, label)))
+            return label
+        plain = index.table is None and not index.leaves and not index.offset
+        sizes = tuple(one.size for one in index.labels)
+        if plain and len(sizes) == 2 and index.strides == (sizes[1], 1) and index.extent == math.prod(sizes):
+            fold = Atom(AtomKind.CONSTANT, FOLD, (*sizes, index.extent))
+            parts.append((self.algebra.atom(fold), (*index.labels, label)))
             return label
         if math.prod(index.shape) * index.extent > MOST_ENTRIES:
             raise UnprintableError("a map of elements", "")
@@ -235,7 +242,13 @@ class Reader:
             triangles = self._triangles(values)
             if triangles is not None:
                 return triangles
-        name = repr(values.tolist())
+        if values.shape == (3, 3, 3) and any(np.array_equal(values, sign * SIGNS) for sign in (1, -1)):
+            return self.algebra.scale(int(values[0, 1, 2]), self.algebra.atom(Atom(AtomKind.CONSTANT, EPSILON, axes)))
+        if 1 in axes:
+            kept = tuple(k for k, size in enumerate(axes) if size > 1)
+            inside = self._constant(values.reshape([axes[k] for k in kept]))
+            return self.algebra.product([(inside, kept)], tuple(range(len(axes))), dict(enumerate(axes)))
+        name = repr(_nested(values.tolist()))
         if values.size > MOST_ENTRIES:
             raise UnprintableError(f"a constant array of shape {axes}", "")
         symmetric = values.ndim == 2 and axes[0] == axes[1] and np.array_equal(values, values.T)
@@ -317,6 +330,8 @@ class Reader:
                 return apply(algebra, "exp", [algebra.scale(-1, algebra.power(a, Fraction(2)))])
             case "polygamma", [order, a] if order.constant in (0, 1):
                 return apply(algebra, "trigamma" if order.constant else "digamma", [a])
+            case "polygamma", [order, a] if order.constant is not None:
+                return apply(algebra, "polygamma", [algebra.number(float(order.constant)), a])
             case "eq", [a, b] if (larger := is_larger(algebra, *self._fitted([a, b]))) is not None:
                 return larger
             case (("eq" | "ne"), [a, b]) if not self._equalities:
@@ -365,3 +380,8 @@ class Reader:
         y = values[1] if len(values) > 1 else algebra.number(0)
         both = algebra.add([apply(algebra, "exp", [x]), apply(algebra, "exp", [y])])
         return apply(algebra, "log", [both])
+
+
+def _nested(values: Any) -> Any:
+    """Lists of lists as tuples of tuples."""
+    return tuple(map(_nested, values)) if isinstance(values, list) else values

@@ -5,13 +5,13 @@ A rule looks at the factors of a monomial and returns what replaces them, or Non
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 from nablax.derivation.patterns import Match, Pattern, built, head_of, matches, patterns
-from nablax.derivation.tensors import MASKS, Atom, AtomKind, Factor, Number, Poly
+from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Number, Poly
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,22 @@ class Context(Protocol):
     expand: bool
 
     def group(self, p: Poly) -> tuple[Number, Atom]: ...
+
+    def content(self, p: Poly) -> Number: ...
+
+    def number(self, value: float, axes: Sequence[int] = ()) -> Poly: ...
+
+    def atom(self, atom: Atom) -> Poly: ...
+
+    def delta(self, size: int) -> Poly: ...
+
+    def add(self, polys: Sequence[Poly]) -> Poly: ...
+
+    def scale(self, coefficient: Number, p: Poly) -> Poly: ...
+
+    def product(
+        self, parts: Sequence[tuple[Poly, tuple[Hashable, ...]]], output: Sequence[Hashable], sizes: Mapping[Any, int]
+    ) -> Poly: ...
 
 
 Rule = Callable[[Context, list[Factor], int], Rewritten | None]
@@ -126,6 +142,50 @@ def _gaps(context: Context, factors: list[Factor], rank: int) -> Rewritten | Non
     return None
 
 
+def _resolvent(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """Σₖ vₖvₖᵀ/(λₖ − λ) over the eigenvectors of S that are not v is −(λI − S)⁺, the spectral sum of a book."""
+    for gap in (factor for factor in factors if factor.atom.name == "gaps"):
+        for k, place, sign in ((*gap.labels, -1), (*gap.labels[::-1], 1)):
+            around = [f for f in factors if f is not gap and (k in f.labels or place in f.labels)]
+            vectors = [f for f in around if f.atom.name == "eigenvectors" and f.labels[1] == k]
+            units = [f for f in around if f.atom.kind is AtomKind.UNIT and f.labels == (place,)]
+            single = len(vectors) == 2 and len(units) == 1 and len(around) == 3 and min(k, place) >= rank
+            if not single or any(f.exponent != 1 for f in (gap, *vectors)):
+                continue
+            [matrix] = vectors[0].atom.arguments
+            atom = _pseudo_inverse(context, matrix, gap.atom.arguments[0], vectors[0].atom, units[0].atom)
+            made = Factor(atom, (vectors[0].labels[0], vectors[1].labels[0]))
+            return Rewritten([*_without(factors, gap, *around), made], Fraction(sign), (k, place))
+    return None
+
+
+def _kernel(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """(λI − S)⁺ v = 0 for the eigenvector v of λ."""
+    for one in (factor for factor in factors if factor.atom.name == "pinv"):
+        for label in one.labels:
+            vectors = [f for f in factors if f.atom.name == "eigenvectors" and f.labels[0] == label]
+            alone = label >= rank and sum(label in f.labels for f in factors) == 2
+            for vector in vectors if alone else ():
+                for unit in (f for f in factors if f.atom.kind is AtomKind.UNIT and f.labels == vector.labels[1:]):
+                    parts = [(context.atom(vector.atom), (0, 1)), (context.atom(unit.atom), (1,))]
+                    if context.product(parts, (0,), {}) == one.atom.arguments[1]:
+                        return Rewritten([], Fraction(0))
+    return None
+
+
+def _pseudo_inverse(context: Context, matrix: Poly, values: Poly, vectors: Atom, unit: Atom) -> Atom:
+    """(λI − S)⁺, and with it the eigenvector that spans the kernel."""
+    extreme = {"-1": "max", "0": "min"}.get(unit.name)
+    if extreme is None:
+        value = context.product([(values, (0,)), (context.atom(unit), (0,))], (), {})
+    else:
+        value = context.atom(Atom(AtomKind.MATRIX, extreme, (), (values,)))
+    scaled = context.product([(value, ()), (context.delta(matrix.axes[0]), (0, 1))], (0, 1), {})
+    kernel = context.product([(context.atom(vectors), (0, 1)), (context.atom(unit), (1,))], (0,), {})
+    inside = context.add([scaled, context.scale(-1, matrix)])
+    return Atom(AtomKind.MATRIX, "pinv", matrix.axes, (inside, kernel), symmetric=True)
+
+
 def argument_of(atom: Atom, name: str) -> Poly | None:
     """The argument, if the atom is the matrix function of that name."""
     return atom.arguments[0] if atom.kind is AtomKind.MATRIX and atom.name == name else None
@@ -134,6 +194,66 @@ def argument_of(atom: Atom, name: str) -> Poly | None:
 def is_function(atom: Atom, name: str) -> bool:
     """Whether an atom is the scalar function of that name."""
     return atom.kind is AtomKind.FUNCTION and atom.name == name
+
+
+def _signs(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """X × x = 0, and where products are multiplied out εᵢⱼₐ εₖₗₐ = δᵢₖ δⱼₗ − δᵢₗ δⱼₖ."""
+    signs = [factor for factor in factors if factor.atom.name == EPSILON]
+    for one in signs:
+        rest = _without(factors, one)
+        alone = [f for f in rest if len(f.labels) == 1 and f.labels[0] in one.labels and f.labels[0] >= rank]
+        alone = [f for f in alone if sum(f.labels[0] in other.labels for other in rest) == 1]
+        if len(set(one.labels)) < 3 or len({f.atom.key for f in alone}) < len(alone):
+            return Rewritten([], Fraction(0))
+        for other in signs if context.expand else ():
+            shared = next((x for x in one.labels if other is not one and x in other.labels and x >= rank), None)
+            if shared is not None and not any(shared in f.labels for f in rest if f is not other):
+                (a, b), (c, d) = (_behind(f.labels, shared) for f in (one, other))
+                pairs = [((0, 2), (1, 3)), ((0, 3), (1, 2))]
+                same, turned = (
+                    context.product([(context.delta(3), pair) for pair in two], range(4), {}) for two in pairs
+                )
+                content, group = context.group(context.add([same, context.scale(-1, turned)]))
+                return Rewritten([*_without(rest, other), Factor(group, (a, b, c, d))], content, (shared,))
+    return None
+
+
+def _behind(labels: tuple[int, ...], first: int) -> tuple[int, int]:
+    """The two labels behind one, in a circle."""
+    k = labels.index(first)
+    return labels[(k + 1) % 3], labels[(k + 2) % 3]
+
+
+def _folds(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """foldⱼᵢₖ foldₗₘₖ = δⱼₗ δᵢₘ, and foldⱼᵢₖ foldⱼᵢₗ = δₖₗ."""
+    folds = [factor for factor in factors if factor.atom.name == FOLD]
+    for k, one in enumerate(folds):
+        for other in folds[k + 1 :]:
+            rest = _without(factors, one, other)
+            gone = [x for x in one.labels if x in other.labels and x >= rank and not any(x in f.labels for f in rest)]
+            left = [(a, b, n) for a, b, n in zip(one.labels, other.labels, one.atom.axes, strict=True) if a != b]
+            whole = set(gone) == {one.labels[2]} or set(gone) == set(one.labels[:2])
+            if one.atom == other.atom and whole and {a for a, _, _ in left} == set(one.labels) - set(gone):
+                deltas = [Factor(Atom(AtomKind.DELTA, "", (n, n), symmetric=True), (a, b)) for a, b, n in left]
+                return Rewritten([*rest, *deltas], eliminated=tuple(gone))
+    return None
+
+
+def _sigmoid(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+    """σ(−u) = 1 − σ(u)."""
+    for factor in factors:
+        atom = factor.atom
+        if is_function(atom, "sigmoid") and context.content(atom.arguments[0]) < 0 and factor.exponent.denominator == 1:
+            turned = replace(atom, arguments=(context.scale(-1, atom.arguments[0]),))
+            rest = context.add([context.number(1, atom.axes), context.scale(-1, context.atom(turned))])
+            exponent = int(factor.exponent)
+            if context.expand and exponent > 0:
+                labels = tuple(range(len(atom.axes)))
+                rest, exponent = context.product([(rest, labels)] * exponent, labels, {}), 1
+            content, group = context.group(rest)
+            made = Factor(group, factor.labels, Fraction(exponent))
+            return Rewritten([*_without(factors, factor), made], content**exponent)
+    return None
 
 
 # -- rows of the table -------------------------------------------------------------------------------------
@@ -153,24 +273,27 @@ def _identities(context: Context, factors: list[Factor], rank: int) -> Rewritten
 
 def _replaced(context: Context, pattern: Pattern, match: Match, factors: list[Factor]) -> Rewritten | None:
     """The right side in place of what the left side matched, as often as it stands in the product."""
-    value = built(context, pattern.right, match)
+    value, turns = built(context, pattern.right, match), match.turns
+    if context.expand and len(value.terms) > 1 and turns.denominator == 1 and turns > 1 and not pattern.summed:
+        labels = tuple(range(value.rank))
+        value, turns = context.product([(value, labels)] * int(turns), labels, {}), Fraction(1)
     chosen = {id(factor): own.exponent for factor, own in match.chosen}
     kept = [Factor(f.atom, f.labels, f.exponent - match.turns * chosen.get(id(f), 0)) for f in factors]
     kept = [f for f in kept if f.exponent]
     places = {k: match.labels[k] for k in range(pattern.right.rank)}
     if len(value.terms) != 1:
         content, group = context.group(value)
-        made = [Factor(group, tuple(places.values()), match.turns)]
+        made = [Factor(group, tuple(places.values()), turns)]
     else:
         [term] = value.terms
         content = term.coefficient
         top = 1 + max((x for f in factors for x in f.labels), default=0)
         names = {x: top + x for f in term.factors for x in f.labels} | places
-        made = [Factor(f.atom, f.labels, f.exponent * match.turns).relabelled(names) for f in term.factors]
-    if content != 1 and match.turns.denominator != 1:
+        made = [Factor(f.atom, f.labels, f.exponent * turns).relabelled(names) for f in term.factors]
+    if content != 1 and turns.denominator != 1:
         return None
     gone = tuple(match.labels[k] for k in pattern.summed)
-    return Rewritten([*kept, *made], content ** int(match.turns) if content != 1 else Fraction(1), gone)
+    return Rewritten([*kept, *made], content ** int(turns) if content != 1 else Fraction(1), gone)
 
 
-RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _identities)
+RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _resolvent, _kernel, _signs, _folds, _sigmoid, _identities)

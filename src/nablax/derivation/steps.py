@@ -6,12 +6,15 @@ own local Jacobian is taken, in the order in which the sweep eliminates the node
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from nablax.derivation.algebra import Algebra
 from nablax.derivation.effort import late
@@ -33,8 +36,11 @@ from nablax.printing.expression import (
     ONE,
     Call,
     Expression,
+    Function,
     Identity,
     Number,
+    Ones,
+    Power,
     Product,
     Scale,
     Sum,
@@ -221,24 +227,96 @@ def _of_function(problem: Problem, names: Mapping[int, str]) -> Iterator[Step]:
     graph, leaves, output = traced(problem.function(lengths), problem.structs(lengths))
     leaf = leaves[problem.wrt]
     leaves_of = atoms(problem, lengths)
-    whole = Reader(Algebra(names, expand=False), leaves_of)
-    plain = Writer(names)
+    moving = active(output, leaf.depends)
+    written = _Written(Reader(Algebra(names, expand=False), leaves_of), Writer(names))
     asked: set[Expression] = set()
-    for node in reversed(active(output, leaf.depends)):
+    for node in reversed(moving):
         if node is leaf or late():
             continue
         try:
-            shown = {one: plain.write(whole.node(one)) for one in (node, *node.inputs) if one.depends}
-            after = _applied(names, differential(graph, node, leaf.depends), node.shape, shown, leaves_of)
+            shown = {one: written.of(one) for one in (node, *node.inputs) if one.depends}
+            found = _whole(names, node, shown[node], {written.of(one): one for one in moving if written.has(one)})
+            if found is None:
+                after = _applied(names, differential(graph, node, leaf.depends), node.shape, shown, leaves_of)
+                found = _named(node), after
         except (NotMatrices, UnprintableError, TypeError, ValueError):
             continue
         before = _change(shown[node])
         if node is not output and before not in asked:
-            continue  # what a guard stops
+            continue  # what a guard stops, or stands inside a function that is one
+        rule, after = found
         inside = _differentials(after)
         if before not in inside:
             asked.update(inside)
-            yield Step(_named(node), before, after)
+            yield Step(rule, before, after)
+
+
+class _Written:
+    """Nodes as expressions, each written once."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader, self._writer = reader, writer
+        self._known: dict[Node, Expression | None] = {}
+
+    def has(self, node: Node) -> bool:
+        """Whether a node has a notation."""
+        if node not in self._known:
+            try:
+                self._known[node] = self._writer.write(self._reader.node(node))
+            except (NotMatrices, UnprintableError, TypeError, ValueError):
+                self._known[node] = None
+        return self._known[node] is not None
+
+    def of(self, node: Node) -> Expression:
+        """The expression of a node.
+
+        Raises:
+            UnprintableError: it has none.
+        """
+        found = self._known[node] if self.has(node) else None
+        if found is None:
+            raise UnprintableError("a value", node.line)
+        return found
+
+
+def _whole(
+    names: Mapping[int, str], node: Node, shown: Expression, known: Mapping[Expression, Node]
+) -> tuple[str, Expression] | None:
+    """The rule and differential of a function that is several nodes, such as a norm; None where it is none."""
+    for rule, inside, function in _functions(shown):
+        source = known.get(inside)
+        if source is None or source is node or source.shape == ():
+            continue
+        graph, [leaf], output = traced(function, [jax.ShapeDtypeStruct(source.shape, DTYPE)])
+        if output.shape != node.shape:
+            continue
+        chained = rule == "softmax" and not isinstance(inside, Symbol)
+        applied = _applied(names, reverse(graph, output, [leaf]), output.shape, {leaf: inside})
+        return f"{rule}, chain" if chained else rule, applied
+    return None
+
+
+def _functions(shown: Expression) -> Iterator[tuple[str, Expression, Callable[[Any], Any]]]:
+    """What an expression may be as a function of one array: rule, array, function."""
+    match shown:
+        case Power(Call("norm" | "norm_F", (inside,)), Number(value)) if value == 2:
+            yield "squared norm", inside, lambda u: jnp.sum(u * u)
+        case Product((Transpose(left), right)) if left == right and len(shape_of(right)) == 1:
+            yield "squared norm", right, lambda u: jnp.sum(u * u)
+        case Call("norm" | "norm_F", (inside,)):
+            yield "norm", inside, lambda u: jnp.sqrt(jnp.sum(u * u))
+        case Call("softmax" | "softmax_rows", (inside,)):
+            yield "softmax", inside, lambda u: jnp.exp(u) / jnp.sum(jnp.exp(u), axis=-1, keepdims=True)
+        case Function("log", (Call("sum", (Function("exp", (inside,)),)),)):
+            yield "logsumexp", inside, lambda u: jnp.log(jnp.sum(jnp.exp(u)))
+        case Function("log", (Product((Function("exp", (inside,)), Ones((_,)))),)):
+            yield "logsumexp", inside, lambda u: jnp.log(jnp.sum(jnp.exp(u), axis=1))
+        case Product((Function("log", (Product((Function("exp", (inside,)), Ones((_,)))),)), Transpose(Ones(("1",))))):
+            yield "logsumexp", inside, lambda u: jnp.log(jnp.sum(jnp.exp(u), axis=1, keepdims=True))
+        case Function("Phi", (inside,)):
+            yield "Phi", inside, lambda u: (1 + jax.lax.erf(u * math.sqrt(0.5))) / 2
+        case _:
+            return
 
 
 def _named(node: Node) -> str:

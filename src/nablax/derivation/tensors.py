@@ -9,6 +9,7 @@ keys.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,8 @@ from nablax.derivation.effort import spend
 
 Number = Fraction | float
 MASKS = ("tril", "triu")  # known arrays of ones on and below the diagonal, or above
+EPSILON = "epsilon"  # the sign of three places: (x × y)ᵢ = εᵢⱼₖ xⱼ yₖ
+FOLD = "fold"  # one where column, row and place of a matrix and its stacked columns meet: vec(X)ₖ = foldⱼᵢₖ Xᵢⱼ
 
 
 class AtomKind(Enum):
@@ -89,6 +92,15 @@ class Factor:
         if self.atom.symmetric and len(labels) == 2 and labels[0] > labels[1]:
             labels = (labels[1], labels[0])
         return Factor(self.atom, labels, self.exponent)
+
+    @property
+    def ordered(self) -> tuple[Factor, int]:
+        """An alternating factor on its labels in order, and the sign of that; others as they are."""
+        if self.atom.name != EPSILON:
+            return self, 1
+        a, b, c = self.labels
+        sign = 1 if (a < b) + (b < c) + (c < a) == 2 else -1
+        return Factor(self.atom, tuple(sorted(self.labels)), self.exponent), sign
 
     @property
     def sort_key(self) -> tuple[str, Fraction, tuple[int, ...]]:
@@ -201,17 +213,21 @@ def canonical(coefficient: Number, factors: Sequence[Factor], rank: int) -> Mono
     """
     factors = [factor.relabelled({}) for factor in factors]
     summed = sorted({label for factor in factors for label in factor.labels if label >= rank})
-    if not summed:
-        return Monomial(coefficient, tuple(sorted(factors, key=lambda f: f.sort_key)))
     best: tuple[Factor, ...] | None = None
     best_key: list[tuple[str, Fraction, tuple[int, ...]]] = []
-    for names in _numberings(factors, summed, rank):
-        listed = tuple(sorted((f.relabelled(names) for f in factors), key=lambda f: f.sort_key))
+    signs: set[int] = set()
+    for names in _numberings(factors, summed, rank) if summed else ({},):
+        found = [f.relabelled(names).ordered for f in factors]
+        listed = tuple(sorted((f for f, _ in found), key=lambda f: f.sort_key))
         key = [f.sort_key for f in listed]
         if best is None or key < best_key:
-            best, best_key = listed, key
+            best, best_key, signs = listed, key, set()
+        if key == best_key:
+            signs.add(math.prod(sign for _, sign in found))
     assert best is not None
-    return Monomial(coefficient, best)
+    if len(signs) > 1:  # it is its own negative
+        return Monomial(Fraction(0), best)
+    return Monomial(coefficient * signs.pop(), best)
 
 
 def _numberings(factors: Sequence[Factor], summed: Sequence[int], rank: int) -> Iterator[dict[int, int]]:
@@ -229,7 +245,7 @@ def _numberings(factors: Sequence[Factor], summed: Sequence[int], rank: int) -> 
             seen = []
             for factor, place in places[label]:
                 others = [colours[x] for k, x in enumerate(factor.labels) if k != place]
-                where = -1 if factor.atom.symmetric else place
+                where = -1 if factor.atom.symmetric or factor.atom.name == EPSILON else place
                 seen.append((factor.atom.key, str(factor.exponent), where, tuple(others)))
             signatures[label] = (colours[label], tuple(sorted(seen)))
         order = {signature: k for k, signature in enumerate(sorted(set(signatures.values()), key=repr))}

@@ -78,6 +78,8 @@ class Check:
         self._leaf = problem.arguments[problem.wrt]
         is_formula = problem.formula is not None
         self._where = f"{POINTS} random points" if is_formula else f"the example and {POINTS - 1} rescalings of it"
+        if problem.is_moved:
+            self._where = f"{POINTS} points near the example"
         self._samples: list[tuple[dict[str, Array], Array]] = []
         for seed in range(POINTS):
             point = problem.points(seed)

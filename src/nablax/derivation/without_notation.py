@@ -15,11 +15,13 @@ from nablax.derivation.effort import unbounded
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import Problem
+from nablax.derivation.shown import value_name
 from nablax.derivation.verify import UNCHECKED, Check, in_kind
 from nablax.errors import DerivationError, VerificationError
 from nablax.formula import Kind
 from nablax.printing.expression import Call, Expression, Symbol
 
+Compiled = dict[tuple[tuple[int, ...], ...], Callable[..., Any]]  # by the shapes of the arguments
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
 _SYMMETRISED = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
 CONVENTIONS = {
@@ -53,15 +55,16 @@ def without_notation(problem: Problem, order: int, reason: str, *, checked: bool
     value = check.value_shape
     sizes = {length: name for name, length in problem.numeric_sizes.items()}
     own = tuple(sizes.get(length, str(length)) for length in value)
-    shapes = {"f": own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
+    shapes = {value_name(arguments): own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
     names = [
         Symbol("f" if problem.formula is None else problem.formula.source, own),
         Symbol(f"∂f/∂{leaf.name}", shapes["∇f"]),
         Symbol(f"∂²f/∂{leaf.name}²", shapes["∇²f"]),
     ][: order + 1]
     called = ("function", "gradient", "hessian")
+    known: Compiled = {}
     forms = [
-        ClosedForm(name, arguments, title, _engine(problem, order, place))
+        ClosedForm(name, arguments, title, _engine(problem, order, place, known))
         for place, (name, title) in enumerate(zip(names, called, strict=False))
     ]
     with unbounded():
@@ -106,9 +109,8 @@ def _refused(**values: Any) -> Any:
     raise NotImplementedError("a differential without notation is not evaluated; the gradient is")
 
 
-def _engine(problem: Problem, order: int, place: int) -> Callable[..., Any]:
-    """Value, gradient or Hessian by the engine, at the sizes of the check or others."""
-    known: dict[tuple[tuple[int, ...], ...], Callable[..., Any]] = {}
+def _engine(problem: Problem, order: int, place: int, known: Compiled) -> Callable[..., Any]:
+    """Value, gradient or Hessian by the engine, at the sizes of the check or others; one program gives all of them."""
 
     def run(**values: Any) -> Any:
         arrays = [np.asarray(values[argument.name], np.float64) for argument in problem.arguments]

@@ -41,7 +41,7 @@ COLUMNS = {
 }
 PREFERRED = {
     "eigenvector": "v", "first_eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w",
-    "singular_values": "s", "gaps": "G", "squared_gaps": "G", **FACTORS,
+    "singular_values": "s", "gaps": "G", "squared_gaps": "G", "pinv": "P", **FACTORS,
 "softmax": "p", "softmax_rows": "P", "sigmoid": "p", "tanh": "h", "exp": "e", "relu": "h",
 }  # fmt: skip
 SPARE = ("r", "s", "u", "v", "w", "z", "q", "g")
@@ -145,7 +145,7 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
         The expressions, those that use a name with `Where`.
     """
     names: list[tuple[Symbol, Expression]] = []
-    current = [_with_columns(expression) for expression in expressions]
+    current = [with_columns(expression) for expression in expressions]
     for _ in range(4):
         each = [Counter(_nodes(expression)) for expression in current]
         counts = sum(each, start=Counter())
@@ -165,12 +165,18 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
 
 
 def _is_factor(node: Expression) -> bool:
-    return isinstance(node, Call) and (node.name in FACTORS or node.name in COLUMNS.values())
+    match node:
+        case Call("max" | "min", (Call("eigenvalues"),)) | Call("pinv"):
+            return True
+        case Call(name):
+            return name in FACTORS or name in COLUMNS.values()
+        case _:
+            return False
 
 
-def _with_columns(expression: Expression) -> Expression:
+def with_columns(expression: Expression) -> Expression:
     """The expression with products of eigenvectors and a unit vector as that column."""
-    inside = mapped(expression, _with_columns)
+    inside = mapped(expression, with_columns)
     if not isinstance(inside, Product):
         return inside
     factors = list(inside.factors)
@@ -192,7 +198,7 @@ def _with_columns(expression: Expression) -> Expression:
                 pass
     else:
         return inside
-    return _with_columns(Product(tuple(factors)) if len(factors) > 1 else factors[0])
+    return with_columns(Product(tuple(factors)) if len(factors) > 1 else factors[0])
 
 
 def oriented(expression: Expression, written: Expression) -> Expression:
@@ -263,7 +269,7 @@ def _nameable(node: Expression, count: int, most: int) -> bool:
 def _name_for(node: Expression, taken: set[str]) -> str:
     first = "s" if isinstance(node, Product) else "r"
     if isinstance(node, Function | Call):
-        first = PREFERRED.get(node.name, "")
+        first = "lambda" if _is_factor(node) and not shape_of(node) else PREFERRED.get(node.name, "")
     if len(shape_of(node)) == 2:
         first = first.upper()
     for name in (first, *SPARE):

@@ -114,6 +114,8 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
             value = Typed(Operation.NUMBER, (), SCALAR, Number(zero_or_one, call.span), value=zero_or_one)
             filled = FUNCTIONS["matrix" if len(plain) == 2 else "vector"]
             return Typed(Operation.CALL, (value,), _filled(filled, (), plain, call, site), call, filled.name)
+        case Rule.SOFT_MAXIMUM:
+            return typed(*_along(row, operands[0], plain, call, site))
         case Rule.SOFTMAX:
             if operands[0].shape.is_scalar:
                 raise site.refusal("softmax of a scalar is always 1", call.span, f"it takes {row.rule.value}")
@@ -153,6 +155,19 @@ def _of_matrix(row: Function, operand: Typed, call: Call, site: Site) -> Shape:
             return Shape((columns, rows))
         case _:
             return Shape((rows * columns,))
+
+
+def _along(
+    row: Function, operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site
+) -> tuple[Shape, str, tuple[Option, ...]]:
+    """Shape, name and options of a reduction of all entries, or along an axis of a matrix."""
+    if not plain:
+        return SCALAR, row.name, ()
+    axis = plain[0].value if isinstance(plain[0], Number) else None
+    if not operand.shape.is_matrix or axis not in (0, 1):
+        reason = f"{row.name} takes the axis 0 or 1 of a matrix, found {plain[0]} of {site.shape(operand)}"
+        raise site.refusal(reason, call.span, f"write {row.signature}")
+    return Shape((operand.shape.axes[1 - int(axis)],)), row.name, (int(axis),)
 
 
 def _three(row: Function, operand: Typed, call: Call, site: Site) -> None:

@@ -239,6 +239,8 @@ class _Evaluation:
                 return np.trace(matrix) if label == "sum" else np.linalg.det(matrix)
             case "norm", (operand,):
                 return self._norm(node, operand)
+            case "logsumexp", (operand,) if node.options:
+                return self._calls["logsumexp"](self._of(operand), axis=node.options[0])
             case label, operands:
                 return self._calls[label](*(np.asarray(self._of(operand)) for operand in operands))
             case _:

@@ -39,6 +39,7 @@ class Rule(Enum):
     CROSS = "two vectors of size 3"
     SKEW = "one vector of size 3; gives the matrix that takes the cross product with it"
     FILLED = "one size for a vector, two for a matrix"
+    SOFT_MAXIMUM = "one scalar, vector or matrix; of a matrix optionally the axis along which it goes: 1 or 0"
     SOFTMAX = "one vector, or a matrix (each row by itself)"
 
 
@@ -73,7 +74,7 @@ def _elementwise(name: str, *aliases: str) -> Function:
 ROWS = (
     *(_elementwise(row.name, *row.spellings) for row in NOTATIONS.values() if row.in_formulas),
     Function("softmax", Rule.SOFTMAX, "softmax(x)"),
-    Function("logsumexp", Rule.REDUCTION, "logsumexp(x)"),
+    Function("logsumexp", Rule.SOFT_MAXIMUM, "logsumexp(x) or logsumexp(X, 1)", most=2, expressions=1),
     Function("sum", Rule.REDUCTION, "sum(x)"),
     Function("prod", Rule.REDUCTION, "prod(x)"),
     Function("mean", Rule.REDUCTION, "mean(x)"),
@@ -86,7 +87,7 @@ ROWS = (
     Function("det", Rule.SQUARE_TO_SCALAR, "det(X)"),
     Function("logdet", Rule.SQUARE_TO_SCALAR, "logdet(X)"),
     Function("inv", Rule.SQUARE_TO_SQUARE, "inv(X)"),
-    Function("eig", Rule.EIGENVALUES, "eig(X)", aliases=("eigvals", "eigvalsh")),
+    Function("eig", Rule.EIGENVALUES, "eig(X)", aliases=("eigvals", "eigvalsh", "eigenvalues")),
     Function("diag", Rule.DIAGONAL, "diag(x)"),
     Function("inner", Rule.INNER, "<a, b>", 2, 2, ("vdot",)),
     Function("outer", Rule.OUTER, "outer(x, y)", 2, 2),

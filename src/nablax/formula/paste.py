@@ -13,10 +13,12 @@ from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS
 from nablax.formula.grammar import GREEK as GREEK_LETTERS
 from nablax.formula.syntax import Span
-from nablax.notation import SMALL_GREEK
+from nablax.notation import GREEK, SMALL_GREEK
 
+SPELLED = {letter: name for name, letter in GREEK.items()}
 MARKS = frozenset("ᵀ⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘½⅓¼¾⅔⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
+LETTERS = dict(zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾", "abcdefghijklmnoprstuvwxyz+()", strict=True))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 FRACTIONS = {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅔": "(2/3)", "⅛": "(1/8)"}
 ORDERS = {
@@ -24,22 +26,38 @@ ORDERS = {
 }  # fmt: skip
 CLOSING = (")", *ORDERS.values())
 ENTRYWISE = {"⊙": " .* ", "⊘": " ./ "}  # looser than a product without a sign
-SIGNS = {**ENTRYWISE, "·": "*", "⋅": "*", "−": "-", "𝟏": "vector(1)", "⟨": "<", "⟩": ">"}
+SIGNS = {
+    **ENTRYWISE, "·": "*", "⋅": "*", "−": "-", "𝟏": "vector(1)", "⟨": "<", "⟩": ">", "⌋": ")", "⌉": ")",
+}  # fmt: skip
+ROUNDED = {"⌊": "floor(", "⌈": "ceil("}
+RELATED = {"≥": ">=", "≤": "<=", "≠": "!=", "=": "==", "<": "<", ">": ">"}
 COMMANDS = {
     "cdot": "·", "odot": "⊙", "oslash": "⊘", "lVert": "‖", "rVert": "‖", "Vert": "‖", "|": "‖", "top": "ᵀ",
     "intercal": "ᵀ", "mathbf1": "𝟏", "langle": "⟨", "rangle": "⟩", "lvert": "|", "rvert": "|", "times": "·",
+    "surd": "√", "ge": "≥", "le": "≤", "ne": "≠", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
+    "varepsilon": "ε", "varphi": "φ",
 }  # fmt: skip
 STYLES = ("mathbf", "boldsymbol", "mathrm", "operatorname", "mathit", "bm", "text", "mathsf")
+GROUPS = (
+    (r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))"),
+    (r"\\sqrt\s*\{([^{}]*)\}", r"sqrt(\1)"),
+    (r"\^\s*\{\s*\\odot\s*([^{}]*?)\s*\}", r"^⊙\1"),
+    (r"(?<![\\a-z_])\{([^{}]*)\}(?=\s*[\^_ᵀ⁻⁰¹²³⁴-⁹])", r"(\1)"),
+    (r"\^\s*\{([^{}]*)\}", r"^(\1)"),
+    (r"_\s*\{\s*([^{}]*?)\s*\}", r"_\1"),
+)
+CONDITION = re.compile(r"(?=[^\[\]]*[<>=≥≤≠])[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]")
 TOKEN = re.compile(
     rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<word>[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
-    r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?)|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|')|(?P<fraction>[½⅓¼¾⅔⅛])|(?P<one>𝟏)"
-    r"|(?P<norm>‖(?:_F|_\*|[₁₂₃]|_[123])?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘·⋅−⟨⟩\[\]:]+?)|(?P<space>\s+)"
+    r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?|\((?:\([0-9]+\)/\([0-9]+\))\))|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|')"
+    r"|(?P<letters>[⁻⁰¹²³⁴-⁹ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾]+)|(?P<rounded>[⌊⌈])|(?P<fraction>[½⅓¼¾⅔⅛])|(?P<one>𝟏)"
+    r"|(?P<norm>‖(?:_F|_\*|[₁₂₃]|_[123])?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘·⋅−⟨⟩≥≤≠⌋⌉\[\]:]+?)|(?P<space>\s+)"
 )
 
 
 def is_printed(text: str) -> bool:
     """Whether a text has signs that the language itself does not have."""
-    return bool(MARKS & set(text))
+    return bool(MARKS & set(text)) or "^{" in text
 
 
 def from_printed(text: str, declared: Collection[str] = ()) -> str:
@@ -61,7 +79,7 @@ def from_printed(text: str, declared: Collection[str] = ()) -> str:
         >>> from_printed(r"\\frac{1}{2}\\|Ax-b\\|^2")
         '((1)/(2))*norm2(A*x-b)^2'
     """
-    text = _without_latex(text) if "\\" in text else text
+    text = _without_latex(text) if "\\" in text or "{" in text else text
     body, _, definitions = text.partition(" where ")
     result = _converted(body.strip(), declared)
     pairs = re.split(r",\s*(?=[A-Za-z]\w*\s*=)", definitions) if definitions else []
@@ -98,16 +116,19 @@ def bars(text: str) -> str:
 def _without_latex(text: str) -> str:
     """LaTeX in the signs of Unicode."""
     text = re.sub(r"\\(left|right|big|Big|bigl|bigr|displaystyle|,|;|!|quad)(?![A-Za-z])", " ", text)
-    text = text.replace(r"\{", "(").replace(r"\}", ")")
+    text = text.replace(r"\{", "(").replace(r"\}", ")").replace(r"\_", "_")
     text = re.sub(r"\\mathbf\s*\{?1\}?", "𝟏", text)
+    text = re.sub(r"\\mathrm\s*\{d\}\s*\\?", "d", text)
     text = re.sub(rf"\\(?:{'|'.join(STYLES)})\s*\{{([^{{}}]*)\}}", r" \1 ", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\top|\\intercal|T|\\mathsf\s*T)\s*\}?", "ᵀ", text)
     text = re.sub(r"\^\s*\{\s*-\s*(?:\\top|T)\s*\}", "⁻ᵀ", text)
     text = re.sub(r"\^\s*\{\s*(-?)([0-9]+)\s*\}", lambda m: _raised(m[1] + m[2]), text)
     text = re.sub(r"\^\s*([0-9])", lambda m: _raised(m[1]), text)
-    while (match := re.search(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", text)) is not None:
-        text = f"{text[: match.start()]}(({match[1]})/({match[2]})){text[match.end() :]}"
-    text = re.sub(r"\\sqrt\s*\{([^{}]*)\}", r"sqrt(\1)", text)
+    before = ""
+    while before != text:  # from the innermost braces outwards
+        before = text
+        for pattern, replacement in GROUPS:
+            text = re.sub(pattern, replacement, text)
     text = re.sub(r"\\sigma\s*\(", "sigmoid(", text)
 
     def command(match: re.Match[str]) -> str:
@@ -130,7 +151,9 @@ def _raised(digits: str) -> str:
 
 def _converted(text: str, declared: Collection[str]) -> str:
     pieces: list[str] = []
-    opened: list[str] = []  # powers of functions, due behind their brackets
+    opened: list[str] = []  # powers of functions, due behind their brackets, and what closes roots
+    is_root = False  # whether the next bracket is that of a function under a root
+    indicators: list[bool] = []  # whether a square bracket is one of a condition
     open_norms: list[tuple[str, int]] = []  # what closes each one, a norm or a bar, and its piece
     place = 0
     while place < len(text):
@@ -140,7 +163,7 @@ def _converted(text: str, declared: Collection[str]) -> str:
             raise FormulaError(reason, text, Span(place, place + 1), advice="write the formula as plain text")
         place = match.end()
         kind, found = str(match.lastgroup), match[0]
-        ends = bool(pieces) and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")'_")
+        ends = bool(pieces) and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")]'_")
         match kind:
             case "space":
                 continue
@@ -164,21 +187,39 @@ def _converted(text: str, declared: Collection[str]) -> str:
                 else:
                     _append(pieces, "norm2(" if kind == "norm" else "abs(")
                     open_norms.append((kind, len(pieces) - 1))
+            case "letters":
+                inside = "".join({**RAISED, **LETTERS, "⁻": "-"}[letter] for letter in found)
+                pieces.append(f"^({_converted(inside, declared)})")
+            case "rounded":
+                _append(pieces, ROUNDED[found])
             case "root":
-                _append(pieces, "sqrt")
-                if text[place : place + 1] != "(":
-                    following = TOKEN.match(text, place)
-                    word = following[0] if following else ""
-                    pieces.append(f"({word})")
-                    place += len(word)
+                following = TOKEN.match(text, place + len(text[place:]) - len(text[place:].lstrip()))
+                word = following[0] if following else "("
+                if word == "(":
+                    _append(pieces, "sqrt")
+                elif following is not None and text[following.end() :].lstrip().startswith("("):
+                    _append(pieces, "sqrt(")
+                    is_root = True
+                else:
+                    _append(pieces, f"sqrt({_converted(word, declared)})")
+                    place = following.end() if following else place
             case _ if found == "(":
-                raised = ""
+                raised = ")" if is_root else ""
+                is_root = False
                 if len(pieces) > 1 and pieces[-1][0] == "^" and pieces[-2] in SPELLINGS:
                     raised = "." + pieces.pop()  # tanh²(x)
                 if ends and pieces[-1] not in SPELLINGS:
                     pieces.append("*")
                 pieces.append("(")
                 opened.append(raised)
+            case _ if found == "[" and (condition := CONDITION.match(text, place)):
+                _append(pieces, "where(")
+                indicators.append(bool(condition))
+            case _ if found == "]" and indicators:
+                indicators.pop()
+                pieces += [",", "1", ",", "0", ")"]
+            case _ if found in RELATED and indicators:
+                pieces.append(RELATED[found])
             case _ if found == ")":
                 pieces.append(")" + (opened.pop() if opened else ""))
             case _:
@@ -202,7 +243,7 @@ def _grouped(pieces: list[str]) -> list[str]:
 
     for place, piece in enumerate(pieces):
         inner = piece.endswith("(")
-        ends = piece.startswith(CLOSING) or piece in ("+", "-", ",", "<", ">")
+        ends = piece.startswith(CLOSING) or piece in ("+", "-", ",", "<", ">", ">=", "<=", "==", "!=")
         if piece in ENTRYWISE.values():
             entrywise[-1] = True
             close()
@@ -267,15 +308,21 @@ def _parts(word: str, declared: Collection[str], called: bool) -> list[str]:
         return ["sigmoid"]
     if plain == "Φ" and called:
         return ["Phi"]
-    if plain == "I":
+    if plain == "I" and plain not in declared:
         return ["eye"]
+    if plain == "π" and not {"π", "pi"} & set(declared):
+        return ["pi"]
     stem = re.sub(r"_?\d+$", "", plain)
-    if plain in declared or stem in SPELLINGS or stem.lower() in SMALL_GREEK or len(stem) == 1:
-        return [plain]
-    for function in sorted(SPELLINGS, key=len, reverse=True):  # xexp(y)
-        if called and stem.endswith(function) and stem == plain:
-            return [*_parts(stem[: -len(function)], declared, called=False), function]
-    return [*stem[:-1], stem[-1] + plain[len(stem) :]]
+    whole = _spelled(plain, declared)
+    if whole in declared or stem in SPELLINGS or stem.lower() in SMALL_GREEK or len(stem) == 1:
+        return [whole]
+    for name in sorted((*declared, *SPELLINGS), key=len, reverse=True):  # Axexp(y), AᵀdX, dXA
+        if len(name) < 2 or not stem.endswith(name) or stem != plain:
+            continue
+        if name in declared or called:
+            return [*_parts(stem[: -len(name)], declared, called=False), name]
+    last = stem[-1] + plain[len(stem) :]
+    return [*_parts(stem[:-1], declared, called=False), *_parts(last, declared, called)]
 
 
 def _power(found: str) -> str:
@@ -286,3 +333,11 @@ def _power(found: str) -> str:
     digits = "".join(RAISED.get(letter, "-" if letter == "⁻" else "") for letter in found)
     exponent = "-1" if digits == "-" else digits
     return f"^{exponent}" + ("'" if found.endswith("ᵀ") else "")
+
+
+def _spelled(letter: str, declared: Collection[str]) -> str:
+    """A letter as the name that is declared: λ is printed for lambda."""
+    stem = letter.rstrip("0123456789_")
+    change = "d" if len(stem) == 2 and stem[0] == "d" else ""
+    name = change + SPELLED.get(stem[len(change) :], stem[len(change) :]) + letter[len(stem) :]
+    return name if letter not in declared and name in declared else letter

@@ -31,7 +31,12 @@ CONSTANTS = {"pi": math.pi}
 LARGEST_MATRIX_POWER = 64
 # How odd a guess is; only their order matters.
 ODD_ARRAY, ODD_SPREAD, ODD_DOT = 5, 3, 2
-OF_ARRAYS = frozenset({Rule.REDUCTION, Rule.EXTREMUM, Rule.INNER, Rule.OUTER, Rule.NORM, Rule.DIAGONAL, Rule.SOFTMAX})
+OF_ARRAYS = frozenset(
+    {
+        Rule.REDUCTION, Rule.EXTREMUM, Rule.INNER, Rule.OUTER, Rule.NORM, Rule.DIAGONAL, Rule.SOFTMAX,
+        Rule.SOFT_MAXIMUM,
+    }
+)  # fmt: skip
 ENTRYWISE = {
     "+": (Operation.ADD, "add"),
     "-": (Operation.SUBTRACT, "subtract"),

@@ -53,6 +53,7 @@ INFIX: dict[Operation, Function] = {
     Operation.PRODUCT: operator.matmul,
     Operation.OUTER: lambda left, right: left[:, None] * right[None, :],
 }
+SIGNS = np.array([[[(i - j) * (j - k) * (k - i) / 2 for k in range(3)] for j in range(3)] for i in range(3)])
 SAME = (
     "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "expm1", "log", "log1p", "sqrt",
     "square", "abs", "sign", "sum", "prod", "mean", "diag", "tril", "triu", "cross",
@@ -84,9 +85,7 @@ def _shared(np: Any) -> dict[str, Function]:
             if matrix.shape[0] >= matrix.shape[1]
             else functools.reduce(operator.matmul, (matrix.T, np.linalg.inv(matrix @ matrix.T)))
         ),
-        "skew": lambda x: np.stack(
-            [np.stack([0 * x[0], -x[2], x[1]]), np.stack([x[2], 0 * x[0], -x[0]]), np.stack([-x[1], x[0], 0 * x[0]])]
-        ),
+        "skew": lambda x: np.tensordot(SIGNS.astype(x.dtype), x, ((1,), (0,))),
     }
 
 

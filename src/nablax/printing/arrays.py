@@ -84,6 +84,7 @@ class _Writer:
         self._lengths = program.lengths()
         self._preferred = dict(program.names)
         self._named: dict[int, str] = {}
+        self._count_of_names = 0
         self._texts: dict[int, Source] = {}
         self._lines: list[str] = []
         self._imports: dict[str, None] = {}
@@ -152,9 +153,9 @@ class _Writer:
         return self._texts[place]
 
     def _assigned(self, place: int, text: str) -> None:
-        count = len(self._named) + 1
         preferred = self._preferred.get(place)
-        name = self._free(identifier(preferred, self._language) if preferred else f"t{count}")
+        self._count_of_names += not preferred
+        name = self._free(identifier(preferred, self._language) if preferred else f"t{self._count_of_names}")
         self._lines.append(f"{name} = {text}")
         self._named[place] = name
 

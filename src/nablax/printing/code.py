@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from nablax.errors import DerivationError
 from nablax.printing.arrays import array_source
+from nablax.printing.definitions import defined
 from nablax.printing.expression import Expression, Shape
 from nablax.printing.languages import LANGUAGES
 from nablax.printing.loops import loop_source
@@ -22,6 +23,7 @@ def code(
     *,
     called: str = "closed_form",
     shapes: Mapping[str, Shape] | None = None,
+    is_weighed: bool = True,
 ) -> str:
     """Source of a function that evaluates expressions together.
 
@@ -31,6 +33,7 @@ def code(
         language: "numpy", "jax", "torch", "julia" or "c".
         called: the function's name.
         shapes: of returned values that a number may stand for.
+        is_weighed: whether other ways to multiply are tried for what the whole program costs with them.
 
     Returns:
         Source text. What the expressions share is computed once, products in the planner's order.
@@ -52,5 +55,6 @@ def code(
     if language not in get_args(LanguageName):
         listed = ", ".join(map(repr, get_args(LanguageName)))
         raise DerivationError(f"code is written in one of {listed}, not {language!r}")
-    program = lowered(expressions, arguments, called, shapes)
+    written = {name: defined(one) for name, one in expressions.items()}
+    program = lowered(written, arguments, called, shapes, is_weighed=is_weighed)
     return loop_source(program) if language == "c" else array_source(program, LANGUAGES[language])

@@ -44,10 +44,17 @@ class SizeOf:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A known array; values row by row as nested tuples."""
+    """A known array.
+
+    Args:
+        values: row by row as nested tuples.
+        shape: sizes of its axes.
+        name: how it is printed; empty where it has no name.
+    """
 
     values: str
     shape: Shape
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +239,8 @@ Expression: TypeAlias = (
 
 ZERO = Number(Fraction(0))
 ONE = Number(Fraction(1))
+_SIGNS = tuple(tuple(tuple((i - j) * (j - k) * (k - i) / 2 for k in range(3)) for j in range(3)) for i in range(3))
+SIGNS = Array(repr(_SIGNS), ("3", "3", "3"))  # (x × y)ᵢ = εᵢⱼₖ xⱼ yₖ
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:
@@ -277,7 +286,7 @@ def shape_of(expression: Expression) -> Shape:
         case Sum(parts) | Hadamard(parts):
             return max((shape_of(part) for part in parts), key=len, default=())
         case Product(factors):
-            return _product_shape([shape_of(factor) for factor in factors])
+            return _product_shape(factors)
         case Scale(body=body):
             return () if body is None else shape_of(body)
         case Quotient(numerator, denominator):
@@ -292,7 +301,9 @@ def shape_of(expression: Expression) -> Shape:
         case Function(_, arguments):
             return max((shape_of(argument) for argument in arguments), key=len, default=())
         case Kronecker(left, right):
-            pairs = zip(shape_of(left), shape_of(right), strict=True)
+            sides = shape_of(left), shape_of(right)
+            rank = max(map(len, sides))
+            pairs = zip(*((*shape, "1")[:rank] for shape in sides), strict=True)
             return tuple(_times(one, other) for one, other in pairs)
         case Identity(size):
             return (size, size)
@@ -314,21 +325,35 @@ def _times(one: str, other: str) -> str:
     return f"{one}·{other}"
 
 
-def _product_shape(shapes: list[Shape]) -> Shape:
-    rows = [shape[0] if len(shape) == 2 else "" for shape in shapes if shape]
-    first, last = shapes[0], shapes[-1]
-    if len(shapes) == 1:
-        return first
-    columns = last[1] if len(last) == 2 else ""
-    row = first[0] if len(first) == 2 and first[0] != "1" else ("" if len(first) == 2 or not rows else first[0])
-    if len(first) == 1:
-        row = first[0]
-    return tuple(size for size in (row, columns) if size)
+def _product_shape(factors: tuple[Expression, ...]) -> Shape:
+    """That of a product: the first axis of its first factor and the last of its last; rows have no first one."""
+    arrays = [factor for factor in factors if shape_of(factor)]
+    if not arrays:
+        return ()
+    if len(arrays) == 1:
+        return shape_of(arrays[0])
+    first, last = shape_of(arrays[0]), shape_of(arrays[-1])
+    rows = () if is_row(arrays[0]) else first[:1]
+    return (*rows, *last[1:])
 
 
 def is_row(expression: Expression) -> bool:
-    """Whether the value is a transposed vector."""
-    return isinstance(expression, Transpose) and len(shape_of(expression.operand)) == 1
+    """Whether the value is a transposed vector, also one that was added, scaled or a function of one."""
+    match expression:
+        case Transpose(operand):
+            return len(shape_of(operand)) == 1
+        case Sum(parts) | Hadamard(parts) | Function(_, parts):
+            arrays = [part for part in parts if shape_of(part)]
+            return bool(arrays) and all(map(is_row, arrays))
+        case Quotient(numerator, denominator):
+            arrays = [part for part in (numerator, denominator) if shape_of(part)]
+            return bool(arrays) and all(map(is_row, arrays))
+        case Scale(body=body) if body is not None:
+            return is_row(body)
+        case Power(base) | Where(base):
+            return is_row(base)
+        case _:
+            return False
 
 
 def _turns(expression: Expression) -> int:
@@ -339,7 +364,7 @@ def _turns(expression: Expression) -> int:
 def transposed(expression: Expression) -> Expression:
     """The transpose, moved inside as far as it goes: (AB)ᵀ = BᵀAᵀ, symmetric matrices stay."""
     match expression:
-        case Symbol(symmetric=True) | Identity() | Number() | SizeOf() | Call(name="diag"):
+        case Symbol(symmetric=True) | Identity() | Number() | SizeOf() | Call(name="diag" | "pinv"):
             return expression
         case Transpose(operand):
             return operand

@@ -105,6 +105,7 @@ def _numpy(np: str) -> dict[str, str]:
     found |= {"max": f"{np}.maximum({{0}}, {{1}})", "min": f"{np}.minimum({{0}}, {{1}})"}
     found |= {"square": f"{np}.square({{0}})", "softplus": f"{np}.logaddexp(0, {{0}})", "trigamma": "polygamma(1, {0})"}
     found |= {name: f"{special}({{0}})" for name, special in SPECIAL.items() if name != "trigamma"}
+    found["polygamma"] = "polygamma({0}, {1})"
     return found | {sign: f"1.0 * ({{0}} {plain} {{1}})" for sign, plain in RELATIONS.items()}
 
 
@@ -198,6 +199,7 @@ _TORCH = Language(
             "lgamma": "torch.special.gammaln({0})",
             "digamma": "torch.special.digamma({0})",
             "trigamma": "torch.special.polygamma(1, {0})",
+            "polygamma": "torch.special.polygamma({0}, {1})",
             "Phi": "torch.special.ndtr({0})",
         }
     ),
@@ -252,10 +254,20 @@ _JULIA = Language(
             "lgamma": "loggamma({0})",
             "digamma": "digamma({0})",
             "trigamma": "trigamma({0})",
+            "polygamma": "polygamma({0}, {1})",
             "Phi": "(u -> erfc(-u / sqrt(2)) / 2)({0})",
         }
     ),
-    MappingProxyType({"erf": "erf", "lgamma": "loggamma", "digamma": "digamma", "trigamma": "trigamma", "Phi": "erfc"}),
+    MappingProxyType(
+        {
+            "erf": "erf",
+            "lgamma": "loggamma",
+            "digamma": "digamma",
+            "trigamma": "trigamma",
+            "polygamma": "polygamma",
+            "Phi": "erfc",
+        }
+    ),
     MappingProxyType(
         {name: f"{name}({{0}})" for name in ("inv", "det", "pinv", "sum", "prod", "tril", "triu")}
         | {
@@ -308,7 +320,7 @@ _JULIA = Language(
 _C_WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while main space "
-    "free malloc pow fmax fmin fabs erf erfc lgamma j0 j1 jn y0 y1 yn gamma size_t sign softplus digamma trigamma "
+    "free calloc pow fmax fmin fabs erf erfc lgamma j0 j1 jn y0 y1 yn gamma size_t sign softplus digamma trigamma "
     "sigmoid eliminate solve inv cholesky det logdet INFINITY abs div exit"
 )
 C = Language(

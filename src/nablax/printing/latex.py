@@ -39,7 +39,8 @@ def text(layout: Layout) -> str:
         case Word(word, Style.FUNCTION):
             if word in COMMANDS:
                 return COMMANDS[word]
-            return PRINTED_LATEX.get(word) or rf"\operatorname{{{word}}}"
+            escaped = word.replace("_", r"\_")
+            return PRINTED_LATEX.get(word) or rf"\operatorname{{{escaped}}}"
         case Word(word, Style.VARIABLE):
             return _variable(word)
         case Word(word):

@@ -120,7 +120,7 @@ class _Writer:
             return ""
         total = " + ".join(size for _, size in self._workspace)
         lines = [
-            f"    double *space = malloc(sizeof(double) * (size_t)({total} + 1));",
+            f"    double *space = calloc((size_t)({total} + 1), sizeof(double));",
             "    if (!space)",
             "        return 1;",
         ]

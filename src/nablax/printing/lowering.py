@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from nablax.errors import DerivationError
 from nablax.notation import FUNCTIONS, RELATIONS
+from nablax.printing.builder import Builder
+from nablax.printing.costs import cost
 from nablax.printing.expression import (
     Array,
     Call,
@@ -35,11 +37,10 @@ from nablax.printing.expression import (
     is_row,
     shape_of,
 )
-from nablax.printing.products import Products, multiplied
+from nablax.printing.products import Choices, Products, multiplied
 from nablax.printing.program import (
     Argument,
     Basis,
-    Builder,
     Contraction,
     Elementwise,
     Eye,
@@ -55,6 +56,7 @@ from nablax.printing.program import (
     offset_of,
     parts_of,
 )
+from nablax.printing.rewrite import replaced
 
 # Functions of whole matrices that are one routine: the name of the routine, and the axes of its value.
 ROUTINES = {
@@ -74,6 +76,8 @@ def lowered(
     arguments: Mapping[str, Shape],
     called: str,
     shapes: Mapping[str, Shape] | None = None,
+    *,
+    is_weighed: bool = True,
 ) -> Program:
     """The program of expressions that are computed together.
 
@@ -82,6 +86,7 @@ def lowered(
         arguments: names and shapes (names of sizes) of the parameters, in order.
         called: the function's name.
         shapes: of returned values that a number may stand for.
+        is_weighed: whether other ways to multiply are tried for what the whole program costs with them.
 
     Returns:
         The program, multiplied in the planner's order.
@@ -93,28 +98,38 @@ def lowered(
     bodies = {}
     for name, expression in expressions.items():
         if isinstance(expression, LinearMap):
-            parameters[expression.argument.name] = expression.argument.shape
-            expression = expression.body
+            direction = expression.argument
+            parameters[direction.name] = direction.shape
+            # Whoever gives a direction that is not symmetric gets what is printed, in whatever order it is multiplied.
+            expression = replaced(expression.body, direction, Symbol(direction.name, direction.shape))
         bodies[name] = expression
-    # An inverse that meets several vectors is computed; one that meets one is a system of equations.
-    lowering = _Lowering(parameters, frozenset())
-    outputs = lowering.outputs(bodies, shapes or {})
-    if several := lowering.several_times():
-        lowering = _Lowering(parameters, several)
-        outputs = lowering.outputs(bodies, shapes or {})
-    return Program(called, parameters, tuple(lowering.builder.values), by_place(lowering.names), outputs)
+    best = _Lowering(parameters, Choices(), bodies, shapes or {})
+    tried: set[Choices] = set()
+    while is_weighed and (choice := next((one for one in best.choices() if one not in tried), None)) is not None:
+        tried.add(choice)
+        other = _Lowering(parameters, best.made ^ choice, bodies, shapes or {})
+        best = other if other.cost < best.cost else best
+    return Program(called, parameters, tuple(best.builder.values), by_place(best.names), best.outputs)
 
 
 class _Lowering:
-    def __init__(self, arguments: Mapping[str, Shape], inverted: frozenset[Expression]) -> None:
-        self.builder = Builder()
+    def __init__(
+        self,
+        arguments: Mapping[str, Shape],
+        choices: Choices,
+        bodies: Mapping[str, Expression],
+        shapes: Mapping[str, Shape],
+    ) -> None:
+        self.builder, self.made = Builder(), choices
         self.names: list[tuple[str, int]] = []
         self._arguments = arguments
         self._named: dict[Symbol, int] = {}
         self._known: dict[Expression, int] = {}
-        self._products = Products(self.builder, self.of, inverted)
+        self._products = Products(self.builder, self.of, choices)
+        self.outputs = self._outputs(bodies, shapes)
+        self.cost = cost(self.builder.values, (place for _, place in self.outputs))
 
-    def outputs(self, bodies: Mapping[str, Expression], shapes: Mapping[str, Shape]) -> tuple[tuple[str, int], ...]:
+    def _outputs(self, bodies: Mapping[str, Expression], shapes: Mapping[str, Shape]) -> tuple[tuple[str, int], ...]:
         found = []
         for name, body in bodies.items():
             self._named, self._known = {}, {}  # two closed forms may use one name for two things
@@ -127,9 +142,9 @@ class _Lowering:
             found.append((name, place))
         return tuple(found)
 
-    def several_times(self) -> frozenset[Expression]:
-        """Matrices whose inverse is needed more than once."""
-        return self._products.several_times()
+    def choices(self) -> Iterator[Choices]:
+        """Where another way could be cheaper."""
+        return self._products.met.choices()
 
     def of(self, node: Expression) -> int:
         """The place of an expression's value."""
@@ -140,10 +155,11 @@ class _Lowering:
     def _of(self, node: Expression) -> int:
         add, elementwise = self.builder.add, self.builder.elementwise
         match node:
-            case Symbol(name, shape):
+            case Symbol(name, shape, is_symmetric):
                 if node in self._named:
                     return self._named[node]
-                return add(Argument(name, self._arguments.get(name, shape)))
+                place = add(Argument(name, self._arguments.get(name, shape)))
+                return self.builder.symmetric(place) if is_symmetric else place
             case Number(value):
                 return self._number(value)
             case SizeOf(name):
@@ -263,8 +279,14 @@ class _Lowering:
                 return self.of(base)
             case Number(value) if value == Fraction(1, 2):
                 return elementwise("sqrt", self.of(base))
+            case Number(value) if value in (3, 4) and shape_of(base):  # products take a tenth of the time of a power
+                half = self._power(base, Number(Fraction(2)))
+                return elementwise("multiply", half, self.of(base)) if value == 3 else self._square(half)
             case _:
                 return elementwise("power", self.of(base), self.of(exponent))
+
+    def _square(self, place: int) -> int:
+        return self.builder.elementwise("power", place, self.builder.scalar(Fraction(2)))
 
     # -- functions ---------------------------------------------------------------------------------
 

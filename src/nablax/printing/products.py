@@ -6,15 +6,17 @@ neighbours share. The order of multiplication is that of `nablax.contraction.ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 
 from nablax.contraction.order import pairwise_order
+from nablax.printing.builder import Builder
+from nablax.printing.costs import WRITTEN, elements, length
 from nablax.printing.expression import (
     Call,
     Expression,
-    Hadamard,
     Identity,
     Inverse,
     Product,
@@ -23,11 +25,12 @@ from nablax.printing.expression import (
     Transpose,
     is_row,
     shape_of,
+    transposed,
 )
-from nablax.printing.program import Basis, Builder, Contraction, Elementwise, Eye, Pick, Routine
+from nablax.printing.program import Basis, Contraction, Elementwise, Eye, Pick, Routine
 
-LARGE = 1000  # elements along an axis whose length is a letter
 Labels = tuple[int, ...]
+Chain = tuple[Expression, ...]
 Labelled = tuple[Expression, Labels, bool]
 
 
@@ -46,28 +49,79 @@ class Operand:
     inverse: Expression | None = None
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What can be done in two ways; which is cheaper depends on what else the program needs.
+
+    Args:
+        inverted: matrices of which the inverse is computed; of others, systems of equations are solved.
+        otherwise: sums inside products, with the product and their place in it, for which the costs of that product
+            alone are not followed: they are multiplied out although that costs more, or added although it does.
+        together: chains of matrices that are multiplied first wherever they stand.
+    """
+
+    inverted: frozenset[Expression] = frozenset()
+    otherwise: frozenset[tuple[Chain, int]] = frozenset()
+    together: frozenset[Chain] = frozenset()
+
+    def __xor__(self, other: Choices) -> Choices:
+        """The choices in which one of the two differs from the default."""
+        return Choices(self.inverted ^ other.inverted, self.otherwise ^ other.otherwise, self.together ^ other.together)
+
+
+@dataclass
+class Met:
+    """What was met of which there is a choice.
+
+    Args:
+        inverses: per value of a matrix how it is written, and the values that its inverse was needed for.
+        sums: sums inside products.
+        chains: parts of products, a transpose as what it is the transpose of, and in how many products they stand.
+    """
+
+    inverses: dict[int, tuple[set[Expression], set[int]]] = field(default_factory=dict)
+    sums: dict[tuple[Chain, int], None] = field(default_factory=dict)
+    chains: dict[Chain, int] = field(default_factory=dict)
+
+    def need(self, inverse: Expression, matrix: int, place: int) -> None:
+        """The inverse of a matrix, for a value."""
+        written, places = self.inverses.setdefault(matrix, (set(), set()))
+        written.add(inverse)
+        places.add(place)
+
+    def enter(self, factors: Chain, *, trace: bool) -> None:
+        """The chains of a product."""
+        for chain, turned in _chains(factors, trace):
+            key = turned if turned in self.chains else chain
+            self.chains[key] = self.chains.get(key, 0) + 1
+
+    def choices(self) -> Iterator[Choices]:
+        """Where another way could be cheaper."""
+        for written, places in self.inverses.values():
+            if len(places) > 1:
+                yield Choices(inverted=frozenset(written))
+        yield from (Choices(otherwise=frozenset({one})) for one in self.sums)
+        yield from (Choices(together=frozenset({chain})) for chain, times in self.chains.items() if times > 1)
+
+
 class Products:
     """Writes products.
 
     Args:
         builder: collects the values.
         of: the place of a factor.
-        inverted: matrices of which the inverse is computed; of others, systems of equations are solved.
+        choices: what is done in which way.
     """
 
-    def __init__(self, builder: Builder, of: Callable[[Expression], int], inverted: frozenset[Expression]) -> None:
-        self._builder, self._of, self._inverted = builder, of, inverted
-        self._inverse_uses: dict[Expression, set[int]] = {}
-
-    def several_times(self) -> frozenset[Expression]:
-        """Matrices whose inverse is applied to more than one array."""
-        return frozenset(matrix for matrix, places in self._inverse_uses.items() if len(places) > 1)
+    def __init__(self, builder: Builder, of: Callable[[Expression], int], choices: Choices) -> None:
+        self._builder, self._of, self._choices = builder, of, choices
+        self.met = Met()
 
     def inverse(self, matrix: Expression) -> int:
         """The inverse of a matrix."""
         inside = self._of(matrix)
         place = self._builder.add(Routine("inv", (inside,), self._builder.shape(inside)))
-        self._inverse_uses.setdefault(matrix, set()).add(place)
+        self.met.need(matrix, inside, place)
         return place
 
     def product(self, factors: Sequence[Expression], *, trace: bool = False) -> int:
@@ -77,11 +131,16 @@ class Products:
             factors: the factors.
             trace: whether the ends are summed.
         """
+        factors = tuple(factors)
         for k, factor in enumerate(factors):
             if isinstance(factor, Sum) and all(shape_of(term) for term in factor.terms):
+                self.met.sums[factors, k] = None
                 apart = [_with_factor(factors, k, term) for term in factor.terms]
-                if _flops(factors, trace) > sum(_flops(_factors_of(term), trace) for term in apart):
+                is_cheaper = _cost(factors, trace) > sum(_cost(_factors_of(term), trace) for term in apart)
+                if is_cheaper != ((factors, k) in self._choices.otherwise):
                     return self._of(Call("tr", (Sum(tuple(apart)),)) if trace else Sum(tuple(apart)))
+        self.met.enter(factors, trace=trace)
+        factors = self._with_chains(factors, trace=trace)
         shapes, output = _labelled(factors, trace)
         if all(is_diagonal for _, _, is_diagonal in shapes) and not trace:
             vectors = [self._of(factor) for factor, _, _ in shapes]
@@ -96,11 +155,27 @@ class Products:
         found = self._plain(waiting[0])
         return single(self._builder, (found.place, found.labels), output)
 
+    def _with_chains(self, factors: Chain, *, trace: bool) -> Chain:
+        """The factors with the chains that are multiplied first as one factor each."""
+        for chain in self._choices.together:
+            turned = tuple(transposed(one) for one in reversed(chain))
+            if is_row(chain[0]):  # a vector is a column
+                chain, turned = turned, chain
+            size, count = len(chain), len(factors)
+            for start in range(count if trace else count - size + 1):
+                rotated = factors[start:] + factors[:start] if trace else factors
+                first = 0 if trace else start
+                found = rotated[first : first + size]
+                if size < count and found in (chain, turned):
+                    whole: Expression = Product(chain) if found == chain else Transpose(Product(chain))
+                    return self._with_chains((*rotated[:first], whole, *rotated[first + size :]), trace=trace)
+        return factors
+
     def _operand(self, factor: Expression, labels: Labels) -> Operand:
         match factor:
             case Transpose(inside) if len(labels) == 2:
                 return self._operand(inside, labels[::-1])
-            case Inverse(inside) if inside not in self._inverted:
+            case Inverse(inside) if inside not in self._choices.inverted:
                 return Operand(self._of(inside), labels, inside)
             case _:
                 return Operand(self._of(factor), labels)
@@ -129,7 +204,7 @@ class Products:
         shape = (build.shape(matrix)[0], *build.shape(right)[1:])
         place = build.add(Routine("solve", (matrix, right), shape))
         assert inverse.inverse is not None
-        self._inverse_uses.setdefault(inverse.inverse, set()).add(place)
+        self.met.need(inverse.inverse, inverse.place, place)
         return Operand(place, (row, *rest))
 
 
@@ -146,11 +221,11 @@ def multiplied(builder: Builder, factors: Sequence[tuple[int, Labels]], output: 
         rest = [(p, tuple(new if x == old else x for x in ls)) for j, (p, ls) in enumerate(waiting) if j != k]
         if any(new in ls for _, ls in rest):
             return multiplied(builder, rest, output)
-    sizes = {label: LARGE for _, labels in waiting for label in labels}
-    for place, labels in waiting:
-        for label, size in zip(labels, builder.shape(place), strict=True):
-            if size.isdigit():
-                sizes[label] = int(size)
+    sizes = {
+        label: length(size)
+        for place, labels in waiting
+        for label, size in zip(labels, builder.shape(place), strict=True)
+    }
     for step in pairwise_order([tuple(dict.fromkeys(labels)) for _, labels in waiting], output, sizes):
         chosen = [waiting[k] for k in step]
         waiting = [one for k, one in enumerate(waiting) if k not in step]
@@ -190,8 +265,7 @@ def pair(builder: Builder, a: tuple[int, Labels], b: tuple[int, Labels], kept: I
             picked = builder.add(Pick(other, axis, value.place, one))
             return single(builder, (picked, rest), output), output
     if len(number) > len(output):
-        straight = [_straightened(builder, *one) for one in zip(operands, axes, strict=True)]
-        return builder.contraction([p for p, _ in straight], [x for _, x in straight], shape), output
+        return builder.contraction(operands, axes, shape), output
     if any(len(set(one)) < len(one) for one in axes):  # the diagonal of an operand
         places = []
         for place, labels in (a, b):
@@ -199,14 +273,6 @@ def pair(builder: Builder, a: tuple[int, Labels], b: tuple[int, Labels], kept: I
             places.append((single(builder, (place, labels), own), own))
         return pair(builder, places[0], places[1], kept)
     return builder.add(Elementwise("multiply", operands, axes, shape)), output
-
-
-def _straightened(builder: Builder, place: int, axes: Labels) -> tuple[int, Labels]:
-    """What an array that is only moved was before."""
-    value = builder.values[place]
-    if isinstance(value, Elementwise) and value.function == "copy" and sorted(value.axes[0]) == [0, 1]:
-        return value.operands[0], tuple(axes[k] for k in value.axes[0])
-    return place, axes
 
 
 def _shape(builder: Builder, operands: Sequence[tuple[int, Labels]], output: Labels) -> tuple[str, ...]:
@@ -219,7 +285,7 @@ def _shape(builder: Builder, operands: Sequence[tuple[int, Labels]], output: Lab
 # -- chains of expressions -----------------------------------------------------------------------------
 
 
-def _factors_of(term: Expression) -> Sequence[Expression]:
+def _factors_of(term: Expression) -> Chain:
     match term:
         case Product(factors):
             return factors
@@ -238,17 +304,6 @@ def _with_factor(factors: Sequence[Expression], place: int, term: Expression) ->
     return whole[0] if len(whole) == 1 else Product(whole)
 
 
-def _is_row(expression: Expression) -> bool:
-    """Whether the value is a transposed vector, also one that was added or scaled."""
-    match expression:
-        case Sum(terms) | Hadamard(terms):
-            return all(map(_is_row, terms))
-        case Scale(body=body) if body is not None:
-            return _is_row(body)
-        case _:
-            return is_row(expression)
-
-
 def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled], tuple[int, ...]]:
     """Factors with their labels, whether each is a diagonal, and the labels of the result."""
     found: list[Labelled] = []
@@ -261,7 +316,7 @@ def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled
                 pass
             case Call("diag", (vector,)):
                 found.append((vector, (here,), True))
-            case _ if _is_row(factor):
+            case _ if is_row(factor):
                 here += 1
                 found.append((factor, (here,), False))
             case _ if len(shape_of(factor)) == 1:
@@ -269,9 +324,9 @@ def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled
             case _:
                 found.append((factor, (here, here + 1), False))
                 here += 1
-        if is_first and not _is_row(factor):
+        if is_first and not is_row(factor):
             output.append(0)
-        if is_last and (_is_row(factor) or len(shape_of(factor)) == 2):
+        if is_last and (is_row(factor) or len(shape_of(factor)) == 2):
             output.append(here)
     if trace:
         found = [(factor, tuple(0 if x == here else x for x in labels), flag) for factor, labels, flag in found]
@@ -283,7 +338,7 @@ def _sizes(shapes: Sequence[Labelled]) -> dict[int, int]:
     sizes: dict[int, int] = {}
     for factor, labels, _ in shapes:
         for label, size in zip(labels, shape_of(factor)[-len(labels) :], strict=True):
-            sizes[label] = int(size) if size.isdigit() else LARGE
+            sizes[label] = length(size)
     return sizes
 
 
@@ -291,16 +346,46 @@ def _order(shapes: Sequence[Labelled], output: tuple[int, ...]) -> list[tuple[in
     return pairwise_order([labels for _, labels, _ in shapes], output, _sizes(shapes))
 
 
-def _flops(factors: Sequence[Expression], trace: bool) -> float:
-    """Operations of a product in the planner's order, that of sums inside it as matrices included."""
+@lru_cache(maxsize=4096)
+def _cost(factors: Chain, trace: bool) -> float:
+    """The cost of a product in the planner's order, that of sums inside it included."""
     shapes, output = _labelled(factors, trace)
     sizes = _sizes(shapes)
-    inside = [one for factor in factors if isinstance(factor, Sum) for one in factor.terms if shape_of(one)]
-    total = float(sum(_flops(_factors_of(term), False) for term in inside))
+    total = 0.0
+    for factor in factors:
+        if isinstance(factor, Sum):
+            total += WRITTEN * elements(shape_of(factor)) * (len(factor.terms) - 1)
+            total += sum(_cost(_factors_of(term), False) for term in factor.terms if shape_of(term))
     waiting = [set(labels) for _, labels, _ in shapes]
     for step in _order(shapes, output):
         chosen = set().union(*(waiting[k] for k in step))
         waiting = [one for k, one in enumerate(waiting) if k not in step]
-        total += prod(sizes[label] for label in chosen) if len(step) > 1 else 0.0
-        waiting.append(chosen & set(output).union(*waiting))
+        kept = chosen & set(output).union(*waiting)
+        if len(step) > 1:
+            total += prod(sizes[label] for label in chosen) + WRITTEN * prod(sizes[label] for label in kept)
+        waiting.append(kept)
     return total
+
+
+@lru_cache(maxsize=4096)
+def _chains(factors: Chain, trace: bool) -> tuple[tuple[Chain, Chain], ...]:
+    """Parts of a product of two and more factors, the product itself too; of a trace, also across its ends.
+
+    A part is a matrix or a vector: at its end may stand a vector, or at its beginning a row. With each the factors of
+    its transpose.
+    """
+    ranks = [0 if isinstance(one, Identity) else -1 if is_row(one) else len(shape_of(one)) for one in factors]
+    count = len(factors)
+    found: dict[Chain, Chain] = {}
+    for start in range(count):
+        for size in range(2, count if trace else count - start + 1):
+            places = [k % count for k in range(start, start + size)]
+            own = [ranks[k] for k in places]
+            if own[0] not in (2, -1) or any(rank != 2 for rank in own[1:-1]) or own[-1] not in (2, 1):
+                break
+            if (own[0], own[-1]) != (-1, 1):
+                chain = tuple(factors[k] for k in places)
+                found[chain] = tuple(transposed(one) for one in reversed(chain))
+            if own[-1] == 1:
+                break
+    return tuple(found.items())

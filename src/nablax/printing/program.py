@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from nablax.errors import DerivationError
 from nablax.printing.expression import Shape
 
 Axes = tuple[int, ...]
@@ -157,7 +156,6 @@ class Routine:
 
 Leaf: TypeAlias = Argument | Scalar | Length | Fill | Table | Eye | Basis
 Value: TypeAlias = Leaf | Elementwise | Contraction | Reduction | Pick | Part | Routine
-COMMUTATIVE = frozenset({"add", "multiply", "max", "min"})
 
 
 def operands_of(value: Value) -> tuple[int, ...]:
@@ -230,95 +228,6 @@ def parts_of(size: str) -> tuple[int, tuple[str, ...]]:
         else:
             letters.append(part)
     return times, tuple(letters)
-
-
-class Builder:
-    """Collects the values of a program, each once."""
-
-    def __init__(self) -> None:
-        self.values: list[Value] = []
-        self._places: dict[object, int] = {}
-
-    def add(self, value: Value) -> int:
-        """The place of a value, an old one where it is there."""
-        place = self._places.setdefault(_key(value), len(self.values))
-        if place == len(self.values):
-            self.values.append(value)
-        return place
-
-    def contraction(self, operands: Sequence[int], axes: Sequence[Axes], shape: Shape) -> int:
-        """A product of two arrays, or the transpose of one that is there."""
-        value = Contraction(tuple(operands), tuple(axes), shape)
-        if len(shape) == 2 and _key(value) not in self._places:
-            turned = tuple(tuple({0: 1, 1: 0}.get(label, label) for label in one) for one in axes)
-            other = self._places.get(_key(Contraction(value.operands, turned, shape[::-1])))
-            if other is not None:
-                return self.transposed(other)
-        return self.add(value)
-
-    def shape(self, place: int) -> Shape:
-        """The shape of a value."""
-        return self.values[place].shape
-
-    def scalar(self, value: Fraction | float | str) -> int:
-        """A number."""
-        return self.add(Scalar(value))
-
-    def elementwise(self, function: str, *operands: int) -> int:
-        """A function of elements of arrays of one shape, and of scalars.
-
-        Raises:
-            DerivationError: two arrays have different ranks.
-        """
-        shapes = [self.shape(place) for place in operands]
-        shape = max(shapes, key=len)
-        if any(one and len(one) != len(shape) for one in shapes):
-            raise DerivationError(f"{function} of arrays of {' and '.join(map(str, map(len, shapes)))} axes")
-        axes = tuple(tuple(range(len(one))) for one in shapes)
-        return self.add(Elementwise(function, operands, axes, shape))
-
-    def moved(self, operand: int, axes: Axes, shape: Shape) -> int:
-        """An array with its axes elsewhere."""
-        value = self.values[operand]
-        if axes == tuple(range(len(shape))):
-            return operand
-        if isinstance(value, Elementwise) and value.function == "copy":  # twice is once
-            inner = tuple(axes[k] for k in value.axes[0])
-            return self.moved(value.operands[0], inner, shape)
-        if isinstance(value, Eye) and len(axes) == len(set(axes)) == len(shape):
-            return operand
-        return self.add(Elementwise("copy", (operand,), (axes,), shape))
-
-    def transposed(self, operand: int) -> int:
-        """A matrix with its axes exchanged."""
-        return self.moved(operand, (1, 0), self.shape(operand)[::-1])
-
-    def total(self, operand: int, kept: int = 0) -> int:
-        """The sum of the elements, over all axes but the first ones."""
-        shape = self.shape(operand)
-        axes = tuple(range(len(shape)))
-        return self.add(Contraction((operand,), (axes,), shape[:kept])) if shape[kept:] else operand
-
-
-def _key(value: Value) -> object:
-    """The same for values that differ in the order of what may be exchanged."""
-    if isinstance(value, Elementwise) and value.function in COMMUTATIVE:
-        return (value.function, tuple(sorted(zip(value.operands, value.axes, strict=True))), value.shape)
-    if isinstance(value, Contraction) and len(value.operands) == 2:
-        return min(_canonical(value), _canonical(value, turned=True))
-    return value
-
-
-def _canonical(value: Contraction, *, turned: bool = False) -> tuple[object, ...]:
-    """The same for contractions that differ in the order of operands and the numbers of summed labels."""
-    pairs = list(zip(value.operands, value.axes, strict=True))
-    rank = len(value.shape)
-    number: dict[int, int] = {}
-    found = []
-    for operand, axes in reversed(pairs) if turned else pairs:
-        labels = [label if label < rank else rank + number.setdefault(label, len(number)) for label in axes]
-        found.append((operand, tuple(labels)))
-    return ("contraction", *found, value.shape)
 
 
 def by_place(names: Sequence[tuple[str, int]]) -> dict[int, str]:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from nablax.notation import FUNCTIONS, GREEK, RELATIONS, printed
 from nablax.printing.expression import (
+    SIGNS,
     Array,
     Call,
     Expression,
@@ -101,6 +102,8 @@ def _placed(expression: Expression) -> Placed:
             return number(value)
         case SizeOf(text):
             return name(text), Level.ATOM
+        case Array(_, _, called) if called:
+            return name(called), Level.ATOM
         case Array(_, shape):
             return Sub(Word("C"), Word("×".join(shape))), Level.ATOM
         case Identity():
@@ -133,13 +136,20 @@ def _placed(expression: Expression) -> Placed:
             return _power(base, exponent)
         case Function(text, arguments):
             return _function(text, arguments)
+        case Call("pinv", (matrix, *_)):
+            return Super(_inside(matrix, Level.ATOM), Word("+", Style.MARK)), Level.POSTFIX
+        case Call("cross", (left, right)):
+            sides = _inside(left, Level.PRODUCT), _inside(right, Level.PRODUCT)
+            return row(sides[0], Word("×", Style.OPERATOR), sides[1]), Level.HADAMARD
         case Call(text, arguments):
             return _call(text, arguments)
         case Kronecker(left, right):
             sides = _inside(left, Level.PRODUCT), _inside(right, Level.PRODUCT)
             return row(sides[0], Word("⊗", Style.OPERATOR), sides[1]), Level.HADAMARD
         case Piece(array, indices, exponent):
-            letter: Layout = Word("δ") if isinstance(array, Identity) else _inside(array, Level.POSTFIX)
+            letter: Layout = _inside(array, Level.POSTFIX)
+            if isinstance(array, Identity) or array == SIGNS:
+                letter = Word("ε" if array == SIGNS else "δ")
             placed = row(letter, Fenced("[", Word(",".join(indices)), "]")) if indices else letter
             return (placed if exponent == 1 else Super(placed, number(exponent)[0])), Level.POSTFIX
         case Indexed():
