@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import nablax as nb
 from benchmarks import closed_forms, ours
 from benchmarks.report import (
     LINEAR,
@@ -40,11 +41,14 @@ HEAD = (
     "nablax ms",
     "asdex / nablax",
     "nablax / by hand",
+    "called ms",
+    "called / by hand",
     "asdex preparation s",
     "nablax preparation s",
     "ratio",
     "error",
 )
+CALLED = "nablax, called"
 TOLERANCE = 1e-10
 BY_HAND, PREPARATION = 1.3, 3.0
 LIMIT, QUICK_LIMIT = 600.0, 60.0
@@ -120,6 +124,12 @@ def coloured(question: str, f: Callable[..., Any], arguments: tuple[Any, ...]) -
     return contender, time.perf_counter() - start
 
 
+def _called(f: Callable[..., Any], arguments: tuple[Any, ...]) -> Contender:
+    """The verb called as it is, with no `jax.jit` around it: it makes the positions once, and copies none."""
+    verb = nb.hessian_sparse(f)
+    return Contender(CALLED, lambda: jax.block_until_ready(verb(*arguments)))
+
+
 def entries(result: Any) -> int | None:
     """Number of stored entries of a BCOO matrix."""
     return getattr(result, "nse", None)
@@ -165,7 +175,8 @@ def _in_double_precision(family: Family, setting: Setting) -> Iterator[Line]:
         if own.failure:
             notes.append(own.failure)
         hand = None if family.by_hand is None else compiled("by hand", family.by_hand, arguments)
-        contenders = [c for c in (peer, hand, own.contender) if c is not None]
+        called = _called(f, arguments) if own.contender else None
+        contenders = [c for c in (peer, hand, own.contender, called) if c is not None]
         medians = {m.contender.name: m.median for m in alternate(contenders, setting.effort)} if contenders else {}
         run = medians.get("nablax")
         stored = own.contender and entries(own.contender.result)
@@ -182,6 +193,8 @@ def _in_double_precision(family: Family, setting: Setting) -> Iterator[Line]:
                 "failed" if own.failure else milliseconds(run),
                 at_least(quotient(medians.get("asdex"), run), target),
                 at_most(quotient(run, medians.get("by hand")), BY_HAND) if hand else "",
+                milliseconds(medians.get(CALLED)),
+                at_most(quotient(medians.get(CALLED), medians.get("by hand")), BY_HAND) if hand else "",
                 seconds_cell(peer_seconds),
                 seconds_cell(own_seconds),
                 at_least(quotient(peer_seconds, own_seconds), PREPARATION),
@@ -210,6 +223,8 @@ GROUP = Group(
     legend=(
         "Double precision. `by hand`: the values only, without their positions. The error is that of a product with a "
         "vector, against forward over reverse.",
+        "`nablax` stands under `jax.jit`, as its peers do; there XLA copies the positions into every result. `called`: "
+        "the verb as it is, which makes the positions once.",
         "Preparation: asdex's detection, colouring, tracing, compilation; nablax's tracing, planning, compilation.",
         "`exponent`: of nablax's run time over the number of entries.",
         "The functions in capitals are those of `sif2jax`, at their default sizes.",
