@@ -168,6 +168,15 @@ class Curvature:
         size = self._program.problem.size
         return BCOO((values, jnp.asarray(places)), shape=(size, size), indices_sorted=ordered, unique_indices=True)
 
+    @property
+    def places(self) -> Any:
+        """Row and column of each value of `sparse()`, known before anything is evaluated; shape (values, 2).
+
+        Raises:
+            MemoryBoundError: the Hessian is dense and large.
+        """
+        return self._program.sparse_places[0]
+
     def matrix(self) -> tuple[Any, Callable[[Any], Any]]:
         """The flat dense Hessian in the order of `jax.flatten_util.ravel_pytree`, and what undoes that order.
 

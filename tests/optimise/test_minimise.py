@@ -149,6 +149,19 @@ def test_products_alone_serve_a_large_dense_hessian() -> None:
     assert told(found.status) == CONVERGED
 
 
+def test_products_serve_a_sparse_hessian_whose_factors_would_fill_in() -> None:
+    n = 2000
+    pairs = jnp.asarray(np.random.default_rng(0).integers(0, n, (4 * n, 2)))
+    f = lambda x: jnp.sum(jnp.cosh(x)) + jnp.sum(jnp.sin(x[pairs[:, 0]] * x[pairs[:, 1]])) / 4
+    found = nb.minimise(f, jnp.cos(jnp.arange(float(n))))
+    assert found.method == "steihaug"
+    assert found.reason == (
+        "2,000 unknowns, the Hessian is sparse, and its factors would fill in: products with vectors only"
+    )
+    assert told(found.status) == CONVERGED
+    np.testing.assert_allclose(jax.grad(f)(found.x), 0.0, atol=1e-6)
+
+
 def test_a_band_is_eliminated_by_a_compiled_newton_step_where_there_is_no_host() -> None:
     x0 = jnp.asarray(np.sin(np.arange(900.0)) + 0.5)
     found = jax.jit(lambda x: nb.minimise(chain, x))(x0)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nablax.optimise.elimination import elimination
 from nablax.optimise.sparse_factor import Pattern, step_in_ball
 
 
@@ -23,12 +24,19 @@ def arrow(n: int) -> Any:
     return full
 
 
+def shuffled(full: Any) -> Any:
+    order = np.random.default_rng(3).permutation(len(full))
+    return full[np.ix_(order, order)]
+
+
 def stored(full: Any) -> Any:
     rows, columns = np.nonzero(full)
     return Pattern(rows, columns, len(full)).matrix(full[rows, columns])
 
 
-@pytest.mark.parametrize("full", [banded(9, 0), banded(9, 1), banded(12, 3), arrow(30)])
+@pytest.mark.parametrize(
+    "full", [banded(9, 0), banded(9, 1), banded(12, 3), arrow(30), arrow(300), shuffled(banded(60, 2))]
+)
 @pytest.mark.parametrize("shift", [0.0, 2.5])
 def test_systems(full: Any, shift: float) -> None:
     right = np.sin(np.arange(float(len(full))) + 1)
@@ -37,7 +45,13 @@ def test_systems(full: Any, shift: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "full", [banded(12, 1) - 4 * np.eye(12), banded(12, 3) - 4 * np.eye(12), arrow(30) - 2 * np.eye(30)]
+    "full",
+    [
+        banded(12, 1) - 4 * np.eye(12),
+        shuffled(banded(60, 2)) - 4 * np.eye(60),
+        arrow(30) - 2 * np.eye(30),
+        arrow(300) - 2 * np.eye(300),
+    ],
 )
 def test_an_indefinite_matrix_has_no_factor(full: Any) -> None:
     assert np.linalg.eigvalsh(full)[0] < 0
@@ -45,9 +59,31 @@ def test_an_indefinite_matrix_has_no_factor(full: Any) -> None:
     assert stored(full).factor(-np.linalg.eigvalsh(full)[0] + 1e-3) is not None
 
 
-def test_a_band_is_stored_as_one_and_scattered_places_are_not() -> None:
-    assert stored(banded(12, 3)).band.shape == (4, 12)
-    assert stored(arrow(30)).band is None
+def test_a_shuffled_band_is_a_band_again() -> None:
+    full = shuffled(banded(60, 2))
+    rows, columns = np.nonzero(full)
+    found = elimination(rows, columns, 60)
+    ordered = full[np.ix_(found.order, found.order)]
+    away = np.abs(np.subtract(*np.nonzero(ordered)))
+    assert found.hubs == 0
+    assert found.width == away.max() <= 4
+    assert np.sum((np.argmax(ordered != 0, axis=1) - np.arange(60)) ** 2) == found.work
+
+
+def test_what_meets_all_others_is_eliminated_last() -> None:
+    full = arrow(300)
+    rows, columns = np.nonzero(full)
+    found = elimination(rows, columns, 300)
+    assert (found.order[-1], found.hubs, found.width) == (0, 1, 0)
+    assert found.work == 300
+
+
+def test_random_places_are_known_to_fill_in() -> None:
+    n = 400
+    rows = np.repeat(np.arange(n), 4)
+    columns = np.random.default_rng(0).integers(0, n, len(rows))
+    rows, columns = np.concatenate([rows, columns]), np.concatenate([columns, rows])
+    assert elimination(rows, columns, n).work > n**3 / 50
 
 
 def test_a_place_of_the_diagonal_that_is_not_stored_can_be_shifted() -> None:

@@ -12,6 +12,7 @@ from nablax.at_point import Curvature
 from nablax.errors import ArgumentError, StrategyError
 from nablax.optimise.bounded import ProjectedNewton
 from nablax.optimise.cubic import CubicRegularisation
+from nablax.optimise.elimination import elimination
 from nablax.optimise.least_squares import GaussNewton, LevenbergMarquardt
 from nablax.optimise.line import LineSearch
 from nablax.optimise.newton import GradientDescent, Newton, NewtonCG
@@ -37,6 +38,9 @@ MOST_DENSE = 1_000
 # Stored values of a sparse Hessian, for each unknown, up to which it is factorised: fill-in grows with it. A band has
 # no fill-in.
 MOST_STORED, MOST_IN_BAND = 100, 1_000
+# Multiplications of a factor, in all or for each stored value, up to which a step by factors takes no longer than one
+# by some hundred products. Minimum degree takes fewer than are counted.
+LITTLE_WORK, MOST_WORK = 1e8, 1e4
 # Structures that are sparse as matrices, and those that are not but have a solve of their own.
 SPARSE = ("zero", "diagonal", "banded", "block diagonal", "sparse")
 FACTORED = ("low rank", "diagonal + low rank", "Kronecker")
@@ -145,7 +149,9 @@ def _by_structure(c: Curvature | None, size: int, search: LineSearch | None, tra
         )
     if size <= MOST_DENSE:
         return Chosen(TrustRegion(), f"{size:,} unknowns, the Hessian is {kind}: dense Cholesky factors are affordable")
-    where = ", inside a transformation" if traced and kind in SPARSE else ""
+    where = ""
+    if kind in SPARSE:
+        where = ", inside a transformation" if traced else ", and its factors would fill in"
     return Chosen(SteihaugToint(), f"{size:,} unknowns, the Hessian is {kind}{where}: products with vectors only")
 
 
@@ -184,4 +190,7 @@ def _named(name: str, c: Curvature | None, size: int, search: LineSearch | None,
 def _is_sparse(c: Curvature, size: int) -> bool:
     structure = c.structure
     kind = structure.kind.value
-    return kind in SPARSE and structure.stored <= (MOST_IN_BAND if kind == "banded" else MOST_STORED) * size
+    if kind not in SPARSE or structure.stored > (MOST_IN_BAND if kind == "banded" else MOST_STORED) * size:
+        return False
+    places = c.places
+    return elimination(places[:, 0], places[:, 1], size).work <= max(LITTLE_WORK, MOST_WORK * len(places))

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nablax.optimise.elimination import elimination
+
 with warnings.catch_warnings():  # scipy.sparse sets a filter when it is imported; the user's stay as they were
     import scipy.linalg
     import scipy.sparse
@@ -33,32 +35,57 @@ class Pattern:
 
     def __init__(self, rows: Any, columns: Any, size: int) -> None:
         missing = np.setdiff1d(np.arange(size), rows[rows == columns])  # diagonal places without a value
-        all_rows, all_columns = np.concatenate([rows, missing]), np.concatenate([columns, missing])
-        self.size, self.count = size, len(rows)
-        self._order = np.lexsort((all_rows, all_columns))
-        self._rows = all_rows[self._order].astype(np.int32)
-        ordered = all_columns[self._order]
-        self._starts = np.searchsorted(ordered, np.arange(size + 1)).astype(np.int32)
-        self._diagonal = np.flatnonzero(self._rows == ordered)
+        rows, columns = np.concatenate([rows, missing]), np.concatenate([columns, missing])
+        self.size = size
         self._padding = np.zeros(len(missing))
-        beside = self._rows - ordered
-        width = int(np.max(beside, initial=0))
+        self._natural = _Columns.of(rows, columns, size)
+        self._elimination = elimination(rows, columns, size)
+        place = np.empty(size, np.int64)
+        place[self._elimination.order] = np.arange(size)
+        rows, columns = place[rows], place[columns]
+        width, hubs = self._elimination.width, self._elimination.hubs
         self._band: tuple[Any, Any] | None = None
-        if (2 * width + 1) * size <= SPARSEST_BAND * len(ordered):
-            below = np.flatnonzero(beside >= 0)
-            self._band = below, beside[below] * size + ordered[below]
-        self._width = width
+        self._ordered: _Columns | None = None
+        if not hubs and (2 * width + 1) * size <= SPARSEST_BAND * len(rows):
+            below = np.flatnonzero(rows >= columns)
+            self._band = below, (rows - columns)[below] * size + columns[below]
+        elif hubs:
+            self._ordered = _Columns.of(rows, columns, size)
 
     def matrix(self, values: Any) -> Shifted:
         """The matrix with these values."""
-        ordered = np.concatenate([np.asarray(values, np.float64), self._padding])[self._order]
-        stored = scipy.sparse.csc_matrix((ordered, self._rows, self._starts), shape=(self.size, self.size))
-        band = None
+        values = np.concatenate([np.asarray(values, np.float64), self._padding])
+        stored, order = self._natural.matrix(values), self._elimination.order
         if self._band is not None:
             taken, places = self._band
-            band = np.zeros((self._width + 1, self.size))
-            band.ravel()[places] = ordered[taken]
-        return Shifted(stored, self._diagonal, band)
+            band = np.zeros((self._elimination.width + 1, self.size))
+            band.ravel()[places] = values[taken]
+            return Shifted(stored, self._natural.diagonal, _Band(band, order))
+        if self._ordered is not None:
+            eliminated = self._ordered.matrix(values)
+            return Shifted(stored, self._natural.diagonal, _Stored(eliminated, self._ordered.diagonal, order))
+        return Shifted(stored, self._natural.diagonal, _Stored(stored, self._natural.diagonal, None))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where values go in a matrix that is stored by columns."""
+
+    order: Any
+    rows: Any
+    starts: Any
+    diagonal: Any
+
+    @classmethod
+    def of(cls, rows: Any, columns: Any, size: int) -> _Columns:
+        order = np.lexsort((rows, columns))
+        rows, columns = rows[order].astype(np.int32), columns[order]
+        starts = np.searchsorted(columns, np.arange(size + 1)).astype(np.int32)
+        return cls(order, rows, starts, np.flatnonzero(rows == columns))
+
+    def matrix(self, values: Any) -> Any:
+        size = len(self.starts) - 1
+        return scipy.sparse.csc_matrix((values[self.order], self.rows, self.starts), shape=(size, size))
 
 
 @dataclass(frozen=True)
@@ -68,39 +95,19 @@ class Shifted:
     Args:
         matrix: H, by columns, every diagonal place stored.
         diagonal: places of the diagonal among its values.
-        band: the lower triangle by diagonals, shape (w + 1, n), of a banded matrix; None of another.
+        eliminated: H as it is factorised.
     """
 
     matrix: Any
     diagonal: Any
-    band: Any = None
+    eliminated: _Band | _Stored
 
     def factor(self, shift: float) -> Any:
         """A factor that solves systems; None where H + λI is not positive definite.
 
         In a band it is Cholesky's; elsewhere LU with pivots from the diagonal, which is LDLᵀ.
         """
-        if self.band is not None:
-            moved = self.band.copy()
-            moved[0] += shift
-            try:
-                lower = scipy.linalg.cholesky_banded(moved, overwrite_ab=True, lower=True, check_finite=False)
-            except np.linalg.LinAlgError:
-                return None
-            return _BandFactor(lower) if np.all(np.isfinite(lower[0])) else None
-        matrix = self.matrix.copy()
-        matrix.data[self.diagonal] += shift
-        if not np.all(matrix.data[self.diagonal] > 0) or not np.all(np.isfinite(matrix.data)):
-            return None
-        try:
-            found = scipy.sparse.linalg.splu(
-                matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-            )
-        except RuntimeError:  # "Factor is exactly singular"
-            return None
-        # pivots off the diagonal are taken only where one on it is zero; signs of pivots are those of eigenvalues
-        definite = np.array_equal(found.perm_r, found.perm_c) and np.all(found.U.diagonal() > 0)
-        return found if definite else None
+        return self.eliminated.factor(shift)
 
     def bounds(self) -> tuple[float, float]:
         """Below and above all eigenvalues, by Gershgorin's circles."""
@@ -110,12 +117,71 @@ class Shifted:
 
 
 @dataclass(frozen=True)
+class _Band:
+    """The lower triangle by diagonals, shape (w + 1, n), of a matrix in an order that makes it a band."""
+
+    values: Any
+    order: Any
+
+    def factor(self, shift: float) -> Any:
+        moved = self.values.copy()
+        moved[0] += shift
+        try:
+            lower = scipy.linalg.cholesky_banded(moved, overwrite_ab=True, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return None
+        return _BandFactor(lower, self.order) if np.all(np.isfinite(lower[0])) else None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A matrix by columns, in the order in which it is eliminated; without an order, minimum degree is to find it."""
+
+    matrix: Any
+    diagonal: Any
+    order: Any
+
+    def factor(self, shift: float) -> Any:
+        matrix = self.matrix.copy()
+        matrix.data[self.diagonal] += shift
+        if not np.all(matrix.data[self.diagonal] > 0) or not np.all(np.isfinite(matrix.data)):
+            return None
+        by = "MMD_AT_PLUS_A" if self.order is None else "NATURAL"
+        try:
+            found = scipy.sparse.linalg.splu(
+                matrix, permc_spec=by, diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+            )
+        except RuntimeError:  # "Factor is exactly singular"
+            return None
+        # pivots off the diagonal are taken only where one on it is zero; signs of pivots are those of eigenvalues
+        definite = np.array_equal(found.perm_r, found.perm_c) and np.all(found.U.diagonal() > 0)
+        if not definite:
+            return None
+        return found if self.order is None else _Ordered(found, self.order)
+
+
+@dataclass(frozen=True)
 class _BandFactor:
     lower: Any
+    order: Any
 
     def solve(self, vector: Any) -> Any:
         """(H + λI)⁻¹ times a vector."""
-        return scipy.linalg.cho_solve_banded((self.lower, True), vector, check_finite=False)
+        found = np.empty_like(vector)
+        found[self.order] = scipy.linalg.cho_solve_banded((self.lower, True), vector[self.order], check_finite=False)
+        return found
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    factor: Any
+    order: Any
+
+    def solve(self, vector: Any) -> Any:
+        """(H + λI)⁻¹ times a vector."""
+        found = np.empty_like(vector)
+        found[self.order] = self.factor.solve(vector[self.order])
+        return found
 
 
 @dataclass(frozen=True)

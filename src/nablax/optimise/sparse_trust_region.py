@@ -102,7 +102,7 @@ class SparseTrustRegion:
             self._pattern = Pattern(places[:, 0], places[:, 1], state.x.size)
         hessian = self._pattern.matrix(values)
         bound = state.bound * max(1.0, float(norm)) if initial else state.bound
-        silent = not initial and state.before[1] - value <= _noise(value) and not norm < 0.9 * state.norm
+        silent = not initial and abs(state.before[1] - value) <= _noise(value) and not norm < 0.9 * state.norm
         quiet = state.quiet + 1 if silent else np.asarray(0)
         status = None
         if not fine:

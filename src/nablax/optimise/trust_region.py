@@ -18,8 +18,8 @@ from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
 
 # Shares of the predicted decrease from which a step is taken, the radius is cut, and it is widened (Conn, Gould and
 # Toint 2000, section 6.1).
-TAKEN, POOR, GOOD = 1e-4, 0.25, 0.75
-CUT, WIDENED = 0.25, 4.0
+TAKEN, POOR, GOOD = 1e-4, 0.25, 0.9
+CUT, WIDENED = 0.25, 2.0
 # Where a parabola tells how far a poor step should have gone, in shares of the step.
 SHORTEST, LONGEST = 0.1, 0.5
 # How far Newton's first step may go, in units of the point's size.
