@@ -13,7 +13,7 @@ import pytest
 from oracles import assert_close, tolerance_of
 
 import nablax as nb
-from nablax.sweeps import loop_call, loops, several_turns
+from nablax.sweeps import loop_call, loops, pairs, several_turns
 from nablax.sweeps.steps import Rule
 
 BATCH, TURNS, N, M = 4, 5, 3, 2
@@ -224,16 +224,33 @@ def test_diagonal(name: str) -> None:
     assert turned_back("diagonal", case) == case.diagonal
 
 
-ALL_AT_ONCE = ("gated unit", "long short memory")
+def narrow_entries(p: Any, x: Any) -> Any:
+    """What enters a turn is narrower than what is carried: Jacobians in the entries are pushed."""
+    out = array(3, 1, N)
+    h, _ = jax.lax.scan(lambda h, s: (jnp.sin(h) + jnp.tanh(h @ p["V"]) @ out + s, None), jnp.zeros((BATCH, N)), x)
+    return jnp.sum(jnp.sin(h) ** 2)
+
+
+CASES["narrow entries"] = Case(narrow_entries, ({"V": array(0, N, 1)}, SEQUENCE), 1, 1)
+ALL_AT_ONCE = ("gated unit", "long short memory", "narrow entries")
 
 
 @pytest.mark.parametrize(
-    ("name", "together"), [*((name, 2) for name in CASES), *((name, TURNS) for name in ALL_AT_ONCE)]
+    ("name", "together", "pushed"),
+    [
+        *((name, 2, 2) for name in CASES),
+        *(
+            (name, together, pushed)
+            for name in ALL_AT_ONCE
+            for together, pushed in ((TURNS, TURNS), (TURNS, 2), (4, 2))
+        ),
+    ],
 )
-def test_turns_taken_together(name: str, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Constants enter through leaves of their own; of five turns one is left over after pairs."""
+def test_turns_taken_together(name: str, together: int, pushed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constants enter through leaves of their own; of five turns one is left over, of the last ones pushed as well."""
     monkeypatch.setattr(several_turns.Together, "pays", True)
-    monkeypatch.setattr(loop_call, "divided", lambda length: min(together, length))
+    monkeypatch.setattr(pairs, "PUSHED", pushed)
+    monkeypatch.setattr(loop_call, "candidates", lambda length: (min(together, length),))
     case = CASES[name]
 
     def anew(*arguments: Any) -> Any:  # plans are kept for each function
@@ -247,7 +264,7 @@ def test_turns_taken_together(name: str, together: int, monkeypatch: pytest.Monk
 
 def test_turns_taken_together_in_reverse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(several_turns.Together, "pays", True)
-    monkeypatch.setattr(loop_call, "divided", lambda _: 2)
+    monkeypatch.setattr(loop_call, "candidates", lambda _: (2,))
 
     def backwards(W: Any, x: Any) -> Any:
         def step(h: Any, slice_: Any) -> Any:
@@ -279,7 +296,8 @@ def test_program_size_does_not_grow_with_the_turns() -> None:
         arguments = (GATES, array(7, turns, BATCH, M))
         return str(jax.make_jaxpr(nb.hessian_diagonal(gated_unit, strategy="legs-backward"))(*arguments)).count("\n")
 
-    assert size(5) == size(80)
+    # as many turns as are taken together at once, and left over, make a program of their own
+    assert size(80) == size(800)
 
 
 def test_no_turns() -> None:

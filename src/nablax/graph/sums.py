@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nablax.contraction.index import along, fresh, substitute
 from nablax.contraction.rates import Rates
+from nablax.contraction.term import Factor, Term
 from nablax.graph.common_factors import gathered
 from nablax.graph.cost import cost_of
 from nablax.graph.graph import Graph
-from nablax.graph.node import Node, NodeTerm
+from nablax.graph.node import Node, NodeTerm, identify
 
 
 def add_up(
@@ -44,6 +46,44 @@ def add_up(
     # a sum of symmetric terms is symmetric, but its parts need not be
     whole = graph.add([graph.multiply(t, dtype, symmetric=symmetric and len(together) == 1) for t in together])
     return cheaper(whole, apart, before, rates)
+
+
+def add_up_moved(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, rates: Rates) -> Node:
+    """The same sum, where terms along the same index maps are summed before they are moved.
+
+    XLA reads every moved array at every place of the sum, to find nothing there most of the time.
+    """
+    groups: dict[tuple[object, ...], list[NodeTerm]] = {}
+    for term in terms:
+        moved = tuple(() if index.label is not None else (index,) for side in term.sides for index in side)
+        groups.setdefault(Term(1.0, (), moved).key(identify), []).append(term)
+    if len(groups) == len(terms):
+        return add_up(graph, terms, shape, dtype, rates)
+    return graph.add([_moved_once(graph, group, shape, dtype, rates) for group in groups.values()])
+
+
+def _moved_once(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, rates: Rates) -> Node:
+    """The sum of terms whose index maps are equal."""
+    first = [index for side in terms[0].sides for index in side]
+    if len(terms) == 1 or all(index.label is not None for index in first):
+        return add_up(graph, terms, shape, dtype, rates)
+    labels = [[label for side in term.sides for index in side for label in index.labels] for term in terms]
+    # places of labels that coincide in all terms
+    classes: dict[tuple[int, ...], list[int]] = {}
+    for place in range(len(labels[0])):
+        classes.setdefault(tuple(id(own[place]) for own in labels), []).append(place)
+    inner = fresh(labels[0][places[0]].size for places in classes.values())
+    whole = [
+        term.replace(sides=(tuple(along(own[places[0]]) for places in classes.values()),))
+        for term, own in zip(terms, labels, strict=True)
+    ]
+    values = add_up(graph, whole, [index.extent for index in inner], dtype, rates)
+    at = {place: index for index, places in zip(inner, classes.values(), strict=True) for place in places}
+    moved, start = [], 0
+    for index in first:
+        moved.append(substitute(index, {label: at[start + k] for k, label in enumerate(index.labels)}))
+        start += len(index.labels)
+    return graph.multiply(Term(1.0, (Factor(values, inner),), (tuple(moved),)), dtype)
 
 
 def cheaper(a: Node, b: Node, before: int, rates: Rates) -> Node:

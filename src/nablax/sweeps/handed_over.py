@@ -12,13 +12,13 @@ from nablax.contraction.index import fresh
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Factor, Term, compose, identity, join_sides, swap_sides
 from nablax.graph.graph import Graph
-from nablax.graph.node import Node, NodeTerm, reachable
+from nablax.graph.node import Node, NodeTerm, identify, reachable
 from nablax.graph.sums import add_up
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination, eliminate
 from nablax.sweeps.entries import Entry
 from nablax.sweeps.frontier import Frontier
-from nablax.sweeps.loop_blocks import Pair, Ties, all_tied, as_array, common
+from nablax.sweeps.loop_blocks import Pair, Ties, all_tied, as_array, as_term, common
 from nablax.sweeps.turn import Backwards, Turn
 
 
@@ -67,48 +67,54 @@ class Kept:
         return {k: jacobian_of(self.turn.graph, self.turn.outputs[k], ends) for k in self.carried}
 
     @cached_property
-    def ties(self) -> dict[tuple[str, int, int], Ties]:
-        """Ties of A between carried values, and of F between a carried value and an entry."""
-        own: dict[tuple[str, int, int], Ties] = {}
-        for k, found in self._to_carried.items():
-            for x, leaf in self.carried.items():
-                if found.get(leaf):
-                    own["A", k, x] = common(found[leaf]) & all_tied(self.turn.outputs[k].shape, leaf.shape)
-            for j, entry in enumerate(self.turn.entries):
-                if found.get(entry.leaf):
-                    own["F", k, j] = common(found[entry.leaf]) & all_tied(self.turn.outputs[k].shape, entry.leaf.shape)
-        for k, leaf in self.carried.items():
-            own["P", k, k] = all_tied(leaf.shape, leaf.shape)
+    def _ties(self) -> dict[Pair, Ties]:
+        """Ties of A: of the Jacobians of carried values in those before."""
+        return {
+            (k, x): common(found[leaf]) & all_tied(self.turn.outputs[k].shape, leaf.shape)
+            for k, found in self._to_carried.items()
+            for x, leaf in self.carried.items()
+            if found.get(leaf)
+        }
+
+    def pushed(self, begun: Mapping[Pair, Ties]) -> dict[Pair, Ties]:
+        """Ties of Jacobians of carried values in anything, after any number of turns.
+
+        Args:
+            begun: before the first of them, for each carried value and what it is derived in.
+        """
+        own = dict(begun)
         while True:
             after = dict(own)
-            for (_, k, x), ties in [one for one in own.items() if one[0][0] == "A"]:
-                for (name, y, j), others in own.items():
-                    if name != "A" and y == x:
-                        after[name, k, j] = after.get((name, k, j), ties & others) & ties & others
+            for (k, x), ties in self._ties.items():
+                for (y, source), others in own.items():
+                    if y == x:
+                        after[k, source] = after.get((k, source), ties & others) & ties & others
             if after == own:
                 return own
             own = after
 
-    def tied(self, name: str) -> dict[Pair, Ties]:
-        return {(k, x): ties for (own, k, x), ties in self.ties.items() if own == name}
+    @cached_property
+    def passed(self) -> dict[Pair, Ties]:
+        """Ties of P: of the Jacobians of carried values in those before any number of turns."""
+        return self.pushed({(k, k): all_tied(leaf.shape, leaf.shape) for k, leaf in self.carried.items()})
 
     @cached_property
-    def jacobians(self) -> dict[Pair, Node]:
-        """A: of a carried value in the one before."""
-        return {(k, x): self._leg(k, self.carried[x], ties) for (k, x), ties in self.tied("A").items()}
+    def jacobians(self) -> dict[Pair, NodeTerm]:
+        """A: of a carried value in the one before, as an array, sides (value, value before)."""
+        return {(k, x): self._leg(k, self.carried[x], ties) for (k, x), ties in self._ties.items()}
 
-    @cached_property
-    def entering(self) -> dict[Pair, Node]:
-        """B: of a carried value in an entry, stored as F is."""
-        found = {}
-        for (k, j), ties in self.tied("F").items():
-            leaf = self.turn.entries[j].leaf
-            if self._to_carried[k].get(leaf):
-                found[k, j] = self._leg(k, leaf, ties)
-        return found
+    def to_entry(self, k: int, place: int) -> tuple[NodeTerm, ...]:
+        """B: the Jacobian of a carried value in an entry, sides (value, entry)."""
+        legs = self._to_carried[k].get(self.turn.entries[place].leaf, [])
+        if all(len(leg.factors) < 2 for leg in legs):
+            return tuple(leg.replace(sides=leg.sides[1:]) for leg in legs)
+        leaf = self.turn.entries[place].leaf
+        return (self._leg(k, leaf, common(legs) & all_tied(self.turn.outputs[k].shape, leaf.shape)),)
 
-    def _leg(self, k: int, leaf: Node, ties: Ties) -> Node:
-        return self.array(self._to_carried[k][leaf], self.turn.outputs[k].shape, leaf.shape, ties, leaf.dtype)
+    def _leg(self, k: int, leaf: Node, ties: Ties) -> NodeTerm:
+        row = self.turn.outputs[k].shape
+        found = as_term(self.array(self._to_carried[k][leaf], row, leaf.shape, ties, leaf.dtype), row, leaf.shape, ties)
+        return found.replace(sides=found.sides[1:])
 
     def array(
         self, terms: Sequence[NodeTerm], row: Sequence[int], column: Sequence[int], ties: Ties, dtype: Any
@@ -121,7 +127,8 @@ class Kept:
         found: dict[object, int] = {}
         return tuple(
             found.setdefault(
-                (entry.leaf.shape, tuple((k, x) for (k, j), x in self.entering.items() if j == place)), place
+                (entry.leaf.shape, tuple((k, x.key(identify)) for k in self.carried for x in self.to_entry(k, place))),
+                place,
             )
             for place, entry in enumerate(self.turn.entries)
         )

@@ -15,7 +15,7 @@ from nablax.contraction.rates import Rates
 from nablax.contraction.term import Axes, Factor, Term, compose, identity, swap_sides
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm, reachable
-from nablax.graph.sums import add_up
+from nablax.graph.sums import add_up_moved
 from nablax.ops.kinds import Call, Packed
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination
@@ -81,10 +81,10 @@ def as_array(
     wholes = [part.term for part in block.parts if part.share is not Share.HALF]
     halves = [part.term for part in block.parts if part.share is Share.HALF]
     if halves:
-        half = add_up(graph, [stored(term, ties) for term in halves], shape, dtype, rates)
+        half = add_up_moved(graph, [stored(term, ties) for term in halves], shape, dtype, rates)
         turned = as_term(half, row, column, ties)
         wholes += [turned, swap_sides(turned, ROWS, COLUMNS)]
-    return add_up(graph, [stored(term, ties) for term in wholes], shape, dtype, rates)
+    return add_up_moved(graph, [stored(term, ties) for term in wholes], shape, dtype, rates)
 
 
 # -- what arrives from above -------------------------------------------------------------------------

@@ -20,11 +20,15 @@ from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import add_up
 from nablax.ops.kinds import Call, Opaque
 from nablax.sweeps.eliminate import Elimination
+from nablax.sweeps.emitted import Emitted
 from nablax.sweeps.handed_over import Kept
 from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, as_array, as_term, stored
 from nablax.sweeps.opaque_calls import opaque_kind, structs_of, traced
-from nablax.sweeps.several_turns import Together, divided
+from nablax.sweeps.several_turns import Together, candidates
 from nablax.sweeps.turn import Backwards, Turn, Wanted
+
+# An array with more elements than this is not kept from turn to turn.
+MOST_CARRIED = 1 << 27
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +76,25 @@ class BackwardLoop:
         """What a turn keeps of constants that enter through leaves of their own."""
         return Kept(self.taken, self.rates)
 
+    @cached_property
+    def _handed(self) -> Emitted:
+        return Emitted(self.kept)
+
     def together(self, count: int) -> Together:
         """So many turns taken together."""
         if count not in self._together:
-            self._together[count] = Together(self.kept, count, count == self.turn.loop.length)
+            self._together[count] = Together(self._handed, count, count == self.turn.loop.length)
         return self._together[count]
 
     @cached_property
     def emitted(self) -> list[Node]:
         """What a turn hands to those that are taken together with it."""
-        return self.together(divided(self.turn.loop.length)).emitted if self.turn.entries else []
+        return self._handed.nodes if self.turn.entries else []
 
     @property
     def pays(self) -> bool:
         """Whether keeping what turns enter costs less than carrying blocks with all constants."""
-        return self.together(divided(self.turn.loop.length)).pays
+        return self.together(next(iter(self._counts))).pays
 
     @cached_property
     def carried(self) -> dict[Pair, Node]:
@@ -131,15 +139,14 @@ class BackwardLoop:
     def elements(self) -> int:
         """Of the largest array that one turn hands to the next."""
         own = max((node.size for node in self._made), default=0)
-        return max([own, *(self.together(count).elements for count in self._counts)])
+        return max(own, self._elements_of(self._counts))
 
     @cached_property
     def seconds(self) -> float:
         """Estimated time of all turns."""
         loop = self.turn.loop
         forward = cost_of(list(self.turn.outputs[: loop.carried]), self.rates).seconds
-        several = sum(self.together(count).seconds * times for count, times in self._counts.items())
-        return loop.length * (forward + cost_of(self._made, self.rates).seconds) + several
+        return loop.length * (forward + cost_of(self._made, self.rates).seconds) + self._seconds_of(self._counts)
 
     @cached_property
     def _counts(self) -> dict[int, int]:
@@ -147,8 +154,16 @@ class BackwardLoop:
         if not self.turn.entries:
             return {}
         length = self.turn.loop.length
-        count = divided(length)
-        return {count: length // count, **({length % count: 1} if length % count else {})}
+        found = [
+            {count: length // count, **({length % count: 1} if length % count else {})} for count in candidates(length)
+        ]
+        return min(found, key=lambda counts: (self._elements_of(counts) > MOST_CARRIED, self._seconds_of(counts)))
+
+    def _elements_of(self, counts: Mapping[int, int]) -> int:
+        return max((self.together(count).elements for count in counts), default=0)
+
+    def _seconds_of(self, counts: Mapping[int, int]) -> float:
+        return sum(self.together(count).seconds * times for count, times in counts.items())
 
     # the call
 

@@ -30,13 +30,10 @@ from nablax.sweeps.eliminate import Elimination, core_of, eliminate, pulled
 from nablax.sweeps.frontier import Core, Form, Frontier, Legs, SecondOrder, identity_legs
 from nablax.sweeps.legs import merge
 from nablax.sweeps.loop_blocks import Arrival, Pair, Ties, all_tied, arrive, as_term, common, stored, stored_shape
-from nablax.sweeps.loop_call import BackwardLoop
+from nablax.sweeps.loop_call import MOST_CARRIED, BackwardLoop
 from nablax.sweeps.opaque_calls import opaque_kind
 from nablax.sweeps.steps import Rule, Step
 from nablax.sweeps.turn import Backwards, Turn, Wanted, turn_of, wanted, with_entries
-
-# A block with more elements than this is not carried from turn to turn.
-MOST_CARRIED = 1 << 27
 
 
 def run(sweep: Elimination, frontier: Frontier) -> tuple[Frontier, tuple[Step, ...]]:
@@ -108,7 +105,7 @@ def backwards(
         sweep.rates,
         sweep.calls,
         tuple(slots),
-        one_leg,
+        None if turn.entries else one_leg,
     )
     frontier = Frontier(adjoints)
     if forms:

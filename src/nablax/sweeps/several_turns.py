@@ -8,14 +8,15 @@ and its entries, the diagonal of the block between constants is
     F_st  =  A_{t-1} .. A_{s+1} B_s
 
 The block between carried values and constants, C = sum_t A_0' .. A_{t-1}' E_t R_t, has as many elements as the constant
-for each carried one; F and E have those of the entries only. So some turns are taken together: the F and E of each of
-them are kept, and only once for all of them is C pulled back, and what they add to it multiplied out.
+for each carried one; F and E have those of the entries only. So some turns are taken together: every pair of them is
+multiplied out by itself, which takes time with their square, and only once for all of them is C pulled back, and what
+they add to it multiplied out, which takes as long for many as for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,34 +25,20 @@ import jax.numpy as jnp
 
 from nablax.contraction.block import Block
 from nablax.contraction.index import Label, along, fresh
-from nablax.contraction.term import Factor, Term, compose, identity
+from nablax.contraction.term import Axes, Factor, Term, identity
 from nablax.graph.cost import cost_of
 from nablax.graph.evaluate import evaluate
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm
 from nablax.graph.sums import add_up
+from nablax.sweeps.emitted import Emitted, Program
 from nablax.sweeps.handed_over import Kept, diagonal_of, over_rows, scaled, to_legs
-from nablax.sweeps.loop_blocks import Pair, Ties, all_tied, as_array, as_term, common, stored_shape
+from nablax.sweeps.loop_blocks import Pair, Ties, all_tied, as_array, as_term, common, stored, stored_shape
+from nablax.sweeps.pairs import Pairs
+from nablax.sweeps.sources import on_stack, stack_shape, stack_term
 
-# So many turns are taken together, where the loop has as many: the fewer, the more often the large block is pulled.
-TOGETHER = 8
-
-
-@dataclass(frozen=True, eq=False)
-class _Values:
-    """A graph whose leaves are known by a key."""
-
-    graph: Graph = field(default_factory=Graph)
-    leaves: dict[object, Node] = field(default_factory=dict)
-
-    def leaf(self, key: object, shape: Sequence[int], dtype: Any) -> Node:
-        if key not in self.leaves:
-            self.leaves[key] = self.graph.leaf(len(self.leaves), tuple(shape), dtype)
-        return self.leaves[key]
-
-    def evaluated(self, nodes: Mapping[Any, Node], values: Mapping[object, Any]) -> dict[Any, Any]:
-        found = evaluate(list(nodes.values()), [values[key] for key in self.leaves])
-        return dict(zip(nodes, found, strict=True))
+# As many turns as may be taken together, where the loop has more: their pairs are as many as the square.
+TOGETHER = (8, 16, 32, 64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,276 +46,198 @@ class Together:
     """So many turns taken together.
 
     Args:
-        kept: what each of them hands over.
+        emitted: what each of them hands over.
         count: how many.
         alone: whether these are all turns of the loop, so that there is no block from later ones.
     """
 
-    kept: Kept
+    emitted: Emitted
     count: int
     alone: bool
 
-    # how blocks are stored
+    @property
+    def kept(self) -> Kept:
+        return self.emitted.kept
 
     @cached_property
-    def emitted(self) -> list[Node]:
-        """All that a turn hands over, each value once."""
-        found: dict[Node, None] = {}
-        kept = self.kept
-        for nodes in (kept.jacobians.values(), kept.entering.values(), (x for _, x in self._blocks.values())):
-            found.update(dict.fromkeys(nodes))
-        for column in kept.columns:
-            found.update(dict.fromkeys(f.operand for leg in column.legs for f in leg.factors))
-        return list(found)
-
-    @cached_property
-    def _blocks(self) -> dict[Pair, tuple[Ties, Node]]:
-        """E: for each column and carried value the block as an array of the turn, and its ties."""
-        found = {}
-        for place, column in enumerate(self.kept.columns):
-            for k, terms in column.blocks.items():
-                if terms:
-                    leaf = self.kept.carried[k]
-                    ties = common(terms) & all_tied(leaf.shape, column.axes)
-                    found[place, k] = (ties, self.kept.array(terms, leaf.shape, column.axes, ties, leaf.dtype))
-        return found
-
-    @cached_property
-    def _place(self) -> dict[Node, int]:
-        return {node: k for k, node in enumerate(self.emitted)}
-
-    def _now(self, values: _Values, node: Node) -> Node:
-        return values.leaf(("now", self._place[node]), node.shape, node.dtype)
-
-    def _all(self, values: _Values, node: Node) -> Node:
-        return values.leaf(("all", self._place[node]), (self.count, *node.shape), node.dtype)
-
-    def _legs_now(self, values: _Values, legs: Iterable[NodeTerm]) -> list[NodeTerm]:
-        return [
-            leg.replace(factors=[Factor(self._now(values, f.operand), f.axes) for f in leg.factors]) for leg in legs
-        ]
-
-    def _legs_all(self, values: _Values, legs: Iterable[NodeTerm]) -> list[NodeTerm]:
-        """Legs of all turns, the turn before the axes of the entry."""
-        found = []
-        for leg in legs:
-            turn = along(Label(self.count))
-            factors = [Factor(self._all(values, f.operand), (turn, *f.axes)) for f in leg.factors]
-            found.append(Term(leg.coefficient, tuple(factors), ((turn, *leg.sides[0]), leg.sides[1])))
-        return found
-
-    def _block_now(self, values: _Values, place: int, k: int) -> list[NodeTerm]:
-        """E of this turn."""
-        if (place, k) not in self._blocks:
-            return []
-        ties, node = self._blocks[place, k]
-        shape = self.kept.carried[k].shape
-        return [as_term(self._now(values, node), shape, self.kept.columns[place].axes, ties)]
-
-    def _stack(
-        self, values: _Values, key: object, row: Sequence[int], column: Sequence[int], ties: Ties, dtype: Any
-    ) -> NodeTerm:
-        """An array of one block for each turn: sides (no open axes, rows, turn and columns)."""
-        array = values.leaf(key, self._stacked(row, column, ties), dtype)
-        one = as_term(array, row, column, ties)
-        turn = along(Label(self.count))
-        [factor] = one.factors
-        axes = (*factor.axes[: len(row)], turn, *factor.axes[len(row) :])
-        return Term(1.0, (Factor(array, axes),), ((), one.sides[1], (turn, *one.sides[2])))
-
-    def _stacked(self, row: Sequence[int], column: Sequence[int], ties: Ties) -> tuple[int, ...]:
-        """Shape of one block for each turn: a product with a Jacobian leaves the order of these axes as it is."""
-        own = stored_shape(row, column, ties)
-        return (*own[: len(row)], self.count, *own[len(row) :])
-
-    def _entered(self, values: _Values) -> dict[tuple[int, int], NodeTerm]:
-        """F, sides (no open axes, carried value, turn and entry)."""
-        found = {}
-        for (k, j), ties in self.kept.tied("F").items():
-            leaf, same = self.kept.carried[k], self.kept.alike[j]
-            entry = self.kept.turn.entries[j].leaf
-            found[k, j] = self._stack(values, ("F", k, same), leaf.shape, entry.shape, ties, leaf.dtype)
-        return found
-
-    def _to_constants(self, values: _Values, constant: int) -> dict[int, list[NodeTerm]]:
-        """The Jacobians of carried values in a constant, through the turns taken so far."""
-        found: dict[int, list[NodeTerm]] = {}
-        for (k, j), term in self._entered(values).items():
-            entry = self.kept.turn.entries[j]
-            if entry.constant == constant:
-                found.setdefault(k, []).extend(to_legs([term], self._legs_all(values, entry.legs)))
-        return found
-
-    @cached_property
-    def constants(self) -> tuple[int, ...]:
-        """The constants, by their positions."""
-        return tuple(dict.fromkeys(entry.constant for entry in self.kept.turn.entries))
+    def pairs(self) -> Pairs:
+        """The pairs of these turns."""
+        return Pairs(self.emitted, self.count)
 
     # one turn, taken forward
 
     @cached_property
-    def _step(self) -> tuple[_Values, dict[Any, Node]]:
-        values = _Values()
-        kept, graph, rates = self.kept, values.graph, self.kept.rates
-        made: dict[Any, Node] = {}
-        for constant in self.constants:
-            leaf = kept.turn.leaves[constant]
-            before = self._to_constants(values, constant)
-            terms = []
-            for place, column in enumerate(kept.columns):
-                if column.constant == constant:
-                    legs = self._legs_now(values, column.legs)
-                    for k, legs_before in before.items():
-                        now = to_legs(self._block_now(values, place, k), legs)
-                        terms += scaled(diagonal_of(over_rows(legs_before, now)), 2.0)
-            made["D", constant] = add_up(graph, terms, leaf.shape, leaf.dtype, rates)
-        entered = self._entered(values)
-        for (k, j), ties in kept.tied("F").items():
-            if kept.alike[j] == j:
-                parts = [self._through(values, k, x, term) for (x, other), term in entered.items() if other == j]
-                made["F", k, j] = self._as_stack(
-                    [t for part in parts for t in part], values, k, kept.turn.entries[j].leaf.shape, ties
-                )
-        if not self.alone:
-            passed = {pair: self._passed(values, *pair) for pair in kept.tied("P")}
-            for (k, x), ties in kept.tied("P").items():
-                parts = [self._through(values, k, y, term) for (y, z), term in passed.items() if z == x]
-                row, begun = kept.carried[k], kept.carried[x]
-                terms = [t for part in parts for t in part]
-                made["P", k, x] = as_array(graph, Block.of(terms), row.shape, begun.shape, ties, row.dtype, rates)
-            for (place, x), ties in self._pulled_ties.items():
-                terms = [
-                    t
-                    for (k, z), term in passed.items()
-                    if z == x
-                    for t in over_rows([term], self._block_now(values, place, k))
-                ]
-                row = kept.carried[x]
-                made["E", place, x] = as_array(
-                    graph, Block.of(terms), row.shape, kept.columns[place].axes, ties, row.dtype, rates
-                )
-        return values, made
+    def _pull(self) -> Program:
+        """P of the turns up to one, and P' E of that turn."""
+        program = Program()
+        kept, graph, rates = self.kept, program.graph, self.kept.rates
+        passed = {pair: self._passed(program, *pair) for pair in kept.passed}
+        for (k, x), ties in kept.passed.items():
+            row, begun = kept.carried[k], kept.carried[x]
+            terms = [t for (y, z), p in passed.items() if z == x for t in self.emitted.through(program, k, y, p)]
+            node = as_array(graph, Block.of(terms), row.shape, begun.shape, ties, row.dtype, rates)
+            program.made["P", k, x] = node
+        for (place, x), ties in self._pulled_ties.items():
+            terms = [
+                t
+                for (k, z), p in passed.items()
+                if z == x
+                for t in over_rows([p], self.emitted.block(program, place, k))
+            ]
+            row, axes = kept.carried[x], kept.columns[place].axes
+            node = as_array(graph, Block.of(terms), row.shape, axes, ties, row.dtype, rates)
+            program.made["E", place, x] = node
+        return program
 
-    def _through(self, values: _Values, k: int, x: int, term: NodeTerm) -> list[NodeTerm]:
-        """A block on carried value x before this turn, as one on value k after it."""
-        if (k, x) not in self.kept.jacobians:
-            return []
-        array = self._now(values, self.kept.jacobians[k, x])
-        row, column = self.kept.carried[k].shape, self.kept.carried[x].shape
-        leg = as_term(array, row, column, self.kept.ties["A", k, x])
-        product = compose(leg, 2, term.replace(sides=term.sides[1:]), 0)
-        return [] if product is None else [product]
-
-    def _passed(self, values: _Values, k: int, x: int) -> NodeTerm:
+    def _passed(self, program: Program, k: int, x: int) -> NodeTerm:
         """P: the Jacobian of carried value k before this turn in value x before the first one."""
-        row, column, ties = self.kept.carried[k], self.kept.carried[x], self.kept.ties["P", k, x]
-        return as_term(
-            values.leaf(("P", k, x), stored_shape(row.shape, column.shape, ties), row.dtype),
-            row.shape,
-            column.shape,
-            ties,
-        )
+        row, column, ties = self.kept.carried[k], self.kept.carried[x], self.kept.passed[k, x]
+        shape = stored_shape(row.shape, column.shape, ties)
+        return as_term(program.leaf(("P", k, x), shape, row.dtype), row.shape, column.shape, ties)
 
     @cached_property
     def _pulled_ties(self) -> dict[Pair, Ties]:
         """Ties of P' E, for each column and carried value before the first turn."""
         found: dict[Pair, Ties] = {}
-        for (place, k), (ties, _) in self._blocks.items():
-            for (y, x), passed in self.kept.tied("P").items():
+        for (place, k), (ties, _) in self.emitted.blocks.items():
+            for (y, x), passed in self.kept.passed.items():
                 if y == k:
                     found[place, x] = found.get((place, x), ties & passed) & ties & passed
         return found
 
-    def _as_stack(self, terms: Sequence[NodeTerm], values: _Values, k: int, column: Sequence[int], ties: Ties) -> Node:
-        """The array of one block for each turn."""
-        row = self.kept.carried[k]
-        turned = []
-        for term in terms:
-            turn, *others = term.sides[2]
-            place = {j for _, j in ties}
-            kept = tuple(index for j, index in enumerate(others) if j not in place)
-            turned.append(term.replace(sides=((*term.sides[1], turn, *kept),)))
-        return add_up(values.graph, turned, self._stacked(row.shape, column, ties), row.dtype, self.kept.rates)
-
     # all of them
 
+    def _pulled(self, program: Program, place: int, x: int) -> NodeTerm:
+        """P' E of all turns, sides (no open axes, carried value, turn and column)."""
+        row, column, ties = self.kept.carried[x], self.kept.columns[place].axes, self._pulled_ties[place, x]
+        shape = stored_shape(row.shape, column, ties)
+        array = program.leaf(("E", place, x), (self.count, *shape), row.dtype)
+        one = as_term(array, row.shape, column, ties)
+        turn = along(Label(self.count))
+        [factor] = one.factors
+        return Term(1.0, (Factor(array, (turn, *factor.axes)),), ((), one.sides[1], (turn, *one.sides[2])))
+
+    def _entered(self, program: Program) -> dict[Pair, NodeTerm]:
+        """F of all turns at the end of the last one, sides (no open axes, carried value, turn and entry)."""
+        sources = self.emitted.sources
+        stacks = self.pairs.stacks(program, self.count)
+        found: dict[Pair, list[NodeTerm]] = {}
+        for (k, s), stack in stacks.items():
+            for j, legs in sources.each[s].legs.items():
+                # with the turn on both sides, which stays
+                turned = self.emitted.of_several(program, legs, "all", self.count)
+                kept_apart = [leg.replace(sides=(leg.sides[0], (leg.sides[0][0], *leg.sides[1]))) for leg in turned]
+                found.setdefault((k, j), []).extend(to_legs([stack], kept_apart))
+        return {pair: self._as_stack(program, *pair, parts) for pair, parts in found.items()}
+
+    def _as_stack(self, program: Program, k: int, j: int, parts: Sequence[NodeTerm]) -> NodeTerm:
+        """F in an entry as one array: a sum over turns of products is one product of matrices then."""
+        row, shape = self.kept.carried[k], self.kept.turn.entries[j].leaf.shape
+        without = [part.replace(sides=(*part.sides[:2], part.sides[2][1:])) for part in parts]
+        ties = common(without) & all_tied(row.shape, shape)
+        terms = [on_stack(part, ties) for part in parts]
+        extents = stack_shape(row.shape, shape, ties, self.count)
+        array = add_up(program.graph, terms, extents, row.dtype, self.kept.rates)
+        return stack_term(array, row.shape, shape, ties, self.count)
+
     @cached_property
-    def _end(self) -> tuple[_Values, dict[Any, Node]]:
-        values = _Values()
-        kept, graph, rates = self.kept, values.graph, self.kept.rates
-        made: dict[Any, Node] = {}
-        for constant in self.constants:
+    def _end(self) -> Program:
+        program = Program()
+        kept, graph, rates = self.kept, program.graph, self.kept.rates
+        entered = self._entered(program)
+        for constant in self.pairs.constants:
             leaf = kept.turn.leaves[constant]
-            later = {k: self._later(values, k, constant) for k in kept.carried}
-            terms = []
-            for k, legs in self._to_constants(values, constant).items():
-                # multiplied out first: over the carried values alone it would be many small products
-                own = add_up(graph, self._turned(legs, constant), self._shape(k, constant), leaf.dtype, rates)
-                terms += scaled(diagonal_of(over_rows([self._unturned(own, k, constant)], [later[k]])), 2.0)
-            made["D", constant] = add_up(graph, terms, leaf.shape, leaf.dtype, rates)
+            later = {k: self._later(program, k, constant) for k in kept.carried}
+            terms: list[NodeTerm] = []
+            for k in kept.carried:
+                legs = [
+                    leg
+                    for (y, j), term in entered.items()
+                    if y == k and kept.turn.entries[j].constant == constant
+                    for leg in to_legs([term], self._legs(program, kept.turn.entries[j].legs))
+                ]
+                if legs:
+                    # multiplied out first: over the carried values alone it would be many small products
+                    own = add_up(graph, self._turned(legs, k, constant), self._shape(k, constant), leaf.dtype, rates)
+                    terms += scaled(diagonal_of(over_rows([self._unturned(own, k, constant)], [later[k]])), 2.0)
+            program.made["D", constant] = add_up(graph, terms, leaf.shape, leaf.dtype, rates)
             for x, carried in kept.carried.items():
-                terms = []
-                for k, term in later.items():
-                    if (k, x) in kept.tied("P"):
-                        terms += over_rows([self._passed(values, k, x)], [term])
+                terms = [
+                    t
+                    for k, term in later.items()
+                    if (k, x) in kept.passed
+                    for t in over_rows([self._passed(program, k, x)], [term])
+                ]
                 for place, column in enumerate(kept.columns):
                     if column.constant == constant and (place, x) in self._pulled_ties:
-                        ties = self._pulled_ties[place, x]
-                        pulled = self._stack(values, ("E", place, x), carried.shape, column.axes, ties, carried.dtype)
-                        terms += to_legs([pulled], self._legs_all(values, column.legs))
-                turned = self._turned(terms, constant)
-                made["C", x, constant] = add_up(graph, turned, self._shape(x, constant), carried.dtype, rates)
-        return values, made
+                        terms += to_legs([self._pulled(program, place, x)], self._legs(program, column.legs))
+                turned = self._turned(terms, x, constant)
+                program.made["C", x, constant] = add_up(graph, turned, self._shape(x, constant), carried.dtype, rates)
+        return program
+
+    def _legs(self, program: Program, legs: Iterable[NodeTerm]) -> list[NodeTerm]:
+        return self.emitted.of_several(program, legs, "all", self.count)
+
+    # how C is stored: the carried axes that every turn leaves alone first, then those of the constant, those along
+    # which an entry runs before the others, then the other carried axes: a product with P, or a sum over turns, both
+    # read and write this order as it lies in memory
 
     def _order(self, constant: int) -> list[int]:
-        """The axes of a constant, those along which an entry runs first: so products over turns come out."""
+        """The axes of a constant, those along which an entry runs first."""
         entry = next(entry for entry in self.kept.turn.entries if entry.constant == constant)
         own = {label for index in entry.legs[0].sides[0] for label in index.labels}
         axes = entry.legs[0].sides[1]
         return sorted(range(len(axes)), key=lambda axis: own.isdisjoint(axes[axis].labels))
 
+    def _stored(self, rows: Axes, columns: Axes, k: int, constant: int) -> Axes:
+        alone = {i for i, _ in frozenset.intersection(*(t for pair, t in self.kept.passed.items() if k in pair))}
+        return (
+            *(rows[i] for i in sorted(alone)),
+            *(columns[axis] for axis in self._order(constant)),
+            *(index for i, index in enumerate(rows) if i not in alone),
+        )
+
     def _shape(self, k: int, constant: int) -> tuple[int, ...]:
         """Shape of the block between a carried value and a constant, as it is stored."""
-        leaf = self.kept.turn.leaves[constant]
-        return (*self.kept.carried[k].shape, *(leaf.shape[axis] for axis in self._order(constant)))
+        rows, columns = fresh(self.kept.carried[k].shape), fresh(self.kept.turn.leaves[constant].shape)
+        return tuple(index.extent for index in self._stored(rows, columns, k, constant))
 
-    def _later(self, values: _Values, k: int, constant: int) -> NodeTerm:
+    def _later(self, program: Program, k: int, constant: int) -> NodeTerm:
         """C: the block between a carried value and a constant from later turns."""
         dtype = self.kept.carried[k].dtype
-        return self._unturned(values.leaf(("C", k, constant), self._shape(k, constant), dtype), k, constant)
+        return self._unturned(program.leaf(("C", k, constant), self._shape(k, constant), dtype), k, constant)
 
     def _unturned(self, array: Node, k: int, constant: int) -> NodeTerm:
         """The block that an array stores, sides (no open axes, carried value, constant)."""
         rows, columns = fresh(self.kept.carried[k].shape), fresh(self.kept.turn.leaves[constant].shape)
-        axes = (*rows, *(columns[axis] for axis in self._order(constant)))
-        return Term(1.0, (Factor(array, axes),), ((), rows, columns))
+        return Term(1.0, (Factor(array, self._stored(rows, columns, k, constant)),), ((), rows, columns))
 
-    def _turned(self, block: Iterable[NodeTerm], constant: int) -> list[NodeTerm]:
+    def _turned(self, block: Iterable[NodeTerm], k: int, constant: int) -> list[NodeTerm]:
         """Terms of a block with the axes of the array that stores it."""
-        order = self._order(constant)
-        return [t.replace(sides=((*t.sides[1], *(t.sides[2][axis] for axis in order)),)) for t in block]
+        return [t.replace(sides=(self._stored(t.sides[1], t.sides[2], k, constant),)) for t in block]
 
     @cached_property
     def seconds(self) -> float:
         """Estimated time of all these turns."""
-        each = cost_of(list(self._step[1].values()), self.kept.rates).seconds
-        return self.count * each + (
-            0.0 if self.alone else cost_of(list(self._end[1].values()), self.kept.rates).seconds
-        )
+        if self.alone:
+            return self.pairs.seconds
+        rates = self.kept.rates
+        each = cost_of(list(self._pull.made.values()), rates).seconds
+        return self.pairs.seconds + self.count * each + cost_of(list(self._end.made.values()), rates).seconds
 
     @property
     def pays(self) -> bool:
         """Whether keeping what enters in each turn holds less than the blocks between carried values and constants."""
         carried = sum(x.size for x in self.kept.carried.values())
-        dense = carried * sum(self.kept.turn.leaves[constant].size for constant in self.constants)
-        own = (node.size for key, node in self._step[1].items() if key[0] == "F")
-        return 2 * sum(own) < dense
+        dense = carried * sum(self.kept.turn.leaves[constant].size for constant in self.pairs.constants)
+        return 2 * self.emitted.sources.size * self.pairs.together < dense
 
     @property
     def elements(self) -> int:
         """Of the largest array that is kept."""
-        made = [*self._step[1].values(), *(() if self.alone else self._end[1].values())]
-        return max((node.size for node in made), default=0)
+        rest = [] if self.alone else [*self._pull.made.values(), *self._end.made.values()]
+        handed = max((node.size for node in self.emitted.nodes), default=0)
+        return max([self.pairs.elements, handed * self.count, *(node.size for node in rest)])
 
     def later(self) -> dict[Any, Any]:
         """The blocks between carried values and constants after the last turn of the loop."""
@@ -336,7 +245,7 @@ class Together:
             return {}
         return {
             ("C", k, constant): jnp.zeros(self._shape(k, constant), x.dtype)
-            for constant in self.constants
+            for constant in self.pairs.constants
             for k, x in self.kept.carried.items()
         }
 
@@ -350,60 +259,37 @@ class Together:
             later: the blocks after the last of them.
             reverse: whether the loop takes its last slice first.
         """
-        kept = self.kept
-        every: dict[object, Any] = {("all", place): value for place, value in enumerate(emitted)}
-        values, made = self._step
-        start: dict[Any, Any] = {}
-        for key, node in made.items():
-            shape = node.shape
-            if key[0] == "E":
-                rank = len(kept.carried[key[2]].shape)
-                shape = (*shape[:rank], self.count, *shape[rank:])
-            start[key] = jnp.zeros(shape, node.dtype)
-        for k in [] if self.alone else kept.carried:
-            shape = start["P", k, k].shape
-            one = self._unit(k)
-            start["P", k, k] = jnp.broadcast_to(one, shape)
-
-        def step(state: dict[Any, Any], slice_: Any) -> tuple[dict[Any, Any], None]:
-            turn, own = slice_
-            now: dict[object, Any] = {("now", place): value for place, value in enumerate(own)}
-            after = values.evaluated(made, every | now | state)
-            new = {key: state[key] + after[key] if key[0] == "D" else after[key] for key in state}
-            for (k, j), node in kept.entering.items():
-                if kept.alike[j] == j:
-                    new["F", k, j] = placed(new["F", k, j], own[self._place[node]], turn, k)
-            for key in new:
-                if key[0] == "E":
-                    new[key] = placed(state[key], after[key], turn, key[2])
-            return new, None
-
-        def placed(stack: Any, block: Any, turn: Any, k: int) -> Any:
-            return jax.lax.dynamic_update_index_in_dim(stack, block, turn, len(kept.carried[k].shape))
-
-        state, _ = jax.lax.scan(step, start, (jnp.arange(self.count), list(emitted)), reverse=reverse)
-        found = {constant: state["D", constant] for constant in self.constants}
+        values = [jnp.flip(x, 0) for x in emitted] if reverse else list(emitted)
+        found, entered = self.pairs.run(values, not self.alone)
         if self.alone:
             return found, {}
-        values, made = self._end
-        after = values.evaluated(made, every | state | dict(later))
+        places = self._pull.places("now")
+
+        def step(passed: dict[Any, Any], slices: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+            now: dict[object, Any] = {("now", place): x for place, x in zip(places, slices, strict=True)}
+            made = self._pull(now | passed)
+            return {key: made[key] for key in passed}, {key: x for key, x in made.items() if key not in passed}
+
+        start = {("P", *pair): self._unit(*pair) for pair in self.kept.passed}
+        passed, pulled = jax.lax.scan(step, start, [values[place] for place in places], self.count)
+        every: dict[object, Any] = {("all", place): values[place] for place in self._end.places("all")}
+        stacks = {("F", *pair): x for pair, x in entered.items()}
+        after = self._end(every | stacks | passed | pulled | dict(later))
         return {c: found[c] + after["D", c] for c in found}, {key: after[key] for key in later}
 
-    def _unit(self, k: int) -> Any:
-        """The identity between a carried value and itself, as it is stored."""
-        leaf, graph = self.kept.carried[k], Graph()
-        one: NodeTerm = identity(fresh(leaf.shape))
-        term = one.replace(sides=((), *one.sides))
-        node = as_array(
-            graph, Block.of([term]), leaf.shape, leaf.shape, self.kept.ties["P", k, k], leaf.dtype, self.kept.rates
-        )
-        [value] = evaluate([node], [])
+    def _unit(self, k: int, x: int) -> Any:
+        """The Jacobian of a carried value in another before any turn, as it is stored."""
+        row, column, ties = self.kept.carried[k], self.kept.carried[x], self.kept.passed[k, x]
+        if k != x:
+            return jnp.zeros(stored_shape(row.shape, column.shape, ties), row.dtype)
+        one: NodeTerm = identity(fresh(row.shape))
+        graph = Graph()
+        shape = stored_shape(row.shape, row.shape, ties)
+        [value] = evaluate([graph.sum_of([stored(one.replace(sides=((), *one.sides)), ties)], shape, row.dtype)], [])
         return value
 
 
-def divided(length: int) -> int:
-    """How many turns of a loop are taken together."""
-    if length <= TOGETHER * 3 // 2:
-        return length
-    divisors = [k for k in range(TOGETHER // 2, TOGETHER * 2) if length % k == 0]
-    return min(divisors, key=lambda k: abs(k - TOGETHER), default=TOGETHER)
+def candidates(length: int) -> tuple[int, ...]:
+    """How many turns of a loop may be taken together."""
+    parts = tuple(count for count in TOGETHER if 2 * count <= length)
+    return (length, *parts) if length <= 2 * TOGETHER[-1] else parts
