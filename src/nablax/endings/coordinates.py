@@ -15,6 +15,7 @@ import numpy as np
 from nablax.contraction.index import Index, Label, Positions, affine, along, on_grid
 from nablax.contraction.term import Axes, elements, within
 from nablax.endings.hosts import collected
+from nablax.endings.pattern import Pattern
 from nablax.endings.runs import Coordinates, Run
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph
@@ -62,7 +63,7 @@ def gathered_at(graph: Graph, terms: Sequence[tuple[NodeTerm, Positions]], dtype
 def _collected(graph: Graph, runs: Sequence[Run], dtype: Any) -> Coordinates:
     """Runs one after the other, values at one place added."""
     if not runs:
-        return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))
+        return Coordinates(graph.full(0.0, (0,), dtype), Pattern(()))
     return collected(graph, runs)
 
 

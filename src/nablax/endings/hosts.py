@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nablax.contraction.index import NOWHERE, Label, Positions, along, tabulated
+from nablax.endings.pattern import Pattern
 from nablax.endings.runs import Coordinates, Run, concatenated, flattened, gathered
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node
@@ -58,13 +59,13 @@ def _inside(graph: Graph, runs: Sequence[Run]) -> Coordinates | None:
         return None
     others = _large(graph, rest)
     stands, numbered = _numbered(host, others.positions)
-    if stands.size < others.positions.size:
+    if stands.size < others.pattern.size:
         return None
     label = Label(numbered.size)
     extent = host.value.size
     target = tabulated((label,), numbered, extent)
     added = graph.index_map((AxesMap((along(label),), (target,)),), (others.values,), (extent,))
-    return Coordinates(graph.add([flattened(graph, host.value), added]), host.positions())
+    return Coordinates(graph.add([flattened(graph, host.value), added]), Pattern((host.part,)))
 
 
 def _numbered(host: Run, places: Positions) -> tuple[Positions, Positions]:
@@ -147,18 +148,18 @@ def _hosted(graph: Graph, runs: Sequence[Run]) -> Coordinates:
             value = value if whole else _read(graph, value, kept)
             places = run.positions() if whole else run.positions()[kept]
             loose.append((Run(value, value.shape, 0, (), places), run.places is None))
-    values, positions = [host.values(graph) for host in hosts], [host.run.positions() for host in hosts]
+    values, parts_held = [host.values(graph) for host in hosts], [host.run.part for host in hosts]
     match loose:
         case []:
             pass
         case [(run, True)]:
             values.append(run.value)
-            positions.append(run.positions())
+            parts_held.append(run.part)
         case _:
             rest = gathered(graph, [run for run, _ in loose])
             values.append(rest.values)
-            positions.append(rest.positions)
-    return Coordinates(concatenated(graph, values), np.concatenate(positions))
+            parts_held += rest.pattern.parts
+    return Coordinates(concatenated(graph, values), Pattern(tuple(parts_held)))
 
 
 def _into(graph: Graph, hosts: Sequence[_Host], run: Run, which: Positions | None) -> Positions | None:
