@@ -110,7 +110,7 @@ class _Host:
             if once and READ * numbers.size > extent:
                 table = np.full(extent, NOWHERE)
                 table[numbers] = which
-                parts.append(_read(graph, values, table))
+                parts.append(taken(graph, values, table))
                 continue
             label = Label(numbers.size)
             source = tabulated((label,), which, values.shape[0])
@@ -119,7 +119,8 @@ class _Host:
         return graph.add(parts)
 
 
-def _read(graph: Graph, values: Node, table: Positions) -> Node:
+def taken(graph: Graph, values: Node, table: Positions) -> Node:
+    """Values at static places along one axis; nothing at those outside."""
     label = Label(table.size)
     source = tabulated((label,), table, values.shape[0])
     return graph.index_map((AxesMap((source,), (along(label),)),), (values,), (table.size,))
@@ -145,7 +146,7 @@ def _hosted(graph: Graph, runs: Sequence[Run]) -> Coordinates:
         if kept.size:
             whole = kept.size == run.value.size
             value = flattened(graph, run.value)
-            value = value if whole else _read(graph, value, kept)
+            value = value if whole else taken(graph, value, kept)
             places = run.positions() if whole else run.positions()[kept]
             loose.append((Run(value, value.shape, 0, (), places), run.places is None))
     values, parts_held = [host.values(graph) for host in hosts], [host.run.part for host in hosts]
