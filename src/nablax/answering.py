@@ -288,24 +288,22 @@ def _sparse(choice: Choice, signature: Signature, arrays: Sequence[Any], vector:
     problem = choice.problem
     columns = problem.size
     rows = columns if choice.question.order == 2 else sum(node.size for node in problem.outputs)
-    positions = answered.positions[()]
     shape: tuple[int, ...] = (rows, columns)
-    if choice.question.order > 2:
-        shape = (columns,) * choice.question.order
-        indices = positions.astype(np.int32)
-        ordered = bool(np.array_equal(np.lexsort(positions.T[::-1]), np.arange(len(positions))))
-    else:
-        indices = np.empty((positions.size, 2), np.int32)
-        indices[:, 0], indices[:, 1] = np.divmod(positions, max(columns, 1))
-        ordered = bool(np.all(positions[1:] > positions[:-1]))
+    with jax.ensure_compile_time_eval():
+        if answered.pattern is not None:
+            placed, ordered = answered.pattern.pairs(columns), answered.pattern.rises
+        else:
+            assert answered.positions is not None
+            shape = (columns,) * choice.question.order
+            placed = jnp.asarray(answered.positions.astype(np.int32))
+            ranks = np.lexsort(answered.positions.T[::-1])
+            ordered = bool(np.array_equal(ranks, np.arange(ranks.size)))
 
     def values(given: Sequence[Any], along: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
         [found] = run(choice, (*given, *along)).values()
         return found, tuple(evaluate(problem.aux, given))
 
     compiled = values if problem.captures_tracers else jax.jit(values)
-    with jax.ensure_compile_time_eval():
-        placed = jnp.asarray(indices)
 
     def answered_at(given: Sequence[Any], along: Sequence[Any]) -> Any:
         found, aux = compiled(given, along)

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import numpy as np
 
 from nablax.answering import Options, posed
 from nablax.calling import Signature
@@ -124,9 +123,9 @@ class Program:
             )
         answer = self.asked(HESSIAN_SPARSE).choice.chosen.answer
         assert answer is not None
-        positions = answer.positions[()]
-        ordered = bool(np.all(np.diff(positions) > 0))
-        return np.stack(np.divmod(positions, max(size, 1)), axis=-1).astype(np.int32), ordered
+        assert answer.pattern is not None
+        with jax.ensure_compile_time_eval():
+            return answer.pattern.pairs(size), answer.pattern.rises
 
     def _block_size(self, row: str, column: str) -> int:
         return self._sizes[row] * self._sizes[column]

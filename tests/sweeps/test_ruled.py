@@ -191,3 +191,20 @@ def test_the_diagonal_in_a_matrix_needs_no_column_for_each_element(f: Callable[[
         return asked(jnp.eye(n)).choice.chosen.cost.flops
 
     assert flops(48) <= 4**most * flops(12)
+
+
+def test_a_result_with_a_rule_that_is_read_twice() -> None:
+    # |(x, 2)| has the second derivative 4 / |(x, 2)|³; the first of three is read twice
+    x = np.array([0.7, -0.8, 0.9])
+    places = np.array([0, 1, 2, 0])
+    want = np.diag(np.array([2.0, 1.0, 1.0]) * 4.0 / np.hypot(x, 2.0) ** 3)
+    for strategy in ("legs-backward", "legs-forward", "columns"):
+        assert_close(nb.hessian(lambda x: jnp.sum(jnp.hypot(x, 2.0)[places]), strategy=strategy)(x), want)
+
+
+@pytest.mark.parametrize("name", ["a root", "a rule"])
+def test_results_read_at_places_that_repeat(name: str) -> None:
+    places = np.array([2, 0, 0, 1, 2])
+    weights = np.arange(1.0, 6.0)
+    check_every_verb(lambda x: jnp.sum(weights * UNCOUPLED[name](x)[places]), VECTOR, tolerance=1e-9)
+    check_every_verb(lambda x: jnp.sum(weights * jnp.sin(UNCOUPLED[name](x)[places])), VECTOR, tolerance=1e-9)

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nablax.contraction.index import Index, Label, Positions, affine, along, on_grid
 from nablax.contraction.term import Axes, elements, within
-from nablax.endings.hosts import collected
-from nablax.endings.runs import Coordinates, Run
+from nablax.endings.hosts import collected, taken
+from nablax.endings.meeting import met
+from nablax.endings.pattern import Pattern
+from nablax.endings.runs import Coordinates, Run, flattened
 from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm
@@ -39,8 +42,7 @@ def coordinates(graph: Graph, terms: Sequence[tuple[NodeTerm, int, tuple[int, ..
     Returns:
         Values and positions; no position twice.
     """
-    placed_terms = [(whole, offset, steps) for term, offset, steps in terms if (whole := within(term)) is not None]
-    runs = [run for term, offset, steps in placed_terms if (run := _run(graph, term, offset, steps, dtype)) is not None]
+    runs = [run for term, offset, steps in terms if (run := _written(graph, term, offset, steps, dtype)) is not None]
     return _collected(graph, _boxes(graph, _alike(graph, runs)), dtype)
 
 
@@ -62,8 +64,24 @@ def gathered_at(graph: Graph, terms: Sequence[tuple[NodeTerm, Positions]], dtype
 def _collected(graph: Graph, runs: Sequence[Run], dtype: Any) -> Coordinates:
     """Runs one after the other, values at one place added."""
     if not runs:
-        return Coordinates(graph.full(0.0, (0,), dtype), np.zeros(0, np.int64))
+        return Coordinates(graph.full(0.0, (0,), dtype), Pattern(()))
     return collected(graph, runs)
+
+
+def _written(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtype: Any) -> Run | None:
+    found = met(graph, term, dtype)
+    if found is None:
+        whole = within(term)
+        return None if whole is None else _run(graph, whole, offset, steps, dtype)
+    # a box of values, of which those at places are kept
+    axes = tuple(index for side in found.term.sides for index in side)
+    _, strides = _numbering(axes, offset, steps)
+    labels = sorted(found.term.open_labels, key=lambda label: -strides[label])
+    kept, places = found.reached(labels), np.full([label.size for label in labels], offset, dtype=np.int64)
+    for index, step in zip(axes, steps, strict=True):
+        at = on_grid(index, labels)
+        kept, places = kept & (at >= 0) & (at < index.extent), places + step * at
+    return _chosen(graph, _over(graph, found.term, labels, dtype), places, kept)
 
 
 def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtype: Any) -> Run | None:
@@ -71,13 +89,8 @@ def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtyp
     labels = term.open_labels
     if elements(labels) == 0:
         return None
-    strides: dict[Label, int] = dict.fromkeys(labels, 0)
-    start = offset
     if all(index.table is None for index in axes):
-        for index, step in zip(axes, steps, strict=True):
-            start += step * index.offset
-            for label, stride in zip(index.labels, index.strides, strict=True):
-                strides[label] += step * stride
+        start, strides = _numbering(axes, offset, steps)
         if all(strides[label] > 0 for label in labels if label.size > 1):
             order = tuple(sorted((x for x in labels if x.size > 1), key=lambda label: -strides[label]))
             if _distinct(order, strides):
@@ -87,7 +100,42 @@ def _run(graph: Graph, term: NodeTerm, offset: int, steps: tuple[int, ...], dtyp
     for index, step in zip(axes, steps, strict=True):
         places = places + step * on_grid(index, labels)
     value = _over(graph, term, labels, dtype)
-    return Run(value, value.shape, 0, (), places.ravel())
+    stands = _stands(term, labels)
+    if stands.all():
+        return Run(value, value.shape, 0, (), places.ravel())
+    return _chosen(graph, value, places, stands)
+
+
+def _stands(term: NodeTerm, labels: Sequence[Label]) -> npt.NDArray[np.bool_]:
+    """Over the grid of the open labels, where no factor is read outside its axes."""
+    stands = np.ones([1] * len(labels), np.bool_)
+    for index in (index for factor in term.factors for index in factor.axes):
+        if index.leaves and {*index.labels} <= {*labels}:
+            at = on_grid(index, labels)
+            stands = stands & (at >= 0) & (at < index.extent)
+    return stands
+
+
+def _chosen(graph: Graph, value: Node, places: Positions, kept: npt.NDArray[np.bool_]) -> Run | None:
+    """The values of a grid that are kept, in the order of their places."""
+    flat = places.ravel()
+    [chosen] = np.nonzero(np.broadcast_to(kept, places.shape).ravel())
+    if not chosen.size:
+        return None
+    chosen = chosen[np.argsort(flat[chosen], kind="stable")]
+    found = taken(graph, flattened(graph, value), chosen)
+    return Run(found, found.shape, 0, (), flat[chosen])
+
+
+def _numbering(axes: Axes, offset: int, steps: tuple[int, ...]) -> tuple[int, dict[Label, int]]:
+    """The place at label values zero and the step in place along each label, of affine axes."""
+    start = offset
+    strides = {label: 0 for index in axes for label in index.labels}
+    for index, step in zip(axes, steps, strict=True):
+        start += step * index.offset
+        for label, stride in zip(index.labels, index.strides, strict=True):
+            strides[label] += step * stride
+    return start, strides
 
 
 def _distinct(order: Sequence[Label], strides: dict[Label, int]) -> bool:

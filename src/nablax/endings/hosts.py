@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nablax.contraction.index import NOWHERE, Label, Positions, along, tabulated
+from nablax.endings.pattern import Pattern
 from nablax.endings.runs import Coordinates, Run, concatenated, flattened, gathered
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node
@@ -58,13 +59,13 @@ def _inside(graph: Graph, runs: Sequence[Run]) -> Coordinates | None:
         return None
     others = _large(graph, rest)
     stands, numbered = _numbered(host, others.positions)
-    if stands.size < others.positions.size:
+    if stands.size < others.pattern.size:
         return None
     label = Label(numbered.size)
     extent = host.value.size
     target = tabulated((label,), numbered, extent)
     added = graph.index_map((AxesMap((along(label),), (target,)),), (others.values,), (extent,))
-    return Coordinates(graph.add([flattened(graph, host.value), added]), host.positions())
+    return Coordinates(graph.add([flattened(graph, host.value), added]), Pattern((host.part,)))
 
 
 def _numbered(host: Run, places: Positions) -> tuple[Positions, Positions]:
@@ -109,7 +110,7 @@ class _Host:
             if once and READ * numbers.size > extent:
                 table = np.full(extent, NOWHERE)
                 table[numbers] = which
-                parts.append(_read(graph, values, table))
+                parts.append(taken(graph, values, table))
                 continue
             label = Label(numbers.size)
             source = tabulated((label,), which, values.shape[0])
@@ -118,7 +119,8 @@ class _Host:
         return graph.add(parts)
 
 
-def _read(graph: Graph, values: Node, table: Positions) -> Node:
+def taken(graph: Graph, values: Node, table: Positions) -> Node:
+    """Values at static places along one axis; nothing at those outside."""
     label = Label(table.size)
     source = tabulated((label,), table, values.shape[0])
     return graph.index_map((AxesMap((source,), (along(label),)),), (values,), (table.size,))
@@ -144,21 +146,21 @@ def _hosted(graph: Graph, runs: Sequence[Run]) -> Coordinates:
         if kept.size:
             whole = kept.size == run.value.size
             value = flattened(graph, run.value)
-            value = value if whole else _read(graph, value, kept)
+            value = value if whole else taken(graph, value, kept)
             places = run.positions() if whole else run.positions()[kept]
             loose.append((Run(value, value.shape, 0, (), places), run.places is None))
-    values, positions = [host.values(graph) for host in hosts], [host.run.positions() for host in hosts]
+    values, parts_held = [host.values(graph) for host in hosts], [host.run.part for host in hosts]
     match loose:
         case []:
             pass
         case [(run, True)]:
             values.append(run.value)
-            positions.append(run.positions())
+            parts_held.append(run.part)
         case _:
             rest = gathered(graph, [run for run, _ in loose])
             values.append(rest.values)
-            positions.append(rest.positions)
-    return Coordinates(concatenated(graph, values), np.concatenate(positions))
+            parts_held += rest.pattern.parts
+    return Coordinates(concatenated(graph, values), Pattern(tuple(parts_held)))
 
 
 def _into(graph: Graph, hosts: Sequence[_Host], run: Run, which: Positions | None) -> Positions | None:

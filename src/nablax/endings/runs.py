@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nablax.contraction.index import Label, Positions, affine, along, tabulated
+from nablax.endings.pattern import Grid, Pattern
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node
 from nablax.ops.kinds import AxesMap
@@ -19,11 +20,16 @@ class Coordinates:
 
     Args:
         values: node of the values, one axis.
-        positions: place of each value in the flattened answer; all distinct.
+        pattern: place of each value in the flattened answer; all distinct.
     """
 
     values: Node
-    positions: Positions
+    pattern: Pattern
+
+    @property
+    def positions(self) -> Positions:
+        """The places, written out."""
+        return self.pattern.positions
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,15 +50,15 @@ class Run:
     strides: tuple[int, ...]
     places: Positions | None
 
-    def positions(self) -> Positions:
+    @property
+    def part(self) -> Grid | Positions:
         """Places of all values, in the order of the grid."""
-        if self.places is not None:
-            return self.places
-        grid: Positions = np.full(self.sizes, self.start, dtype=np.int64)
-        for axis, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
-            steps = stride * np.arange(size, dtype=np.int64)
-            grid = grid + steps.reshape([-1 if k == axis else 1 for k in range(len(self.sizes))])
-        return grid.ravel()
+        return Grid(self.sizes, self.start, self.strides) if self.places is None else self.places
+
+    def positions(self) -> Positions:
+        """Places of all values, written out."""
+        part = self.part
+        return part.positions() if isinstance(part, Grid) else part
 
 
 def gathered(graph: Graph, runs: Sequence[Run]) -> Coordinates:
@@ -60,15 +66,14 @@ def gathered(graph: Graph, runs: Sequence[Run]) -> Coordinates:
     placed = [run.positions() for run in runs]
     distinct, inverse, times = np.unique(np.concatenate(placed), return_inverse=True, return_counts=True)
     if distinct.size == inverse.size:
-        return Coordinates(joined(graph, runs), np.concatenate(placed))
+        return Coordinates(joined(graph, runs), Pattern(tuple(run.part for run in runs)))
     shared = np.split(times[inverse] > 1, np.cumsum([at.size for at in placed])[:-1])
     apart = [k for k, meets in enumerate(shared) if not meets.any()]
     meeting = [k for k in range(len(runs)) if k not in set(apart)]
     where, group = np.unique(np.concatenate([placed[k] for k in meeting]), return_inverse=True)
     added = coalesced(graph, joined(graph, [runs[k] for k in meeting]), group, int(where.size))
     rest = [flattened(graph, runs[k].value) for k in apart]
-    positions = np.concatenate([*(placed[k] for k in apart), where])
-    return Coordinates(concatenated(graph, [*rest, added]), positions)
+    return Coordinates(concatenated(graph, [*rest, added]), Pattern((*(runs[k].part for k in apart), where)))
 
 
 def joined(graph: Graph, runs: Sequence[Run]) -> Node:

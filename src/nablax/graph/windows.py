@@ -25,7 +25,7 @@ from nablax.graph.graph import Graph
 from nablax.graph.node import Node
 from nablax.graph.row import Row, of_one_result
 from nablax.ops.jaxprs import Equation
-from nablax.ops.kinds import AxesMap
+from nablax.ops.kinds import AxesMap, Contraction, IndexMap
 
 
 def _conv_general_dilated(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> Node:
@@ -35,6 +35,7 @@ def _conv_general_dilated(graph: Graph, equation: Equation, inputs: Sequence[Nod
     graph.precision = highest(graph.precision, params["precision"])
     numbers = params["dimension_numbers"]
     image_at, kernel_at, output_at = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
+    image, margins = _without_margin(graph, image, image_at[2:])
     image_axes, kernel_axes, output_axes = (list(fresh(shape)) for shape in (image.shape, kernel.shape, output.shape))
     # groups: of channels, or of the batch
     groups = Label(params["feature_group_count"] * params["batch_group_count"])
@@ -50,7 +51,7 @@ def _conv_general_dilated(graph: Graph, equation: Equation, inputs: Sequence[Nod
     kernel_axes[kernel_at[0]] = output_axes[output_at[1]] = _in_groups(groups, made)
     stretched = list(params["lhs_dilation"])
     for d, (axis, window, place) in enumerate(zip(image_at[2:], kernel_at[2:], output_at[2:], strict=True)):
-        (before, _), stride = params["padding"][d], params["window_strides"][d]
+        before, stride = params["padding"][d][0] + margins[axis] * stretched[d], params["window_strides"][d]
         k, dilation = kernel_axes[window].labels[0], params["rhs_dilation"][d]
         if stretched[d] > 1 and stride == 1:
             j = image_axes[axis].labels[0]
@@ -64,6 +65,54 @@ def _conv_general_dilated(graph: Graph, equation: Equation, inputs: Sequence[Nod
     image = _stretched(graph, image, [spacing.get(axis, 1) for axis in range(len(image.shape))])
     factors = (Factor(image, tuple(image_axes)), Factor(kernel, tuple(kernel_axes)))
     return graph.multiply(Term(1.0, factors, (tuple(output_axes),)), output.dtype)
+
+
+def _without_margin(graph: Graph, image: Node, free: Sequence[int]) -> tuple[Node, tuple[int, ...]]:
+    """An image whose margin of zeros was written by the user is read without it, as one that the convolution pads.
+
+    Args:
+        graph: makes the image.
+        image: the operand of a convolution.
+        free: its axes along which windows move.
+
+    Returns:
+        An image of the same rank, and how many zeros stood before it along each axis.
+    """
+    unit, kind = image, image.kind
+    if isinstance(kind, Contraction) and len(kind.inputs) == 1 and kind.coefficient == 1.0:
+        [own] = kind.inputs
+        added = [n for n, label in zip(image.shape, kind.output, strict=True) if label not in own]
+        if len(set(kind.output)) == len(image.shape) == len(own) + len(added) and all(n == 1 for n in added):
+            [unit] = image.inputs
+    margin = _margin(unit)
+    if margin is None:
+        return image, (0,) * len(image.shape)
+    [inner] = unit.inputs
+    if unit is image:
+        place = dict(enumerate(range(len(image.shape))))
+    else:
+        assert isinstance(kind, Contraction)
+        place = {axis: kind.inputs[0].index(label) for axis, label in enumerate(kind.output) if label in kind.inputs[0]}
+    if any(unit.shape[k] != inner.shape[k] for axis, k in place.items() if axis not in free):
+        return image, (0,) * len(image.shape)
+    axes = fresh(inner.shape)
+    whole = tuple(axes[place[axis]] if axis in place else along(Label(1)) for axis in range(len(image.shape)))
+    bare = inner if unit is image else graph.multiply(Term(1.0, (Factor(inner, axes),), (whole,)), image.dtype)
+    return bare, tuple(margin[place[axis]] if axis in place else 0 for axis in range(len(image.shape)))
+
+
+def _margin(node: Node) -> tuple[int, ...] | None:
+    """How many zeros stand before an array along each axis of a node that is the array in a margin of zeros."""
+    if not isinstance(node.kind, IndexMap) or len(node.kind.maps) != 1:
+        return None
+    [moved] = node.kind.maps
+    for source, target in zip(moved.source, moved.target, strict=False):
+        if source.label is None or target.table is not None or target.leaves:
+            return None
+        if target.labels != source.labels or target.strides != (1,):
+            return None
+    distinct = len({index.label for index in moved.source}) == len(moved.source) == len(moved.target)
+    return tuple(int(index.offset) for index in moved.target) if distinct else None
 
 
 def _in_groups(groups: Label, within: Label) -> Index:

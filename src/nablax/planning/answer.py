@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from nablax.contraction.index import Positions
+from nablax.endings.pattern import Pattern
 from nablax.graph.node import Node
 from nablax.planning.question import Problem, Question
 from nablax.sweeps.second_order import reverse
@@ -60,7 +61,8 @@ class Answer:
         nodes: slots answered by nodes, all evaluated at once.
         loops: slots answered by loops.
         likeness: nodes whose cost stands for that of one direction of any loop, where the loops are too many to build.
-        positions: for a sparse answer where each value goes, in the flattened (rows, columns).
+        pattern: for a sparse matrix where each value goes, in the flattened (rows, columns).
+        positions: for a sparse derivative of higher order where each value goes, a position in each slot.
         exact: whether nothing was dropped.
         steps: what the elimination did.
         entries: for a derivative of higher order the values that symmetry and structure leave to be told apart.
@@ -69,7 +71,8 @@ class Answer:
     nodes: Mapping[Slot, Node] = field(default_factory=dict)
     loops: tuple[Columns, ...] = ()
     likeness: tuple[Node, ...] = ()
-    positions: Mapping[Slot, Positions] = field(default_factory=dict)
+    pattern: Pattern | None = None
+    positions: Positions | None = None
     exact: bool = True
     steps: tuple[Step, ...] = ()
     entries: int | None = None

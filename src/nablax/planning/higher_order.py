@@ -52,7 +52,7 @@ def from_legs(problem: Problem, question: Question, swept: Sequence[SecondOrder]
             )
         found = sites(graph, tensor, asked, asked[0].dtype)
         count = int(found.positions.shape[0])
-        return Answer({(): found.values}, positions={(): found.positions}, steps=steps, entries=count)
+        return Answer({(): found.values}, positions=found.positions, steps=steps, entries=count)
     nodes: dict[Slot, Node] = {}
     for number, tensor in enumerate(tensors):
         if question.ending is Ending.DIAGONAL:

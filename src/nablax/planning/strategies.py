@@ -173,7 +173,7 @@ def _sparse(
             "Ask for the diagonal, the trace or products with vectors (nablax.hvp) instead."
         )
     found = coordinates(problem.graph, listed, problem.asked[0].dtype)
-    return Answer({(): found.values}, positions={(): found.positions}, steps=steps)
+    return Answer({(): found.values}, pattern=found.pattern, steps=steps)
 
 
 def _of_gradients(problem: Problem, question: Question, *, forward: bool) -> Answer | Refusal:

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nablax.contraction.index import fresh
+from nablax.contraction.index import Label, along, fresh
 from nablax.contraction.term import Factor, Term, compose, elements, identity, swap_sides
 from nablax.graph.from_jaxpr import Itself, read, unpacked
 from nablax.graph.fuse import fuse
@@ -136,9 +136,20 @@ def _stands(graph: Graph, node: Node) -> _Stands:
     return _Stands(of, tuple(of.get(x, x) for x in node.inputs), tangents)
 
 
-def _weight(graph: Graph, stands: _Stands, given: Node) -> Node:
-    """What stands for a leg while a node is differentiated."""
-    return graph.placeholder(len(stands.of) + len(stands.tangents) + given.number, given)
+def _weighted(graph: Graph, stands: _Stands, leg: NodeTerm, node: Node) -> tuple[Node, Node, NodeTerm]:
+    """What stands for a leg's values while a node is differentiated, the values, and the leg that reads the first.
+
+    Values that an index map brings to one place are one value by then, so that they are read once: along the axis.
+    """
+    rows = side_labels(leg)
+    opened = {index.label for index in rows}
+    held = graph.multiply(leg.replace(sides=(rows, leg.sides[1])), node.dtype)
+    axes = tuple(
+        index if index.label is not None or opened.issuperset(index.labels) else along(Label(index.extent))
+        for index in leg.sides[1]
+    )
+    weight = graph.placeholder(len(stands.of) + len(stands.tangents) + held.number, held)
+    return weight, held, Term(1.0, (Factor(weight, (*rows, *axes)),), (leg.sides[0], axes))
 
 
 def _restored(graph: Graph, terms: Sequence[NodeTerm], known: dict[Node, Node]) -> list[NodeTerm]:
@@ -249,12 +260,9 @@ def _residual_legs(
     weights: dict[Node, Node] = {}
     for place, product in enumerate(products):
         for term in answers.get(solve.first + place, ()):
-            rows = side_labels(term)
-            axes = term.sides[1]
-            held = graph.multiply(term.replace(sides=(rows, axes)), node.dtype)
-            weight = _weight(graph, stands, held)
+            weight, held, start = _weighted(graph, stands, term, node)
             weights[weight] = held
-            starts.setdefault(product, []).append(Term(-1.0, (Factor(weight, (*rows, *axes)),), term.sides))
+            starts.setdefault(product, []).append(start.replace(coefficient=-1.0))
     constants = dict.fromkeys(x for x in node.inputs[: solve.constants] if x.depends & mask)
     ends = [stands.of[x] for x in constants] + ([stands.of[node]] if value else [])
     return stands, weights, legs_below(graph, starts, ends)
@@ -336,10 +344,7 @@ def _rule_pulled(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> Legs:
 def _rule_core(graph: Graph, node: Node, adjoint: NodeTerm, mask: int) -> Forms:
     stands = _stands(graph, node)
     tangents = {one: x for x, one in stands.tangents.items() if x.depends & mask}
-    rows = side_labels(adjoint)
-    given = graph.multiply(adjoint.replace(sides=(rows, adjoint.sides[1])), node.dtype)
-    weight = _weight(graph, stands, given)
-    start: NodeTerm = Term(1.0, (Factor(weight, (*rows, *adjoint.sides[1])),), adjoint.sides)
+    weight, given, start = _weighted(graph, stands, adjoint, node)
     pulled = legs_below(graph, {_tangent(graph, node, stands): [start]}, list(tangents))
     known = _known(graph, node, stands, {weight: given})
     place = {x: k for k, x in enumerate([*tangents.values(), node])}
