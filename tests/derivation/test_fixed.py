@@ -69,6 +69,17 @@ def test_an_example_at_a_kink_is_compared_beside_it() -> None:
     np.testing.assert_allclose(found.gradient(x=[0.5, -2.0, 3.0]), [0.5, -1.0, 1.0])
 
 
+def test_several_arguments_at_a_kink_are_compared_beside_it() -> None:
+    found = derive(
+        lambda w, b: jnp.sum(jnp.maximum(w - b, 0)) + jnp.sum(b * b), ("w", "b"), args=(np.zeros(3), np.zeros(3))
+    )
+    assert found.notes == ("the example is where a derivative jumps; it holds on either side",)
+    w, b = np.array([1.0, -1.0, 2.0]), np.array([0.5, 0.5, 3.0])
+    np.testing.assert_allclose(found.gradients["w"](w, b), [1, 0, 0])
+    np.testing.assert_allclose(found.gradients["b"](w, b), 2 * b - [1, 0, 0])
+    np.testing.assert_allclose(found.blocks["b", "b"](w, b), 2 * np.eye(3))
+
+
 def test_the_slope_of_a_polygamma_function_has_a_notation() -> None:
     found = derive("sum(digamma(x))", seconds=60)
     assert found.gradient.unicode() == "trigamma(x)"

@@ -203,16 +203,16 @@ def test_python_functions() -> None:
 
 
 def test_a_wrong_block_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nablax.derivation import derive_jointly
+    from nablax.derivation import session
 
-    right = derive_jointly.map_or_array
+    right = session.map_or_array
 
     def wrong(writer: Any, algebras: Any, options: Any, leaf: Any) -> Any:
         tripled = [algebra.scale(3, p) for algebra, p in zip(algebras, options, strict=True)]
         return right(writer, algebras, tripled if options[0].rank == 2 else options, leaf)
 
-    monkeypatch.setattr(derive_jointly, "map_or_array", wrong)
-    monkeypatch.setattr(derive_jointly.Writer, "indexed", lambda self, p: self.write(p.__class__(p.axes, ())))
+    monkeypatch.setattr(session, "map_or_array", wrong)
+    monkeypatch.setattr(session.Writer, "indexed", lambda self, p: self.write(p.__class__(p.axes, ())))
     with pytest.raises(DerivationError, match="no closed form of the derivative passed its check"):
         derive("x'*A*y", ("x", "y"))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,23 @@ def test_c() -> None:
 def test_products_are_multiplied_in_the_planners_order(formula: str, declare: str, line: str) -> None:
     wrt = {"x": "x", "a": "b", "t": "A", "b": "b"}[formula[0]]
     assert line in body(derive(formula, wrt, declare=declare, order=1).code())
+
+
+@pytest.mark.slow
+def test_code_is_the_same_in_every_process() -> None:
+    script = (
+        "from nablax.derivation import derive\n"
+        "print(derive(\"a'*X*Y*b\", 'b', declare='Y: matrix(n,p), X: matrix(m,n)', order=1).code())\n"
+        "print(derive(\"tr(A*X*B*X'*C)\", 'X').code())"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "0123"
+    ]
+    assert b"def derivatives" in found[0]
+    assert set(found) == {found[0]}
 
 
 TOGETHER = {

@@ -425,6 +425,4 @@ def _root(value: Number, exponent: Fraction) -> Number | None:
 
 def _is_positive(factor: Factor) -> bool:
     """Whether a factor is known to be at least zero."""
-    if factor.atom.kind is AtomKind.SIZE or factor.atom.name in ("exp", "sigmoid", "softmax"):
-        return True
-    return factor.exponent.denominator == 1 and factor.exponent.numerator % 2 == 0 and False
+    return factor.atom.kind is AtomKind.SIZE or factor.atom.name in ("exp", "sigmoid", "softmax")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from nablax.derivation.forms import powered, scaled
+from nablax.derivation.problem import SYMMETRIC
 from nablax.errors import NotShown
-from nablax.formula import Formula, Kind, Operation, Typed, Variable
+from nablax.formula import Formula, Operation, Typed, Variable
 from nablax.formula.syntax import Range
 from nablax.notation import FUNCTIONS, SIGNS
 from nablax.printing.expression import (
@@ -31,8 +32,6 @@ from nablax.printing.expression import (
     shape_of,
     transposed,
 )
-
-SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 
 
 def from_formula(formula: Formula) -> Expression | None:

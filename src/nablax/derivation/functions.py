@@ -43,9 +43,6 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
         if parity and algebra.content(p) < 0:
             value = _made(algebra, name, (algebra.scale(-1, p),), axes)
             return algebra.scale(parity, value)
-        if name == "sigmoid" and algebra.content(p) < 0:  # σ(−u) = 1 − σ(u)
-            value = apply(algebra, name, (algebra.scale(-1, p),))
-            return algebra.add([algebra.number(1, axes), algebra.scale(-1, value)])
     if name in ("<", "≤"):
         return apply(algebra, ">" if name == "<" else "≥", arguments[::-1])
     if name in (">", "≥") and len(arguments) == 2 and all(p.constant is None for p in arguments):

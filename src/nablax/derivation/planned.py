@@ -13,6 +13,7 @@ from nablax.derivation.algebra import Algebra
 from nablax.derivation.problem import SYMMETRIC, Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
+from nablax.derivation.write import in_kinds
 from nablax.errors import DerivationError, UnprintableError
 from nablax.formula import Kind, Operation
 from nablax.graph.evaluate import evaluate
@@ -31,104 +32,61 @@ TRAITS = frozenset({Kind.ORTHOGONAL, Kind.TRIANGULAR, Kind.DIAGONAL})
 
 @dataclass(frozen=True)
 class Planned:
-    """The derivative as the engine plans it.
+    """Derivatives by some of the arguments as the engine plans them.
 
     Args:
         graph: makes nodes.
-        output: the value.
-        leaf: the argument.
-        gradient: terms, sides (axes of the output, axes of the argument).
-        hessian: terms, sides (axes of the output, row axes, column axes).
-    """
-
-    graph: Graph
-    output: Node
-    leaf: Node
-    gradient: list[NodeTerm]
-    hessian: list[NodeTerm]
-
-    @property
-    def gradient_shape(self) -> tuple[int, ...]:
-        """Axes of the output, then of the argument."""
-        return self.output.shape + self.leaf.shape
-
-    @property
-    def hessian_shape(self) -> tuple[int, ...]:
-        """Axes of the output, then twice those of the argument."""
-        return self.gradient_shape + self.leaf.shape
-
-
-def plan(problem: Problem, sizes: Mapping[str, int], order: int, *, printed: bool = False) -> Planned:
-    """Trace, build, fuse and sweep.
-
-    Args:
-        problem: what is differentiated.
-        sizes: elements per size name.
-        order: 1 or 2.
-        printed: whether that is for a closed form, which what only JAX knows does not have.
-
-    Returns:
-        The terms of gradient and Hessian.
-
-    Raises:
-        UnprintableError: it is for a closed form, and an operation has no notation.
-    """
-    with jax.enable_x64(True):
-        graph, leaves, output = traced(problem.function(sizes), problem.structs(sizes))
-        leaf = leaves[problem.wrt]
-        opaque = [x for x in reachable([output]) if isinstance(x.kind, Opaque)] if printed else []
-        for kind in (x.kind for x in sorted(opaque, key=lambda x: -x.number)):
-            if isinstance(kind, Opaque):
-                raise UnprintableError(kind.name, kind.line)  # before anything is swept
-        [output] = fuse(graph, [output], leaf.depends)
-        hessian: list[NodeTerm] = []
-        if order < 2:
-            gradient = reverse(graph, output, [leaf])[leaf]
-        else:
-            found = second_order(graph, output, [leaf], Asked.own_blocks([leaf]))
-            gradient = list(found.gradient[leaf])
-            hessian = found.block(leaf, leaf).terms()
-    return Planned(graph, output, leaf, gradient, hessian)
-
-
-@dataclass(frozen=True)
-class JointlyPlanned:
-    """Derivatives by several arguments as the engine plans them.
-
-    Args:
         output: the value.
         leaves: the arguments by place.
         gradients: terms per place, sides (axes of the output, axes of the argument).
         blocks: terms per pair of places, sides (axes of the output, row axes, column axes).
     """
 
+    graph: Graph
     output: Node
     leaves: Mapping[int, Node]
     gradients: Mapping[int, Sequence[NodeTerm]]
     blocks: Mapping[tuple[int, int], Sequence[NodeTerm]]
 
+    def shape(self, *places: int) -> tuple[int, ...]:
+        """Axes of the output, then of the arguments by which it was differentiated."""
+        return self.output.shape + tuple(size for place in places for size in self.leaves[place].shape)
 
-def plan_jointly(problem: Problem, places: Sequence[int], order: int) -> JointlyPlanned:
-    """Trace, build, fuse and one sweep for all arguments.
+
+def plan(
+    problem: Problem, sizes: Mapping[str, int], places: Sequence[int], order: int, *, printed: bool = False
+) -> Planned:
+    """Trace, build, fuse and sweep.
 
     Args:
         problem: what is differentiated.
-        places: of the arguments.
+        sizes: elements per size name.
+        places: of the arguments by which.
         order: 1 or 2.
+        printed: whether that is for a closed form, which what only JAX knows does not have.
+
+    Returns:
+        The terms of gradients and blocks of the Hessian.
+
+    Raises:
+        UnprintableError: it is for a closed form, and an operation has no notation.
     """
-    sizes = problem.symbolic_sizes
     with jax.enable_x64(True):
         graph, every, output = traced(problem.function(sizes), problem.structs(sizes))
         leaves = {place: every[place] for place in places}
+        opaque = [x for x in reachable([output]) if isinstance(x.kind, Opaque)] if printed else []
+        for kind in (x.kind for x in sorted(opaque, key=lambda x: -x.number)):
+            if isinstance(kind, Opaque):
+                raise UnprintableError(kind.name, kind.line)  # before anything is swept
         [output] = fuse(graph, [output], mask_of(leaves.values()))
         if order < 2:
             found = reverse(graph, output, leaves.values())
-            return JointlyPlanned(output, leaves, {place: found[leaf] for place, leaf in leaves.items()}, {})
+            return Planned(graph, output, leaves, {place: found[leaf] for place, leaf in leaves.items()}, {})
         swept = second_order(graph, output, leaves.values(), Asked.between(leaves.values(), leaves.values()))
-        gradients = {place: list(swept.gradient[leaf]) for place, leaf in leaves.items()}
+        gradients = {place: swept.gradient[leaf] for place, leaf in leaves.items()}
         pairs = [(row, column) for row in places for column in places]
         blocks = {(row, column): swept.block(leaves[row], leaves[column]).terms() for row, column in pairs}
-    return JointlyPlanned(output, leaves, gradients, blocks)
+    return Planned(graph, output, leaves, gradients, blocks)
 
 
 def traced(function: Callable[..., Any], structs: Sequence[jax.ShapeDtypeStruct]) -> tuple[Graph, Sequence[Node], Node]:
@@ -160,25 +118,31 @@ def atoms(problem: Problem, sizes: Mapping[str, int]) -> dict[int, Atom]:
 
 @dataclass(frozen=True)
 class Polys:
-    """Value, gradient and Hessian of a problem in index notation."""
+    """Value, gradients and blocks of the Hessian in index notation, and the atoms of the arguments."""
 
-    value: Poly
-    gradient: Poly
-    hessian: Poly
     algebra: Algebra
-    leaf: Atom
+    leaves: Mapping[int, Atom]
+    value: Poly
+    gradients: Mapping[int, Poly]
+    blocks: Mapping[tuple[int, int], Poly]
 
 
 def read(problem: Problem, planned: Planned, *, expand: bool) -> Polys:
-    """The planned derivative as polys."""
+    """The planned derivatives as polys; of a declared kind of matrix the part that lies among these."""
     algebra, leaves, reader = reader_of(problem, expand=expand)
+
+    def derivative(terms: Sequence[NodeTerm], *places: int) -> Poly:
+        found = reader.terms(terms, planned.shape(*places))
+        kinds = [(problem.arguments[place].kind, len(leaves[place].axes)) for place in places]
+        return in_kinds(algebra, found, len(planned.output.shape), kinds)
+
     with jax.enable_x64(True):
         return Polys(
-            reader.node(planned.output),
-            reader.terms(planned.gradient, planned.gradient_shape),
-            reader.terms(planned.hessian, planned.hessian_shape),
             algebra,
-            leaves[problem.wrt],
+            leaves,
+            reader.node(planned.output),
+            {place: derivative(terms, place) for place, terms in planned.gradients.items()},
+            {pair: derivative(terms, *pair) for pair, terms in planned.blocks.items()},
         )
 
 
@@ -198,22 +162,23 @@ def _asks_for_equality(problem: Problem) -> bool:
 
 def higher(problem: Problem, sizes: Mapping[str, int], order: int) -> tuple[Graph, list[Node]]:
     """Derivatives 1 … order of a scalar function of a scalar, each the reverse sweep of the one before."""
-    planned = plan(problem, sizes, 1)
+    planned = plan(problem, sizes, [problem.wrt], 1)
+    leaf = planned.leaves[problem.wrt]
     with jax.enable_x64(True):
         dtype = np.dtype(np.float64)
-        found = [planned.graph.sum_of(planned.gradient, (), dtype)]
+        found = [planned.graph.sum_of(planned.gradients[problem.wrt], (), dtype)]
         while len(found) < order:
-            terms = reverse(planned.graph, found[-1], [planned.leaf]).get(planned.leaf, [])
+            terms = reverse(planned.graph, found[-1], [leaf]).get(leaf, [])
             found.append(planned.graph.sum_of(terms, (), dtype))
     return planned.graph, found
 
 
 def evaluator(problem: Problem, order: int, sizes: Mapping[str, int] | None = None) -> Callable[..., Any]:
     """The engine's own value, gradient and Hessian, compiled; by default at the sizes of the check."""
-    planned = plan(problem, problem.numeric_sizes if sizes is None else sizes, order)
+    wrt = problem.wrt
+    planned = plan(problem, problem.numeric_sizes if sizes is None else sizes, [wrt], order)
     with jax.enable_x64(True):
         dtype = np.dtype(np.float64)
-        outputs = [planned.output, planned.graph.sum_of(planned.gradient, planned.gradient_shape, dtype)]
-        if order > 1:
-            outputs.append(planned.graph.sum_of(planned.hessian, planned.hessian_shape, dtype))
+        outputs = [planned.output, planned.graph.sum_of(planned.gradients[wrt], planned.shape(wrt), dtype)]
+        outputs += [planned.graph.sum_of(terms, planned.shape(*pair), dtype) for pair, terms in planned.blocks.items()]
     return jax.jit(lambda *leaves: evaluate(outputs, leaves))

@@ -303,7 +303,7 @@ def moved(problem: Problem) -> Problem:
     def points(seed: int) -> Point:
         point = problem.points(seed)
         at = point[name]
-        random = np.random.default_rng(200 + seed)
+        random = np.random.default_rng((200 + seed, problem.wrt))  # two arguments do not move together
         shift = MOVED * random.uniform(0.5, 1, at.shape) * random.choice([-1, 1], at.shape)
         if kind in (Kind.TRIANGULAR, Kind.DIAGONAL, Kind.ORTHOGONAL):
             there = at * (1 + shift * (kind is not Kind.ORTHOGONAL))

@@ -165,14 +165,6 @@ class Poly:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def atoms(self) -> Iterator[Atom]:
-        """All atoms, those inside atoms included."""
-        for term in self.terms:
-            for factor in term.factors:
-                yield factor.atom
-                for argument in factor.atom.arguments:
-                    yield from argument.atoms()
-
 
 def used_labels(*polys: Poly) -> tuple[int, ...]:
     """The axes along which anything changes."""

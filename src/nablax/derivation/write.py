@@ -99,38 +99,30 @@ def _each(algebra: Algebra, p: Poly, output: Sequence[int], *others: Part) -> Po
     return algebra.add([Poly(tuple(p.axes[k] for k in output), ()), *terms])
 
 
-def in_kind(algebra: Algebra, p: Poly, kind: Kind, places: Sequence[tuple[int, int]]) -> Poly:
-    """The part of a derivative that lies among the matrices of a kind.
+def in_kinds(algebra: Algebra, p: Poly, start: int, kinds: Sequence[tuple[Kind, int]]) -> Poly:
+    """The part of a derivative that lies among the matrices of each argument's kind.
 
     Args:
         algebra: the algebra of the poly.
         p: a derivative.
-        kind: what its argument was declared to be.
-        places: pairs of axes that belong to the argument.
+        start: the first axis of the first argument.
+        kinds: what each argument was declared to be, and its number of axes.
 
     Returns:
-        The poly; unchanged for a kind that is no linear space of its own.
+        The poly; unchanged for kinds that are no linear space of their own.
     """
-    if kind in (Kind.SYMMETRIC, Kind.SPD):
-        return symmetrised(algebra, p, places)
-    if kind not in (Kind.DIAGONAL, Kind.TRIANGULAR):
-        return p
     labels = tuple(range(p.rank))
-    for a, b in places:
-        axes = (p.axes[a], p.axes[b])
-        mask = algebra.delta(axes[0])
-        if kind is Kind.TRIANGULAR:
-            mask = algebra.atom(Atom(AtomKind.CONSTANT, "tril", axes))
-        p = _each(algebra, p, labels, (mask, (a, b)))
-    return p
-
-
-def symmetrised(algebra: Algebra, p: Poly, places: Sequence[tuple[int, int]]) -> Poly:
-    """The mean of a poly and itself with pairs of axes exchanged."""
-    for a, b in places:
-        labels = list(range(p.rank))
-        labels[a], labels[b] = labels[b], labels[a]
-        p = algebra.scale(Fraction(1, 2), algebra.add([p, _each(algebra, p, labels)]))
+    for kind, rank in kinds:
+        pair = (start, start + 1)
+        start += rank
+        if kind in (Kind.SYMMETRIC, Kind.SPD):
+            turned = _each(algebra, p, (*labels[: pair[0]], *pair[::-1], *labels[start:]))
+            p = algebra.scale(Fraction(1, 2), algebra.add([p, turned]))
+        elif kind is Kind.DIAGONAL:
+            p = _each(algebra, p, labels, (algebra.delta(p.axes[pair[0]]), pair))
+        elif kind is Kind.TRIANGULAR:
+            axes = (p.axes[pair[0]], p.axes[pair[1]])
+            p = _each(algebra, p, labels, (algebra.atom(Atom(AtomKind.CONSTANT, "tril", axes)), pair))
     return p
 
 

@@ -157,7 +157,7 @@ class Products:
 
     def _with_chains(self, factors: Chain, *, trace: bool) -> Chain:
         """The factors with the chains that are multiplied first as one factor each."""
-        for chain in self._choices.together:
+        for chain in sorted(self._choices.together, key=repr):  # a set has another order in every process
             turned = tuple(transposed(one) for one in reversed(chain))
             if is_row(chain[0]):  # a vector is a column
                 chain, turned = turned, chain
