@@ -141,6 +141,8 @@ def _placed(expression: Expression) -> Placed:
         case Call("cross", (left, right)):
             sides = _inside(left, Level.PRODUCT), _inside(right, Level.PRODUCT)
             return row(sides[0], Word("×", Style.OPERATOR), sides[1]), Level.HADAMARD
+        case Call("unvec", arguments, shape):
+            return _call("unvec", arguments, shape)
         case Call(text, arguments):
             return _call(text, arguments)
         case Kronecker(left, right):
@@ -386,7 +388,7 @@ def _function(text: str, arguments: Sequence[Expression]) -> Placed:
     return _call(text, arguments)
 
 
-def _call(text: str, arguments: Sequence[Expression]) -> Placed:
+def _call(text: str, arguments: Sequence[Expression], sizes: Sequence[str] = ()) -> Placed:
     opening, is_fenced, closing = printed(text).partition("{}")
     if is_fenced:
         fenced = Fenced(opening, typeset(arguments[0]), closing)
@@ -409,6 +411,8 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
         if k:
             listed.append(Word(", ", Style.MARK))
         listed.append(typeset(argument))
+    for size in sizes:
+        listed += [Word(", ", Style.MARK), name(size)]
     head = Word(printed(text), Style.FUNCTION)
     return Row((head, Fenced("(", row(*listed), ")"))), Level.ATOM
 
