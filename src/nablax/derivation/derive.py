@@ -307,7 +307,7 @@ class _Session:
         taken = {argument.name for argument in self.problem.arguments} | {
             self.direction.name,
             "d",
-            "f",
+            value_name(self.arguments),
             "e",
             "I",
         }
@@ -330,7 +330,7 @@ class _Session:
             steps=self.steps(gradient, hessian),
             domain=domain(formula) if formula is not None else (),
             shapes=self.shapes(),
-            convention=CONVENTIONS.get(self.kind, CONVENTION).format(self.leaf.name),
+            convention=CONVENTIONS.get(self.kind, CONVENTION).format(self.leaf.name, value_name(self.arguments)),
             notes=formula.notes if formula is not None else (),
             verification=verification,
             reading=formula.declaration if formula is not None else "",
@@ -380,7 +380,11 @@ class _Session:
             found.extend(steps(self.problem, self.algebras[0].sizes))
         first = found[0] if found else None
         found = [step for step in found if self.check.step(step.before, step.after, self.arguments)]
-        whole = substituted(found, "f") if found and found[0] is first and self._starts(found[0].before) else None
+        whole = (
+            substituted(found, value_name(self.arguments))
+            if found and found[0] is first and self._starts(found[0].before)
+            else None
+        )
         if whole is not None and first is not None and self.check.step(first.before, whole.after, self.arguments):
             found.append(whole)
         if not self.values[0].rank:
@@ -388,7 +392,9 @@ class _Session:
             second = plain[1] if len(plain) > 1 else None
             if isinstance(second, LinearMap):
                 second = None if hessian is None else second
-            found += closing("f", plain[0], None if isinstance(second, LinearMap) else second, self.direction)
+            found += closing(
+                value_name(self.arguments), plain[0], None if isinstance(second, LinearMap) else second, self.direction
+            )
             if isinstance(second, LinearMap):
                 found += self._map_step(second)
         shapes = {**self.arguments, self.direction.name: self.direction.shape}
@@ -404,8 +410,9 @@ class _Session:
     def _map_step(self, hessian: LinearMap) -> list[Any]:
         one, two = (replace(self.direction, name=f"{self.direction.name}_{k}") for k in (1, 2))
         body = replaced(_without_names(hessian.body), hessian.argument, one)
-        step = closing("f", body, None, two)[0]
-        return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol("d²f", ()))]
+        called = value_name(self.arguments)
+        step = closing(called, body, None, two)[0]
+        return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol(f"d²{called}", ()))]
 
     def shapes(self) -> Mapping[str, tuple[str, ...]]:
         """Shapes of arguments, value and derivatives."""
@@ -413,9 +420,9 @@ class _Session:
         own = self.writer.shape(self.leaf.axes)
         found = dict(self.arguments)
         found[value_name(self.arguments)] = value
-        found["∇f"] = (*value, *own)
+        found[f"∇{value_name(self.arguments)}"] = (*value, *own)
         if self.order > 1:
-            found["∇²f"] = (*value, *own, *own)
+            found[f"∇²{value_name(self.arguments)}"] = (*value, *own, *own)
         return found
 
     def higher(self, hessian: ClosedForm) -> tuple[ClosedForm, ...]:

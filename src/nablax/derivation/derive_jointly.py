@@ -87,7 +87,10 @@ class _Session:
         (gradients, blocks), verification = self.checked(function)
         names = {place: self._argument(place).name for place in self.places}
         formula = self.problem.formula
-        conventions = [CONVENTIONS.get(self._argument(p).kind, CONVENTION).format(names[p]) for p in self.places]
+        conventions = [
+            CONVENTIONS.get(self._argument(p).kind, CONVENTION).format(names[p], value_name(self.arguments))
+            for p in self.places
+        ]
         return JointDerivation(
             function=function,
             wrt=tuple(names.values()),
@@ -106,7 +109,7 @@ class _Session:
         """Closed forms that pass: in matrix notation with names, without, else in index notation."""
         pairs = [*self.gradients.items(), *((pair[1], options) for pair, options in self.blocks.items())]
         plain = [map_or_array(self.writer, self.algebras, options, self.atoms[place]) for place, options in pairs]
-        taken = {a.name for a in self.problem.arguments} | {"d", "f", "e", "I"}
+        taken = {a.name for a in self.problem.arguments} | {"d", value_name(self.arguments), "e", "I"}
         taken |= {f"d{self._argument(place).name}" for place in self.places}
         indexed = [self.writer.indexed(options[0]) for _, options in pairs]
         worst = Verification(0, 0.0)

@@ -233,7 +233,9 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Call("norm_1", (operand,))
         case "inv", [operand]:
             return Inverse(operand)
-        case (("sum" | "prod"), [Call("eig", (matrix,))]):
+        case "eig", _:
+            return Call("eigenvalues", tuple(parts), shape)
+        case (("sum" | "prod"), [Call("eigenvalues", (matrix,))]):
             return Call("tr" if label == "sum" else "det", (matrix,))
         case (("tr" | "det" | "logdet" | "sum" | "logsumexp" | "prod"), [operand]):
             return Call(label, (operand,))

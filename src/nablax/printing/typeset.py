@@ -212,10 +212,19 @@ def joined(factors: Sequence[tuple[Expression | None, Layout]]) -> Layout:
     """Factors side by side, with a space where they would run into each other."""
     parts: list[Layout] = []
     for k, (_, layout) in enumerate(factors):
-        if k and _needs_space(factors[k - 1][1], layout):
+        if k and _is_d(factors[k - 1][1]):
+            parts.append(Word("·", Style.MARK))
+        elif k and _needs_space(factors[k - 1][1], layout):
             parts.append(Space())
         parts.append(layout)
     return row(*parts)
+
+
+def _is_d(layout: Layout) -> bool:
+    """Whether a variable d or a power of it ends a factor: beside another it would read as a differential."""
+    while isinstance(layout, Row | Super):
+        layout = layout.parts[-1] if isinstance(layout, Row) else layout.base
+    return layout == Word("d")
 
 
 def _first(layout: Layout) -> Layout:
