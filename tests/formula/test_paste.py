@@ -71,6 +71,8 @@ AGAIN = {
     r"y \times z": "y×z",
     "2e₀e₁ᵀX": "2*eye[:,0]*eye[:,1]'*X",
     r"2\left( e_{0}^{\top} X e_{1} \right)": "2*(eye[:,0]'*X*eye[:,1])",
+    "Ve₋₁e₀ᵀ": "V*eye[:,-1]*eye[:,0]'",
+    r"V e_{-1}": "V*eye[:,-1]",
     "unvec(a, m, n)ᵀy": "unvec(a,m,n)'*y",
     "A⁺b": "A⁺*b",
     r"A^{+} b": "A⁺*b",

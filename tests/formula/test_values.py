@@ -52,4 +52,7 @@ def test_extreme_vectors_belong_to_extreme_values() -> None:
         values = np.linalg.eigvalsh(symmetric)
         np.testing.assert_allclose(symmetric @ last, values[-1] * last, atol=1e-12)
         np.testing.assert_allclose(symmetric @ first, values[0] * first, atol=1e-12)
+        with jax.enable_x64(True):
+            all_ = np.asarray(library.calls["eigenvectors"](symmetric))
+        np.testing.assert_allclose(all_ @ np.diag(values) @ all_.T, symmetric, atol=1e-12)
         assert left @ MATRIX[:, :3] @ right == pytest.approx(np.linalg.norm(MATRIX[:, :3], 2), rel=1e-12)

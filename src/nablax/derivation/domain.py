@@ -69,6 +69,8 @@ def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
             yield _where_simple("eigenvalue", {"max": "largest", "min": "smallest"}[node.label], _inside(parts[0]))
         case Operation.CALL, ("eigenvector" | "first_eigenvector"):
             yield _where_simple("eigenvalue", "largest" if node.label == "eigenvector" else "smallest", parts[0])
+        case Operation.CALL, "eigenvectors":
+            yield f"differentiable where all eigenvalues of {unicode(parts[0])} are simple"
         case Operation.CALL, ("left_vector" | "right_vector"):
             yield _where_simple("singular value", "largest", parts[0])
         case Operation.CALL, "norm" if node.operands[0].shape.is_matrix and node.options[0] == 2:

@@ -201,7 +201,7 @@ def _index(node: Typed, array: Expression) -> Expression:
             raise NotShown
         listed = [":" if place is None else str(place) for place in places]
         return Call(f"[{','.join(listed)}]", (array,), sizes(node))
-    if isinstance(array, Identity) and places[0] is None and isinstance(places[1], int) and places[1] >= 0:
+    if isinstance(array, Identity) and places[0] is None and isinstance(places[1], int):
         return Unit(places[1], array.size)
     if len(places) != 1 or not isinstance(places[0], int) or places[0] < 0 or not isinstance(array, Symbol):
         raise NotShown
@@ -255,7 +255,7 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Kronecker(left, right)
         case (("vec" | "unvec" | "cross" | "skew"), _):
             return Call(label, tuple(parts), shape)
-        case (("eigenvector" | "first_eigenvector" | "left_vector" | "right_vector"), _):
+        case (("eigenvectors" | "eigenvector" | "first_eigenvector" | "left_vector" | "right_vector"), _):
             return Call(label, tuple(parts), shape)
         case "polygamma", [order, operand]:
             return Function(label, (order, operand))

@@ -70,7 +70,9 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
 
 
 FILLING = frozenset({"vector", "matrix", "eye", "ones", "zeros", "unvec"})  # what takes names of sizes
-SPECTRAL = frozenset({"eig", "eigenvector", "first_eigenvector"})  # what is real of a symmetric matrix only
+SPECTRAL = frozenset(
+    {"eig", "eigenvectors", "eigenvector", "first_eigenvector"}
+)  # what is real of a symmetric matrix only
 MOST_VISITED = 2_500  # nodes that the search for a reading comes to
 
 

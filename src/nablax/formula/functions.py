@@ -90,6 +90,7 @@ ROWS = (
     Function("logdet", Rule.SQUARE_TO_SCALAR, "logdet(X)"),
     Function("inv", Rule.SQUARE_TO_SQUARE, "inv(X)"),
     Function("eig", Rule.SPECTRUM, "eig(X)", aliases=("eigvals", "eigvalsh", "eigenvalues")),
+    Function("eigenvectors", Rule.SQUARE_TO_SQUARE, "eigenvectors(S)"),
     Function("eigenvector", Rule.SPECTRUM, "eigenvector(S)"),
     Function("first_eigenvector", Rule.SPECTRUM, "first_eigenvector(S)"),
     Function("left_vector", Rule.ALONG_ROWS, "left_vector(X)"),

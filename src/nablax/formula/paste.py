@@ -16,11 +16,11 @@ from nablax.formula.syntax import Span
 from nablax.notation import GREEK, SMALL_GREEK
 
 SPELLED = {letter: name for name, letter in GREEK.items()}
-MARKS = frozenset("ᵀ⁺†⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘⊗×½⅓¼¾⅔⅙⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉")
+MARKS = frozenset("ᵀ⁺†⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘⊗×½⅓¼¾⅔⅙⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉₋")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
 LETTERS = dict(zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾", "abcdefghijklmnoprstuvwxyz+()", strict=True))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+BELOW = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
 FRACTIONS = {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅔": "(2/3)", "⅙": "(1/6)", "⅛": "(1/8)"}
 ORDERS = {
     "‖_*": ", nuc)", "‖₁": ", 1)", "‖_1": ", 1)", "‖₂": ", 2)", "‖_2": ", 2)", "‖₃": ", 3)", "‖_3": ", 3)",
@@ -52,7 +52,7 @@ GROUPS = (
 )
 CONDITION = re.compile(r"(?=[^\[\]]*[<>=≥≤≠])[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]")
 TOKEN = re.compile(
-    rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<word>[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
+    rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<last>e₋[₀-₉]+)|(?P<word>[A-Za-z{GREEK_LETTERS}]+?(?=e₋)|[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
     r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?|\((?:\([0-9]+\)/\([0-9]+\))\))|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|'|\^?†|⁺(?![⁰¹²³⁴-⁹ᵃ-ᶻⁱ]))"
     r"|(?P<letters>[⁻⁰¹²³⁴-⁹ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾]+)|(?P<rounded>[⌊⌈])|(?P<fraction>[½⅓¼¾⅔⅙⅛])|(?P<one>𝟏)"
     r"|(?P<norm>‖(?:_F|_\*|[₁₂₃]|_[123])?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘⊗×·⋅−⟨⟩≥≤≠⌋⌉\[\]:]+?)|(?P<space>\s+)"
@@ -135,7 +135,7 @@ def _without_latex(text: str) -> str:
         for pattern, replacement in GROUPS:
             text = re.sub(pattern, replacement, text)
     text = re.sub(r"\\sigma\s*\(", "sigmoid(", text)
-    text = re.sub(r"(?<![A-Za-z])e\s*_\s*([0-9]+)", lambda m: "e" + m[1].translate(BELOW), text)
+    text = re.sub(r"(?<![A-Za-z])e\s*_\s*(-?[0-9]+)", lambda m: "e" + m[1].translate(BELOW), text)
 
     def command(match: re.Match[str]) -> str:
         word = match[1]
@@ -185,6 +185,8 @@ def _converted(text: str, declared: Collection[str]) -> str:
                     _append(pieces, part)
             case "number":
                 _append(pieces, found)
+            case "last":  # e₋₁ᵀx is the last entry of x
+                _append(pieces, f"eye[:,-{''.join(LOWERED[digit] for digit in found[2:])}]")
             case "fraction":
                 _append(pieces, FRACTIONS[found])
             case "one":

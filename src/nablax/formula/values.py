@@ -73,6 +73,7 @@ def _shared(np: Any) -> dict[str, Function]:
         "logdet": lambda matrix: np.linalg.slogdet(matrix)[1],
         "inv": np.linalg.inv,
         "eig": np.linalg.eigvalsh,
+        "eigenvectors": lambda matrix: np.linalg.eigh(matrix)[1],
         "eigenvector": lambda matrix: np.linalg.eigh(matrix)[1][:, -1],
         "first_eigenvector": lambda matrix: np.linalg.eigh(matrix)[1][:, 0],
         "left_vector": lambda matrix: np.linalg.svd(matrix, full_matrices=False)[0][:, 0],
