@@ -60,12 +60,13 @@ _ROWS = (
     Notation("erf", ("erf",), special="erf", parity=-1, at_zero=0),
     Notation("lgamma", ("lgamma",), ("gammaln",), special="gammaln"),
     Notation("digamma", ("digamma",), ("psi",), special="digamma"),
+    Notation("trigamma", special="polygamma"),
     Notation("Phi", (), ("normcdf",), "Φ", r"\Phi", special="ndtr"),
     *(
         Notation(name, primitives, printed=printed, latex=latex, numpy=numpy, special=special, in_formulas=False)
         for name, primitives, printed, latex, numpy, special in (
             ("arsinh", ("asinh",), "", "", "arcsinh", ""), ("arcosh", ("acosh",), "", "", "arccosh", ""),
-            ("artanh", ("atanh",), "", "", "arctanh", ""), ("trigamma", (), "", "", "", "polygamma"),
+            ("artanh", ("atanh",), "", "", "arctanh", ""),
             ("polygamma", (), "", "", "", "polygamma"),
             ("max", ("max", "reduce_max"), "", r"\max", "maximum", ""),
             ("min", ("min", "reduce_min"), "", r"\min", "minimum", ""),

@@ -195,7 +195,7 @@ VECTORS = (
     Entry("Kronecker with a matrix", "kron(A, x)", "x", "np.kron(A, x[:, None])", "A ⊗ dx", "0", "A: matrix(2,2)"),
     Entry("Kronecker of two vectors", "kron(x, y)", "x", "np.kron(x, y)", "I ⊗ y", "0"),
     Entry("Kronecker of two vectors, by the second", "kron(x, y)", "y", "np.kron(x, y)", "x ⊗ I", "0"),
-    Entry("form of a Kronecker product", "a'*kron(x, y)", "x", "a @ np.kron(x, y)", "unvec(a)ᵀy", "0"),
+    Entry("form of a Kronecker product", "a'*kron(x, y)", "x", "a @ np.kron(x, y)", "unvec(a, n, m)ᵀy", "0"),
     Entry("norm of it", "norm2(kron(A, x))^2", "x", "np.sum(A**2) * x @ x", "2‖A‖²x", "2‖A‖²I"),
     Entry(
         "normal distribution function",

@@ -232,3 +232,56 @@ def test_equal_to_the_larger_one_is_larger(larger: Any, slope: list[float]) -> N
     args = np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0])
     found = derive(lambda x, y: jnp.sum(jnp.where(x == larger(x, y), 3 * x, x)), "x", args=args)
     np.testing.assert_array_equal(found.gradient(*args), slope)
+
+
+def test_the_function_is_not_called_like_a_variable() -> None:
+    found = derive("f'*A*f", "f", declare="f: vector(n)", order=1)
+    assert str(found).splitlines()[1:4] == ["g = fᵀAf", "dg = ⟨(A + Aᵀ)f, df⟩", "∇g = (A + Aᵀ)f"]
+    assert found.shapes["∇g"] == ("n",)
+    assert "The differential dg is the part of g(f + df) − g(f)" in str(found.explain())
+    assert r"\mathrm{d}g &= " in found.latex()
+    both = derive("f'*g*h", ("f", "g"), declare="f: vector, g: matrix, h: vector", order=1)
+    assert both.equations()[2][0].unicode == "∂F/∂f"
+
+
+def test_a_scalar_called_d_is_no_differential() -> None:
+    found = derive("d*x'*x", "x")
+    assert (found.function.unicode(), found.gradient.unicode()) == ("d·(xᵀx)", "2d·x")
+    assert derive("d^2*x'*y", "x", order=1).gradient.unicode() == "d²·y"
+
+
+def test_what_the_engine_evaluates_is_pickled() -> None:
+    found = derive("tr(A*expm(X))", "X", order=1)
+    again = pickle.loads(pickle.dumps(found))
+    point = {"A": np.arange(9.0).reshape(3, 3), "X": np.diag([0.5, -1.0, 2.0])}
+    assert str(again) == str(found)
+    np.testing.assert_allclose(again.gradient.at(point), found.gradient.at(point), rtol=1e-12)
+    np.testing.assert_allclose(np.diagonal(again.gradient.at(point)), np.exp([0.5, -1.0, 2.0]) * [0, 4, 8], rtol=1e-9)
+
+
+def test_a_python_function_is_not_pickled_with_its_derivation() -> None:
+    found = derive(lambda x: jnp.trace(jax.scipy.linalg.expm(jnp.outer(x, x))), "x", args=(np.ones(2),), order=1)
+    again = pickle.loads(pickle.dumps(found))
+    assert str(again) == str(found)
+    with pytest.raises(DerivationError, match="the Python function was not stored with its derivation"):
+        again.gradient.at({"x": np.ones(2)})
+
+
+DOMAINS = {
+    "max(eig(S))": ("S: symmetric(n)", ("differentiable where the largest eigenvalue of S is simple",)),
+    "min(eig(S))": ("S: symmetric(n)", ("differentiable where the smallest eigenvalue of S is simple",)),
+    "norm(X, 2)": (None, ("differentiable where the largest singular value of X is simple",)),
+    "norm(X, nuc)": (None, ("differentiable where X has full rank",)),
+    "tr(A*pinv(X))": (None, ("X has full rank",)),
+    "sum(lgamma(x))": (None, ("no entry of x is 0, −1, −2, …",)),
+    "sum(trigamma(x))": ("x: positive vector", ()),
+    "sum(log(Phi(x)))": (None, ()),
+    "max(X*x)": (None, ("differentiable where no two branches are equal",)),
+}
+
+
+@pytest.mark.parametrize("formula", DOMAINS)
+def test_domains_of_functions_of_matrices(formula: str) -> None:
+    declare, expected = DOMAINS[formula]
+    wrt = next(name for name in ("S", "X", "x") if name in formula.replace("max", "").replace("X*", ""))
+    assert derive(formula, wrt, declare=declare, order=1).domain == expected

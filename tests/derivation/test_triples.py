@@ -14,13 +14,13 @@ CASES = (
     ("cross(x, x)'*y", "x", "0", "0"),
     ("tr(skew(x)*A)", "x", None, "0"),
     ("vec(A*X*B)", "X", "dX ↦ vec(A dX B)", "dX ↦ 0"),
-    ("a'*vec(X)", "X", "unvec(a)", "0"),
-    ("norm2(vec(A*X*B) - y)^2", "X", "2Aᵀ unvec(vec(AXB) − y) Bᵀ", "dX ↦ 2AᵀA dX BBᵀ"),
+    ("a'*vec(X)", "X", "unvec(a, m, n)", "0"),
+    ("norm2(vec(A*X*B) - y)^2", "X", "2Aᵀ unvec(vec(AXB) − y, m, q) Bᵀ", "dX ↦ 2AᵀA dX BBᵀ"),
     ("kron(x, y)", "x", "I ⊗ y", "0"),
     ("kron(A, X)", "X", "dX ↦ A ⊗ dX", "dX ↦ 0"),
     ("kron(A, x)", "x", "dx ↦ A ⊗ dx", "dx ↦ 0"),
     ("norm2(kron(A, x))^2", "x", "2‖A‖_F²x", "2‖A‖_F²I"),
-    ("norm2(kron(x, y) - z)^2", "x", "2 unvec(x ⊗ y − z)ᵀy", "2‖y‖² I"),
+    ("norm2(kron(x, y) - z)^2", "x", "2 unvec(x ⊗ y − z, n, m)ᵀy", "2‖y‖² I"),
 )
 
 

@@ -63,12 +63,75 @@ AGAIN = {
     "xˣ": "x^(x)",
     "⌊x⌋": "floor(x)",
     "‖x[1:] − x[:-1]‖²": "norm2(x[1:]-x[:-1])^2",
+    "⅙x": "(1/6)*x",
+    "AB ⊗ x": "A*B⊗x",
+    r"A \otimes x": "A⊗x",
+    "(A ⊗ B) ⊙ C": "(A⊗B) .* C",
+    "xᵀ(y × z)": "x'*(y×z)",
+    r"y \times z": "y×z",
+    "2e₀e₁ᵀX": "2*eye[:,0]*eye[:,1]'*X",
+    r"2\left( e_{0}^{\top} X e_{1} \right)": "2*(eye[:,0]'*X*eye[:,1])",
+    "Ve₋₁e₀ᵀ": "V*eye[:,-1]*eye[:,0]'",
+    r"V e_{-1}": "V*eye[:,-1]",
+    "unvec(a, m, n)ᵀy": "unvec(a,m,n)'*y",
+    "A⁺b": "A⁺*b",
+    r"A^{+} b": "A⁺*b",
+    "AA^†": "A*A⁺",
+    "first_eigenvector(S)ᵀx": "first_eigenvector(S)'*x",
+    r"\operatorname{first\_eigenvector}\left( S \right)^{\top} x": "first_eigenvector(S)'*x",
+    "polygamma(2, x)²": "polygamma(2,x)^2",
 }
 
 
 @pytest.mark.parametrize("printed", AGAIN)
 def test_what_the_package_prints_is_read(printed: str) -> None:
     assert from_printed(printed) == AGAIN[printed]
+
+
+CROSSED = {
+    "AB ⊗ x": "kron(A*B, x)",
+    "A ⊗ B ⊗ C": "kron(kron(A, B), C)",
+    "−A ⊗ B + C": "kron(-A, B) + C",
+    "x × y": "cross(x, y)",
+    "w × Rp − q": "cross(w, R*p) - q",
+    "(x × y) × z": "cross(cross(x, y), z)",
+    "2 × x": "2*x",
+    r"3 \times 4 + x": "3*4 + x",
+}
+
+
+@pytest.mark.parametrize("printed", CROSSED)
+def test_crosses_stand_between_sums_and_products(printed: str) -> None:
+    assert str(parse_formula(printed)) == CROSSED[printed]
+
+
+def test_chains_of_crosses_are_refused() -> None:
+    with pytest.raises(
+        FormulaError, match=r"a chain of × depends on where it begins[^w]*write \(a × b\) × c or a × \(b × c\)"
+    ):
+        parse_formula("x × y × z")
+    with pytest.raises(FormulaError, match=r"a chain of ⊗ and × depends on where it begins"):
+        parse_formula("x ⊗ y × z")
+    with pytest.raises(
+        FormulaError, match=r"cross needs vectors of size 3, found a scalar[^w]*a is a scalar\na product is written \*"
+    ):
+        parse_formula("a × b", "a: scalar, b: scalar")
+
+
+def test_a_declared_name_is_no_unit_vector() -> None:
+    assert from_printed("e₁ᵀx", ["e1"]) == "e1'*x"
+    assert from_printed("e₁ᵀx", ["e_1"]) == "e_1'*x"
+    assert from_printed("e₁ᵀx") == "eye[:,1]'*x"
+
+
+def test_declared_names_with_underscores_stay_whole() -> None:
+    assert from_printed("x_trainᵀx_train", ["x_train"]) == "x_train'*x_train"
+    assert from_printed("A x_train²", ["x_train", "A"]) == "A*x_train^2"
+
+
+def test_a_long_word_is_refused_at_once() -> None:
+    with pytest.raises(FormulaError, match=r"a word of 2,000 letters is neither a name nor a product"):
+        parse_formula("x" * 2000 + "²")
 
 
 def test_names_are_found_inside_words() -> None:

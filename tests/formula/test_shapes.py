@@ -233,3 +233,37 @@ def test_a_doubtful_reading_does_not_take_a_clear_one_with_it() -> None:
 
 def test_capital_i_is_pointed_out() -> None:
     assert parse_formula("A - c*I").notes == ("I is a matrix like any other; the identity is written eye",)
+
+
+SIZED = {
+    "x'*zeros(m*n)": ("x", "vector (m*n)"),
+    "x'*ones(n-1)": ("x", "vector (n-1)"),
+    "a'*unvec(x, 2*n, 3)*b": ("x", "vector (6*n)"),
+    "x'*eye[:,0]": ("x", "vector (n)"),
+    "eigenvector(X + X')'*x": ("x", "vector (n)"),
+    "left_vector(X)'*x": ("x", "vector (m)"),
+    "polygamma(2, x)'*x": ("x", "vector (n)"),
+}
+
+
+@pytest.mark.parametrize("text", SIZED)
+def test_sizes_of_calls(text: str) -> None:
+    name, shape = SIZED[text]
+    assert str(parse_formula(text).variables[name].shape) == shape
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("zeros(3 - 5)", "-2 is not a size"),
+        ("vector(1, 1000000*1000000)", "1000000000000 is not a size"),
+        ("x'*zeros((n-1)*2)", r"\(n - 1\)\*2 is not a size"),
+        ("polygamma(y, x)", "y is not the order of polygamma"),
+        ("polygamma(1.5, x)", "1.5 is not the order of polygamma"),
+        ("eigenvector(X)", "the eigenvalues of X may be complex"),
+        ("unvec(x, 2, 3) + unvec(x, 5, 7)", r"unvec needs a vector of size 35, found a vector \(6\)"),
+    ],
+)
+def test_sizes_and_orders_that_are_none(text: str, reason: str) -> None:
+    with pytest.raises(FormulaError, match=reason):
+        parse_formula(text)

@@ -14,7 +14,7 @@ from nablax.derivation.verify import Verification
 from nablax.errors import DerivationError
 from nablax.printing.code import code
 from nablax.printing.document import Document
-from nablax.printing.labels import DIFFERENTIAL, FUNCTION, Label, derivative
+from nablax.printing.labels import Label, derivative, differential, function
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Derivation(Shown):
         higher: derivatives of order 3 and more, of a scalar function of a scalar.
         steps: the derivation by differentials.
         domain: conditions under which all of it holds.
-        shapes: names of sizes per argument, and of f (f(·) where an argument has that name), ∇f and ∇²f.
+        shapes: names of sizes per argument, and of f, ∇f and ∇²f (g, … where an argument is called f).
         convention: how gradient and Jacobian are laid out.
         notes: what else is to be known.
         reading: how every name of a formula was read, as a declaration; empty for a function.
@@ -89,13 +89,14 @@ class Derivation(Shown):
 
     def label(self, order: int) -> Label:
         """What the derivative of an order is called, in each notation."""
-        return derivative(order, self.wrt, value_rank=len(self.value_shape), rank=len(self.shapes["∇f"]))
+        rank = len(self.shapes[f"∇{self.called}"])
+        return derivative(self.called, order, self.wrt, value_rank=len(self.value_shape), rank=rank)
 
     def equations(self) -> Equations:
         """Function, differential and derivatives with their left sides."""
         derivatives = [self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher]
         labelled = [(self.label(order), form) for order, form in enumerate(derivatives, 1)]
-        return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *labelled
+        return (function(self.called), self.function), (differential(self.called), self.differential), *labelled
 
     def _displayed(self) -> Equations:
         return without_differential(self.equations())
@@ -160,7 +161,8 @@ class Derivation(Shown):
         for form in (self.gradient, *forms.values()):
             if form.engine is not None:
                 raise DerivationError(f"{form.unicode()} has no closed form to write as code; evaluate gives its value")
-        shapes = {"f": self.value_shape, "gradient": self.shapes["∇f"], "hessian": self.shapes.get("∇²f", ())}
+        first, second = self.shapes[f"∇{self.called}"], self.shapes.get(f"∇²{self.called}", ())
+        shapes = {"f": self.value_shape, "gradient": first, "hessian": second}
         shapes = {name: shape for name, shape in shapes.items() if name in forms and not forms[name].is_map}
         expressions = {name: form.expression for name, form in forms.items()}
         return code(expressions, self.function.arguments, language, called="derivatives", shapes=shapes)

@@ -17,7 +17,6 @@ from nablax.derivation.planned import atoms, higher, plan
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.session import Session
-from nablax.derivation.shown import value_name
 from nablax.derivation.steps import Step, closing, steps, substituted
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import shortest
@@ -251,7 +250,8 @@ def _derivation(session: Session, order: int) -> Derivation:
     leaf = problem.arguments[wrt]
     gradient, hessian = forms.gradients[wrt], forms.blocks.get((wrt, wrt))
     value, own = session.value_shape, leaf.shape
-    shapes = {**session.arguments, value_name(session.arguments): value, "∇f": (*value, *own)}
+    called = session.called
+    shapes = {**session.arguments, called: value, f"∇{called}": (*value, *own)}
     return Derivation(
         function=session.function,
         wrt=leaf.name,
@@ -261,8 +261,8 @@ def _derivation(session: Session, order: int) -> Derivation:
         higher=_higher(session, hessian, order) if hessian is not None and order > 2 else (),
         steps=_steps(session, gradient, hessian),
         domain=domain(formula) if formula is not None else (),
-        shapes=shapes if hessian is None else {**shapes, "∇²f": (*value, *own, *own)},
-        convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name),
+        shapes=shapes if hessian is None else {**shapes, f"∇²{called}": (*value, *own, *own)},
+        convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name, called),
         notes=formula.notes if formula is not None else (),
         verification=forms.verification,
         reading=formula.declaration if formula is not None else "",
@@ -271,21 +271,25 @@ def _derivation(session: Session, order: int) -> Derivation:
 
 def _steps(session: Session, gradient: ClosedForm, hessian: ClosedForm | None) -> tuple[DerivationStep, ...]:
     """The derivation by differentials."""
-    check, direction = session.checks[session.problem.wrt], session.directions[session.problem.wrt]
+    check, direction, called = (
+        session.checks[session.problem.wrt],
+        session.directions[session.problem.wrt],
+        session.called,
+    )
     found: list[Step] = []
     with suppress(LateError):
         found.extend(steps(session.problem, session.algebras[0].sizes))
     first = found[0] if found else None
     found = [step for step in found if check.step(step.before, step.after, session.arguments)]
-    whole = substituted(found, "f") if found and found[0] is first and session.is_whole(found[0].before) else None
+    whole = substituted(found, called) if found and found[0] is first and session.is_whole(found[0].before) else None
     if whole is not None and first is not None and check.step(first.before, whole.after, session.arguments):
         found.append(whole)
     if not session.value_rank:
         plain = [_without_names(form.expression) for form in (gradient, hessian) if form is not None]
         second = plain[1] if len(plain) > 1 else None
-        found += closing("f", plain[0], None if isinstance(second, LinearMap) else second, direction)
+        found += closing(called, plain[0], None if isinstance(second, LinearMap) else second, direction)
         if isinstance(second, LinearMap):
-            found += _map_step(second, direction)
+            found += _map_step(called, second, direction)
     shapes = {**session.arguments, direction.name: direction.shape}
     return tuple(
         DerivationStep(one.rule, session.form(one.before, shapes, "before"), session.form(one.after, shapes, "after"))
@@ -293,11 +297,11 @@ def _steps(session: Session, gradient: ClosedForm, hessian: ClosedForm | None) -
     )
 
 
-def _map_step(hessian: LinearMap, direction: Symbol) -> list[Step]:
+def _map_step(called: str, hessian: LinearMap, direction: Symbol) -> list[Step]:
     one, two = (replace(direction, name=f"{direction.name}_{k}") for k in (1, 2))
     body = replaced(_without_names(hessian.body), hessian.argument, one)
-    step = closing("f", body, None, two)[0]
-    return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol("d²f", ()))]
+    step = closing(called, body, None, two)[0]
+    return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol(f"d²{called}", ()))]
 
 
 def _higher(session: Session, hessian: ClosedForm, order: int) -> tuple[ClosedForm, ...]:

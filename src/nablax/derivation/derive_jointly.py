@@ -7,7 +7,6 @@ from dataclasses import replace
 from nablax.derivation.domain import domain
 from nablax.derivation.joint import LAYOUT, JointDerivation
 from nablax.derivation.session import Session
-from nablax.derivation.shown import value_name
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS
 
 
@@ -23,7 +22,7 @@ def joint_derivation(session: Session) -> JointDerivation:
     problem, forms = session.problem, session.forms
     of = {place: problem.arguments[place] for place in session.places}
     formula = problem.formula
-    conventions = [CONVENTIONS.get(one.kind, CONVENTION).format(one.name) for one in of.values()]
+    conventions = [CONVENTIONS.get(one.kind, CONVENTION).format(one.name, session.called) for one in of.values()]
     return JointDerivation(
         function=session.function,
         wrt=tuple(one.name for one in of.values()),
@@ -37,7 +36,7 @@ def joint_derivation(session: Session) -> JointDerivation:
             for (a, b), form in forms.blocks.items()
         },
         domain=domain(formula) if formula is not None else (),
-        shapes={**session.arguments, value_name(session.arguments): session.value_shape},
+        shapes={**session.arguments, session.called: session.value_shape},
         convention="; ".join([*dict.fromkeys(conventions), *([LAYOUT] if forms.blocks else [])]),
         notes=formula.notes if formula is not None else (),
         verification=forms.verification,

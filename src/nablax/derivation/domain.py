@@ -65,6 +65,27 @@ def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
         case Operation.CALL, "prod" if node.operands[0].label == "eig":
             [matrix] = [read(operand, formula.variables) for operand in node.operands[0].operands]
             yield _where_regular(matrix)
+        case Operation.CALL, ("max" | "min") if node.operands[0].label == "eig" and len(parts) == 1:
+            yield _where_simple("eigenvalue", {"max": "largest", "min": "smallest"}[node.label], _inside(parts[0]))
+        case Operation.CALL, ("eigenvector" | "first_eigenvector"):
+            yield _where_simple("eigenvalue", "largest" if node.label == "eigenvector" else "smallest", parts[0])
+        case Operation.CALL, "eigenvectors":
+            yield f"differentiable where all eigenvalues of {unicode(parts[0])} are simple"
+        case Operation.CALL, ("left_vector" | "right_vector"):
+            yield _where_simple("singular value", "largest", parts[0])
+        case Operation.CALL, "norm" if node.operands[0].shape.is_matrix and node.options[0] == 2:
+            yield _where_simple("singular value", "largest", parts[0])
+        case Operation.CALL, "norm" if node.operands[0].shape.is_matrix and node.options[0] == "nuc":
+            yield f"differentiable where {unicode(parts[0])} has full rank"
+        case Operation.CALL, "pinv":
+            yield f"{unicode(parts[0])} has full rank"
+        case Operation.CALL, "cholesky":
+            if not _definite(node.operands[0], formula):
+                yield f"{unicode(parts[0])} is positive definite"
+        case Operation.CALL, ("lgamma" | "digamma" | "trigamma" | "polygamma"):
+            if not _is_positive(node.operands[-1], formula):
+                no = "no entry of {} is" if shape_of(parts[-1]) else "{} is not"
+                yield f"{no.format(unicode(parts[-1]))} 0, −1, −2, …"
         case Operation.CALL, ("norm2" | "norm"):
             if node not in _squared(formula.expression):
                 yield f"differentiable where {unicode(parts[0])} ≠ 0"
@@ -97,6 +118,21 @@ def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
                 yield f"{unicode(parts[0])} ≠ 0"
         case _:
             return
+
+
+def _where_simple(kind: str, which: str, matrix: Expression) -> str:
+    return f"differentiable where the {which} {kind} of {unicode(matrix)} is simple"
+
+
+def _inside(expression: Expression) -> Expression:
+    """The argument of a function of one matrix."""
+    return expression.arguments[0] if isinstance(expression, Call) else expression
+
+
+def _is_positive(node: Typed, formula: Formula) -> bool:
+    """Whether a value is positive by its form or by its declaration."""
+    is_declared = node.operation is Operation.VARIABLE and formula.variables[node.label].positive
+    return is_declared or _always_positive(node)
 
 
 def _where_regular(matrix: Expression) -> str:
@@ -162,7 +198,7 @@ def _always_positive(node: Typed) -> bool:
     if node.value is not None:
         return node.value > 0
     match node.operation, node.label:
-        case Operation.CALL, ("exp" | "sigmoid" | "softmax" | "cosh"):
+        case Operation.CALL, ("exp" | "sigmoid" | "softmax" | "cosh" | "Phi"):
             return True
         case Operation.CALL, ("sum" | "mean" | "sqrt" | "vector" | "matrix"):
             return _always_positive(node.operands[0])

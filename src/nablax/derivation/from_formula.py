@@ -200,6 +200,8 @@ def _index(node: Typed, array: Expression) -> Expression:
             raise NotShown
         listed = [":" if place is None else str(place) for place in places]
         return Call(f"[{','.join(listed)}]", (array,), sizes(node))
+    if isinstance(array, Identity) and places[0] is None and isinstance(places[1], int):
+        return Unit(places[1], array.size)
     if len(places) != 1 or not isinstance(places[0], int) or places[0] < 0 or not isinstance(array, Symbol):
         raise NotShown
     return Product((Transpose(Unit(places[0], array.shape[0])), array))
@@ -230,7 +232,9 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Call("norm_1", (operand,))
         case "inv", [operand]:
             return Inverse(operand)
-        case (("sum" | "prod"), [Call("eig", (matrix,))]):
+        case "eig", _:
+            return Call("eigenvalues", tuple(parts), shape)
+        case (("sum" | "prod"), [Call("eigenvalues", (matrix,))]):
             return Call("tr" if label == "sum" else "det", (matrix,))
         case (("tr" | "det" | "logdet" | "sum" | "logsumexp" | "prod"), [operand]):
             return Call(label, (operand,))
@@ -248,8 +252,12 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return _times(left, right)
         case "kron", [left, right]:
             return Kronecker(left, right)
-        case (("vec" | "cross" | "skew"), _):
+        case (("vec" | "unvec" | "cross" | "skew"), _):
             return Call(label, tuple(parts), shape)
+        case (("eigenvectors" | "eigenvector" | "first_eigenvector" | "left_vector" | "right_vector"), _):
+            return Call(label, tuple(parts), shape)
+        case "polygamma", [order, operand]:
+            return Function(label, (order, operand))
         case "sqrt", [operand]:
             return powered(operand, Fraction(1, 2))
         case "square", [operand]:

@@ -13,7 +13,7 @@ from nablax.derivation.shown import Equations, Shown, notations
 from nablax.derivation.verify import Verification
 from nablax.printing.code import code
 from nablax.printing.document import Document
-from nablax.printing.labels import DIFFERENTIAL, FUNCTION, partial
+from nablax.printing.labels import differential, function, partial
 
 LAYOUT = "axes of a block: those of the first variable, then those of the second"
 
@@ -32,7 +32,7 @@ class JointDerivation(Shown):
         gradients: per variable the gradient, in its shape; of a function with axes, the Jacobian.
         blocks: per pair of variables the block of the Hessian; empty where only order 1 was asked.
         domain: conditions under which all of it holds.
-        shapes: names of sizes per argument, and of f (f(·) where an argument has that name).
+        shapes: names of sizes per argument, and of f (g, … where an argument is called f).
         convention: how gradients and blocks are laid out.
         notes: what else is to be known.
         verification: what the check found.
@@ -74,9 +74,9 @@ class JointDerivation(Shown):
 
     def equations(self) -> Equations:
         """Function, differential, gradients and blocks with their left sides."""
-        first = [(partial([name]), form) for name, form in self.gradients.items()]
-        second = [(partial(pair), form) for pair, form in self.blocks.items()]
-        return (FUNCTION, self.function), (DIFFERENTIAL, self.differential), *first, *second
+        first = [(partial(self.called, [name]), form) for name, form in self.gradients.items()]
+        second = [(partial(self.called, pair), form) for pair, form in self.blocks.items()]
+        return (function(self.called), self.function), (differential(self.called), self.differential), *first, *second
 
     def code(self, language: str = "numpy") -> str:
         """Source of one function that gives the value, all gradients and all blocks; see `Derivation.code`.

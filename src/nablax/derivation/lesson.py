@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nablax.derivation.closed_form import ClosedForm
 from nablax.errors import DerivationError
 from nablax.printing.document import Block, Document, Equation, Items, Listing, Paragraph, Section, Table, sentences
-from nablax.printing.labels import DIFFERENTIAL, FUNCTION, Label
+from nablax.printing.labels import Label, differential, function
 
 if TYPE_CHECKING:  # a derivation explains itself
     from nablax.derivation.derivation import Derivation
@@ -93,7 +93,7 @@ def joint_lesson(derivation: JointDerivation, language: str = "numpy") -> Docume
         Section(
             "Gradients",
             (
-                Paragraph("Each is what its own differential meets in df, and has the shape of its variable."),
+                Paragraph(f"Each is what its own differential meets in d{derivation.called}, in the variable's shape."),
                 *(Equation(label, form.expression) for label, form in gradients),
             ),
         ),
@@ -165,15 +165,15 @@ def _notes(derivation: Derivation | JointDerivation) -> Iterator[Section]:
 
 
 def _question(derivation: Derivation | JointDerivation) -> Iterator[Block]:
-    yield Paragraph(f"Given is the function f of {', '.join(derivation.function.arguments)}:")
-    yield Equation(FUNCTION, derivation.function.expression)
+    yield Paragraph(f"Given is the function {derivation.called} of {', '.join(derivation.function.arguments)}:")
+    yield Equation(function(derivation.called), derivation.function.expression)
     yield Paragraph(f"How does it change with {' and '.join(_variables(derivation))}, all else kept as it is?")
 
 
 def _reading(derivation: Derivation | JointDerivation) -> Iterator[Block]:
     yield shape_table(derivation.function.arguments, derivation.reading)
     yield from (Paragraph(f"{sentence}.") for sentence in derivation.fixed)
-    yield Paragraph(f"The value f is a {described(derivation.value_shape)}.")
+    yield Paragraph(f"The value {derivation.called} is a {described(derivation.value_shape)}.")
     if derivation.reading:
         yield Paragraph("A name that is meant otherwise is given in declare.")
 
@@ -189,12 +189,13 @@ def _domain(derivation: Derivation | JointDerivation) -> Iterator[Block]:
 
 
 def _differential(derivation: Derivation | JointDerivation) -> Iterator[Block]:
-    names = _variables(derivation)
+    names, called = _variables(derivation), derivation.called
     moved, plain, changes = (", ".join(text.format(name) for name in names) for text in ("{0} + d{0}", "{0}", "d{0}"))
     yield Paragraph(
-        f"The differential df is the part of f({moved}) − f({plain}) that is linear in {changes}. In short:"
+        f"The differential d{called} is the part of {called}({moved}) − {called}({plain}) that is linear in {changes}. "
+        "In short:"
     )
-    yield Equation(DIFFERENTIAL, derivation.differential.expression)
+    yield Equation(differential(derivation.called), derivation.differential.expression)
 
 
 def _steps(derivation: Derivation) -> Iterator[Block]:
@@ -216,13 +217,15 @@ def _steps(derivation: Derivation) -> Iterator[Block]:
 
 def _title(derivation: Derivation) -> str:
     if derivation.value_shape:
-        return "Jacobian" if derivation.shapes["∇f"] else "Derivative"
-    return "Gradient" if derivation.shapes["∇f"] else "Derivative"
+        return "Jacobian" if derivation.shapes[f"∇{derivation.called}"] else "Derivative"
+    return "Gradient" if derivation.shapes[f"∇{derivation.called}"] else "Derivative"
 
 
 def _gradient(derivation: Derivation) -> Iterator[Block]:
     yield Equation(derivation.label(1), derivation.gradient.expression)
-    yield Paragraph(f"It is a {described(derivation.shapes['∇f'])}. {_capital(derivation.convention)}.")
+    yield Paragraph(
+        f"It is a {described(derivation.shapes[f'∇{derivation.called}'])}. {_capital(derivation.convention)}."
+    )
     if derivation.gradient.is_map:
         yield Paragraph(MAP.format("function"))
 
@@ -235,7 +238,7 @@ def _hessian(derivation: Derivation) -> Iterator[Block]:
     if derivation.hessian.is_map:
         yield Paragraph(MAP.format("gradient"))
     else:
-        yield Paragraph(f"It is a {described(derivation.shapes['∇²f'])}.")
+        yield Paragraph(f"It is a {described(derivation.shapes[f'∇²{derivation.called}'])}.")
     for order, form in enumerate(derivation.higher, 3):
         yield Equation(derivation.label(order), form.expression)
 

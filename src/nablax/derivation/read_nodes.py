@@ -96,11 +96,7 @@ class Reader:
             return index.label
         if not index.labels:
             label = Label(index.extent)
-            # symbolic lengths are large: a place in the second half was counted from the end
-            from_end = bool(self.algebra.sizes) and 2 * index.offset >= index.extent > 1
-            place = index.offset - index.extent if from_end else index.offset
-            unit = Atom(AtomKind.UNIT, str(place), (index.extent,))
-            parts.append((self.algebra.atom(unit), (label,)))
+            parts.append((self._unit(index.offset, index.extent), (label,)))
             return label
         label = Label(index.extent)
         if index.table is None and index.strides == (1,) and not index.leaves:
@@ -120,6 +116,11 @@ class Reader:
         np.put_along_axis(table, np.where(there, places, 0), np.where(there, 1.0, 0.0), axis=-1)
         parts.append((self._constant(table), (*index.labels, label)))
         return label
+
+    def _unit(self, place: int, extent: int) -> Poly:
+        """The unit vector of a place; symbolic lengths are large: one in the second half was counted from the end."""
+        from_end = bool(self.algebra.sizes) and 2 * place >= extent > 1
+        return self.algebra.atom(Atom(AtomKind.UNIT, str(place - extent if from_end else place), (extent,)))
 
     def _range(self, index: Index) -> Atom:
         """Rows of the identity, which take a range of places; in the second half counted from the end."""
@@ -244,6 +245,9 @@ class Reader:
                 return triangles
         if values.shape == (3, 3, 3) and any(np.array_equal(values, sign * SIGNS) for sign in (1, -1)):
             return self.algebra.scale(int(values[0, 1, 2]), self.algebra.atom(Atom(AtomKind.CONSTANT, EPSILON, axes)))
+        if values.ndim == 1 and np.count_nonzero(values) == 1:
+            place = int(np.flatnonzero(values)[0])
+            return self.algebra.scale(rational(float(values[place])), self._unit(place, len(values)))
         if 1 in axes:
             kept = tuple(k for k, size in enumerate(axes) if size > 1)
             inside = self._constant(values.reshape([axes[k] for k in kept]))

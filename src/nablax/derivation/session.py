@@ -11,6 +11,7 @@ from nablax.derivation.from_formula import from_formula
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Planned, Polys, read
 from nablax.derivation.problem import Problem, moved, resized
+from nablax.derivation.shown import value_name
 from nablax.derivation.steps import paired
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.write import (
@@ -27,7 +28,7 @@ from nablax.formula import Operation
 from nablax.printing.expression import Call, Expression, Sum, Symbol, Where
 from nablax.printing.rewrite import with_decimals
 
-RESERVED = frozenset({"d", "f", "e", "I"})
+RESERVED = frozenset({"d", "e", "I"})
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Session:
         for place in self.places:
             problem = moved(replace(problem, wrt=place))
         return Session(replace(problem, wrt=self.problem.wrt), self.places, self._polys)
+
+    @property
+    def called(self) -> str:
+        """What the function is called."""
+        return value_name(self.arguments)
 
     @property
     def value_rank(self) -> int:
@@ -133,7 +139,8 @@ class Session:
         options = [([one.gradients[place] for one in self._polys], place) for place in first.gradients]
         options += [([one.blocks[pair] for one in self._polys], pair[1]) for pair in first.blocks]
         plain = [map_or_array(self.writer, self.algebras, polys, leaves[place]) for polys, place in options]
-        taken = {a.name for a in self.problem.arguments} | {one.name for one in self.directions.values()} | RESERVED
+        taken = {a.name for a in self.problem.arguments} | {one.name for one in self.directions.values()}
+        taken |= {self.called, *RESERVED}
         indexed = [self.writer.indexed(polys[0]) for polys, _ in options]
         found = Verification(0, 0.0)
         for option in (with_names(plain, taken), plain, indexed):

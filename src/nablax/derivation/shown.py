@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
@@ -9,8 +10,9 @@ from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.verify import Verification
-from nablax.printing.labels import DIFFERENTIAL, Label
+from nablax.printing.labels import Label
 
+VALUE_NAMES = ("f", "g", "h", "F", "G", "H", "φ", "ψ")
 Equations = Sequence[tuple[Label, ClosedForm]]
 
 
@@ -33,7 +35,12 @@ class Shown(ABC):
     @property
     def value_shape(self) -> tuple[str, ...]:
         """The names of the sizes of the function's value."""
-        return self.shapes[value_name(self.function.arguments)]
+        return self.shapes[self.called]
+
+    @property
+    def called(self) -> str:
+        """What the function is called."""
+        return value_name(self.function.arguments)
 
     def _displayed(self) -> Equations:
         """The equations that a notebook displays."""
@@ -87,13 +94,14 @@ class Shown(ABC):
 
 
 def value_name(arguments: Collection[str]) -> str:
-    """What the function's value is called beside its arguments: f, and f(·) where one of them is f itself."""
-    return "f(·)" if "f" in arguments else "f"
+    """What the function is called beside its arguments: f, or the next letter that none of them has."""
+    names = itertools.chain(VALUE_NAMES, (f"f{k}" for k in itertools.count()))
+    return next(name for name in names if not {name, f"d{name}"} & set(arguments))
 
 
 def without_differential(equations: Equations) -> Equations:
     """The function and its derivatives."""
-    return [(label, form) for label, form in equations if label is not DIFFERENTIAL]
+    return [equations[0], *equations[2:]]
 
 
 def notations(form: ClosedForm) -> dict[str, str]:

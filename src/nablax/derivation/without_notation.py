@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,15 +16,16 @@ from nablax.derivation.effort import unbounded
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import Problem
+from nablax.derivation.problem import from_formula as problem_of
 from nablax.derivation.shown import value_name
 from nablax.derivation.verify import UNCHECKED, Check, in_kind
 from nablax.errors import DerivationError, VerificationError
-from nablax.formula import Kind
+from nablax.formula import Kind, parse_formula
 from nablax.printing.expression import Call, Expression, Symbol
 
 Compiled = dict[tuple[tuple[int, ...], ...], Callable[..., Any]]  # by the shapes of the arguments
 CONVENTION = "the gradient has the shape of the argument; rows of a Jacobian are outputs"
-_SYMMETRISED = "gradient with respect to the full matrix, symmetrised: ∇f = ½(G + Gᵀ); {0} is symmetric"
+_SYMMETRISED = "gradient with respect to the full matrix, symmetrised: ∇{1} = ½(G + Gᵀ); {0} is symmetric"
 CONVENTIONS = {
     Kind.SYMMETRIC: _SYMMETRISED,
     Kind.SPD: _SYMMETRISED,
@@ -55,17 +57,18 @@ def without_notation(problem: Problem, order: int, reason: str, *, checked: bool
     value = check.value_shape
     sizes = {length: name for name, length in problem.numeric_sizes.items()}
     own = tuple(sizes.get(length, str(length)) for length in value)
-    shapes = {value_name(arguments): own, "∇f": (*own, *leaf.shape), "∇²f": (*own, *leaf.shape, *leaf.shape)}
+    called = value_name(arguments)
+    shapes = {called: own, f"∇{called}": (*own, *leaf.shape), f"∇²{called}": (*own, *leaf.shape, *leaf.shape)}
     names = [
-        Symbol("f" if problem.formula is None else problem.formula.source, own),
-        Symbol(f"∂f/∂{leaf.name}", shapes["∇f"]),
-        Symbol(f"∂²f/∂{leaf.name}²", shapes["∇²f"]),
+        Symbol(called if problem.formula is None else problem.formula.source, own),
+        Symbol(f"∂{called}/∂{leaf.name}", shapes[f"∇{called}"]),
+        Symbol(f"∂²{called}/∂{leaf.name}²", shapes[f"∇²{called}"]),
     ][: order + 1]
-    called = ("function", "gradient", "hessian")
+    roles = ("function", "gradient", "hessian")
     known: Compiled = {}
     forms = [
-        ClosedForm(name, arguments, title, _engine(problem, order, place, known))
-        for place, (name, title) in enumerate(zip(names, called, strict=False))
+        ClosedForm(name, arguments, title, _Engine(problem, order, place, known))
+        for place, (name, title) in enumerate(zip(names, roles, strict=False))
     ]
     with unbounded():
         verification = check.compare(forms) if checked else UNCHECKED
@@ -75,7 +78,7 @@ def without_notation(problem: Problem, order: int, reason: str, *, checked: bool
         )
     direction = Symbol(f"d{leaf.name}", leaf.shape)
     applied = not value and leaf.shape
-    differential: Expression = Call("inner", (names[1], direction)) if applied else Symbol("df", own)
+    differential: Expression = Call("inner", (names[1], direction)) if applied else Symbol(f"d{called}", own)
     return Derivation(
         function=function or forms[0],
         wrt=leaf.name,
@@ -85,8 +88,8 @@ def without_notation(problem: Problem, order: int, reason: str, *, checked: bool
         higher=(),
         steps=(),
         domain=domain(problem.formula) if problem.formula is not None else (),
-        shapes={**arguments, **{name: shape for name, shape in shapes.items() if order > 1 or name != "∇²f"}},
-        convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name),
+        shapes={**arguments, **{name: shape for name, shape in shapes.items() if order > 1 or name != f"∇²{called}"}},
+        convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name, called),
         notes=(*(problem.formula.notes if problem.formula is not None else ()), reason),
         verification=verification,
         reading=problem.formula.declaration if problem.formula is not None else "",
@@ -109,17 +112,24 @@ def _refused(**values: Any) -> Any:
     raise NotImplementedError("a differential without notation is not evaluated; the gradient is")
 
 
-def _engine(problem: Problem, order: int, place: int, known: Compiled) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class _Engine:
     """Value, gradient or Hessian by the engine, at the sizes of the check or others; one program gives all of them."""
 
-    def run(**values: Any) -> Any:
+    problem: Problem
+    order: int
+    place: int
+    known: Compiled
+
+    def __call__(self, **values: Any) -> Any:
+        problem, known, place = self.problem, self.known, self.place
         arrays = [np.asarray(values[argument.name], np.float64) for argument in problem.arguments]
         key = tuple(array.shape for array in arrays)
         if key not in known:
             sizes = dict(problem.numeric_sizes)
             for argument, array in zip(problem.arguments, arrays, strict=True):
                 sizes.update(zip(argument.shape, array.shape, strict=True))
-            known[key] = evaluator(problem, order, sizes)
+            known[key] = evaluator(problem, self.order, sizes)
         with jax.enable_x64(True):
             found = np.asarray(known[key](*arrays)[place])
         for pair in range(place):  # every pair of axes of the argument
@@ -129,4 +139,23 @@ def _engine(problem: Problem, order: int, place: int, known: Compiled) -> Callab
             found = np.moveaxis(turned, (-2, -1), (last - 2, last - 1)) if last >= 2 else found
         return found
 
-    return run
+    def __reduce__(self) -> tuple[Any, ...]:
+        formula = self.problem.formula
+        if formula is None:
+            return _of_function, ()
+        wrt = self.problem.arguments[self.problem.wrt].name
+        return _of_formula, (formula.source, formula.declaration, wrt, self.order, self.place)
+
+
+def _of_formula(source: str, declaration: str, wrt: str, order: int, place: int) -> _Engine:
+    """The engine of a formula that was pickled: its text is read again."""
+    return _Engine(problem_of(parse_formula(source, declaration), wrt), order, place, {})
+
+
+def _of_function() -> Callable[..., Any]:
+    """What a Python function, which is not pickled, leaves behind."""
+    return _forgotten
+
+
+def _forgotten(**values: Any) -> Any:
+    raise DerivationError("the Python function was not stored with its derivation: derive it again to evaluate this")

@@ -12,9 +12,10 @@ from nablax.formula.declarations import LARGEST_SIZE
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, Function, Rule, nearest
 from nablax.formula.site import Site
 from nablax.formula.sizes import SCALAR, Shape, Size, symbol
-from nablax.formula.syntax import Call, Expression, Name, Number
+from nablax.formula.syntax import Binary, Call, Expression, Name, Number
 from nablax.formula.typed import Operation, Option, Typed
 
+LARGEST_ORDER = 20  # of polygamma; beyond, its values overflow soon
 ORDERS_OF_MATRIX = (1, 2, "inf", "fro", "nuc")
 
 
@@ -73,7 +74,7 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
         case Rule.SQUARE_TO_SQUARE:
             site.square(row.name, operands[0], call.span)
             return typed(operands[0].shape)
-        case Rule.EIGENVALUES:
+        case Rule.SPECTRUM:
             return typed(Shape((site.square(row.name, operands[0], call.span),)))
         case Rule.EXTREMUM if len(operands) == 1:
             return typed(SCALAR)
@@ -114,6 +115,15 @@ def call_expression(row: Function, call: Call, operands: tuple[Typed, ...], site
             value = Typed(Operation.NUMBER, (), SCALAR, Number(zero_or_one, call.span), value=zero_or_one)
             filled = FUNCTIONS["matrix" if len(plain) == 2 else "vector"]
             return Typed(Operation.CALL, (value,), _filled(filled, (), plain, call, site), call, filled.name)
+        case Rule.UNSTACKED:
+            return typed(_unstacked(row, operands[0], plain, call, site))
+        case Rule.POLYGAMMA:
+            order = operands[0].value
+            if order is None or order < 0 or order != math.floor(order) or order > LARGEST_ORDER:
+                reason = f"{operands[0]} is not the order of polygamma"
+                advice = f"it is a whole number from 0 to {LARGEST_ORDER}: {row.signature}"
+                raise site.refusal(reason, operands[0].span, advice)
+            return typed(operands[1].shape)
         case Rule.SOFT_MAXIMUM:
             return typed(*_along(row, operands[0], plain, call, site))
         case Rule.SOFTMAX:
@@ -157,6 +167,14 @@ def _of_matrix(row: Function, operand: Typed, call: Call, site: Site) -> Shape:
             return Shape((rows * columns,))
 
 
+def _unstacked(row: Function, operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site) -> Shape:
+    rows, columns = (_size(argument, site) for argument in plain)
+    if operand.shape.rank != 1 or not site.solver.unify(operand.shape.axes[0], rows * columns):
+        reason = f"{row.name} needs a vector of size {rows * columns}, found {site.shape(operand)}"
+        raise site.refusal(reason, call.span, site.described(operand))
+    return Shape((rows, columns))
+
+
 def _along(
     row: Function, operand: Typed, plain: tuple[Expression, ...], call: Call, site: Site
 ) -> tuple[Shape, str, tuple[Option, ...]]:
@@ -173,7 +191,8 @@ def _along(
 def _three(row: Function, operand: Typed, call: Call, site: Site) -> None:
     if operand.shape.rank != 1 or not site.solver.unify(operand.shape.axes[0], Size(3)):
         reason = f"{row.name} needs vectors of size 3, found {site.shape(operand)}"
-        raise site.refusal(reason, call.span, site.described(operand))
+        advice = "\na product is written *" if call.spelling == "×" else ""
+        raise site.refusal(reason, call.span, site.described(operand) + advice)
 
 
 def _aligned(row: Function, operands: tuple[Typed, ...], call: Call, site: Site) -> Shape:
@@ -214,11 +233,29 @@ def _filled(row: Function, operands: tuple[Typed, ...], plain: tuple[Expression,
 
 
 def _size(argument: Expression, site: Site) -> Size:
+    """The size that an argument is; of numbers alone it is neither negative nor beyond the limit."""
+    size = _read_size(argument, site)
+    if not size.symbols and not 0 <= size.coefficient <= LARGEST_SIZE:
+        raise site.refusal(
+            f"{size} is not a size", argument.span, f"a size is at most {LARGEST_SIZE:,} and not negative"
+        )
+    return size
+
+
+def _read_size(argument: Expression, site: Site) -> Size:
     if isinstance(argument, Name):
         return symbol(argument.name)
     if isinstance(argument, Number) and isinstance(argument.value, int) and argument.value <= LARGEST_SIZE:
         return Size(argument.value)
-    advice = f"a size is a symbol or an integer up to {LARGEST_SIZE:,}"
+    if isinstance(argument, Binary) and argument.operator == "*":
+        left, right = _read_size(argument.left, site), _read_size(argument.right, site)
+        if not left.offset and not right.offset:
+            return left * right
+    if isinstance(argument, Binary) and argument.operator in ("+", "-") and isinstance(argument.right, Number):
+        number = argument.right.value
+        if isinstance(number, int) and number <= LARGEST_SIZE:
+            return _read_size(argument.left, site).plus(number if argument.operator == "+" else -number)
+    advice = f"a size is a symbol, an integer up to {LARGEST_SIZE:,}, a product of these, or one more or less: n-1"
     raise site.refusal(f"{argument} is not a size", argument.span, advice)
 
 

@@ -231,6 +231,10 @@ class _Evaluation:
                 return np.eye(self._shape(node.shape)[0], dtype=self._dtype)
             case (("vector" | "matrix"), (filling,)):
                 return np.broadcast_to(np.asarray(self._of(filling), self._dtype), self._shape(node.shape))
+            case "unvec", (operand,):
+                return self._of(operand).reshape(self._shape(node.shape)[::-1]).T
+            case "polygamma", (order, operand):
+                return self._calls["polygamma"](int(order.value or 0), np.asarray(self._of(operand)))
             case "where", (condition, yes, no):
                 chosen = np.where(self._of(condition), self._of(yes), self._of(no))
                 return np.asarray(chosen, self._dtype)

@@ -69,7 +69,10 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     return _Reading(source, tree, declarations, is_nested).formula()
 
 
-FILLING = frozenset({"vector", "matrix", "eye", "ones", "zeros"})  # what takes names of sizes
+FILLING = frozenset({"vector", "matrix", "eye", "ones", "zeros", "unvec"})  # what takes names of sizes
+SPECTRAL = frozenset(
+    {"eig", "eigenvectors", "eigenvector", "first_eigenvector"}
+)  # what is real of a symmetric matrix only
 MOST_VISITED = 2_500  # nodes that the search for a reading comes to
 
 
@@ -214,7 +217,7 @@ def _sizes_in_calls(tree: Expression) -> list[str]:
     for node in walk(tree):
         if isinstance(node, Call) and node.function in FILLING:
             plain = node.arguments[FUNCTIONS[node.function].expressions :]
-            found += [argument.name for argument in plain if isinstance(argument, Name)]
+            found += [name.name for argument in plain for name in walk(argument) if isinstance(name, Name)]
         if isinstance(node, Index):
             found += [one.stop for one in node.indices if isinstance(one, Range) and isinstance(one.stop, str)]
     return found
@@ -272,7 +275,7 @@ def _check_eigenvalues(expression: Typed, variables: Mapping[str, Variable], sit
 
 
 def _refuse_complex(node: Typed, variables: Mapping[str, Variable], site: Site) -> None:
-    if node.operation is Operation.CALL and node.label == "eig" and not is_symmetric(node.operands[0], variables):
+    if node.operation is Operation.CALL and node.label in SPECTRAL and not is_symmetric(node.operands[0], variables):
         matrix = node.operands[0]
         advice = "write sum(eig(X)) or prod(eig(X)), or declare the matrix symmetric"
         raise site.refusal(f"the eigenvalues of {matrix} may be complex", node.span, advice)

@@ -29,7 +29,7 @@ class Rule(Enum):
     NORM = "one vector or matrix, then optionally the order: a number that is at least 1, inf, fro or nuc"
     KRONECKER = "two matrices or vectors; a vector beside a matrix is one column"
     DIAGONAL = "a vector (gives a matrix) or a square matrix (gives a vector)"
-    EIGENVALUES = "one square matrix; gives the vector of eigenvalues"
+    SPECTRUM = "one square matrix; gives the vector of its eigenvalues, or the eigenvector of one of them"
     PRODUCT_ENTRYWISE = "two operands of equal shape, or one a scalar"
     CHOICE = "a comparison, then two operands of equal shape, or one a scalar"
     ALONG_ROWS = "one matrix; gives the vector with an entry per row"
@@ -39,6 +39,8 @@ class Rule(Enum):
     CROSS = "two vectors of size 3"
     SKEW = "one vector of size 3; gives the matrix that takes the cross product with it"
     FILLED = "one size for a vector, two for a matrix"
+    UNSTACKED = "one vector, then the two sizes of the matrix whose columns stand in it"
+    POLYGAMMA = "an order 0, 1, 2, …, then one operand of any shape, elementwise"
     SOFT_MAXIMUM = "one scalar, vector or matrix; of a matrix optionally the axis along which it goes: 1 or 0"
     SOFTMAX = "one vector, or a matrix (each row by itself)"
 
@@ -87,7 +89,12 @@ ROWS = (
     Function("det", Rule.SQUARE_TO_SCALAR, "det(X)"),
     Function("logdet", Rule.SQUARE_TO_SCALAR, "logdet(X)"),
     Function("inv", Rule.SQUARE_TO_SQUARE, "inv(X)"),
-    Function("eig", Rule.EIGENVALUES, "eig(X)", aliases=("eigvals", "eigvalsh", "eigenvalues")),
+    Function("eig", Rule.SPECTRUM, "eig(X)", aliases=("eigvals", "eigvalsh", "eigenvalues")),
+    Function("eigenvectors", Rule.SQUARE_TO_SQUARE, "eigenvectors(S)"),
+    Function("eigenvector", Rule.SPECTRUM, "eigenvector(S)"),
+    Function("first_eigenvector", Rule.SPECTRUM, "first_eigenvector(S)"),
+    Function("left_vector", Rule.ALONG_ROWS, "left_vector(X)"),
+    Function("right_vector", Rule.ALONG_COLUMNS, "right_vector(X)"),
     Function("diag", Rule.DIAGONAL, "diag(x)"),
     Function("inner", Rule.INNER, "<a, b>", 2, 2, ("vdot",)),
     Function("outer", Rule.OUTER, "outer(x, y)", 2, 2),
@@ -102,6 +109,8 @@ ROWS = (
     Function("tril", Rule.SQUARE_TO_SQUARE, "tril(X)"),
     Function("triu", Rule.SQUARE_TO_SQUARE, "triu(X)"),
     Function("vec", Rule.STACKED, "vec(X)"),
+    Function("unvec", Rule.UNSTACKED, "unvec(x, m, n)", 3, 3, expressions=1),
+    Function("polygamma", Rule.POLYGAMMA, "polygamma(2, x)", 2, 2),
     Function("cross", Rule.CROSS, "cross(x, y)", 2, 2),
     Function("skew", Rule.SKEW, "skew(x)"),
     Function("ones", Rule.FILLED, "ones(n) or ones(m, n)", 0, 2, expressions=0),

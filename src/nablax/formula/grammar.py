@@ -9,6 +9,8 @@ of powers is
 - ``<`` where an operand is due opens an inner product; after an operand it compares. Comparisons stand
 only at the
   outermost level of an argument or a parenthesis, so the ``>`` that closes an inner product is never one.
+- ``A⁺`` is ``pinv(A)``.
+- ``⊗`` and ``×`` stand between sums and products, as they are printed: ``AB ⊗ x`` is ``(AB) ⊗ x``.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ formula: _expression
 
 _expression: comparison | _sum
 comparison: _sum (LESS | MORE | LESS_EQUAL | MORE_EQUAL | EQUAL | UNEQUAL) _sum
-_sum: sum | _product
-sum: _sum (PLUS | MINUS) _product
+_sum: sum | _crossed
+sum: _sum (PLUS | MINUS) _crossed
+_crossed: crossed | _product
+crossed: _crossed (KRON | CROSS) _product
 _product: product | _signed
 product: _product (TIMES | OVER | AT | DOT_TIMES | DOT_OVER) _signed
 _signed: signed | _postfix
 signed: (PLUS | MINUS) _signed
-_postfix: transpose | power | _indexed
+_postfix: transpose | pseudo | power | _indexed
+pseudo: _postfix DAGGER
 transpose: _postfix (PRIME | DOT_T)
 power: _postfix (HAT | DOT_HAT | STARS) _exponent
 _exponent: signed_exponent | _indexed
@@ -52,12 +57,15 @@ MINUS: "-" | "−"
 TIMES: "*"
 OVER: "/"
 AT: "@"
+KRON: "⊗"
+CROSS: "×"
 DOT_TIMES: ".*"
 DOT_OVER: "./"
 DOT_HAT: ".^"
 HAT: "^"
 STARS: "**"
 PRIME: "'"
+DAGGER: "⁺" | "†"
 DOT_T: /\.T(?![A-Za-z0-9_])/
 LESS: "<"
 MORE: ">"

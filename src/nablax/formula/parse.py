@@ -42,6 +42,7 @@ CALLS_AS_OPERATORS: dict[str, BinaryOperator] = {
     "pow": ".^",
     "divide": "./",
 }
+CROSSED = {"⊗": "kron", "×": "cross"}
 SIGNS_IN_WORDS = {
     "RPAR": "')'",
     "RSQB": "']'",
@@ -65,12 +66,12 @@ STRAY = {
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A subtree while parsing: its outer span with parentheses, and whether it is a power without any."""
+    """A subtree while parsing: its outer span with parentheses; a power, ⊗ or × without any."""
 
     node: Expression
     start: int
     end: int
-    bare_power: bool = False
+    bare: str = ""
 
 
 Part: TypeAlias = Piece | Token
@@ -122,6 +123,10 @@ class Builder(Transformer[Token, Piece]):
         span = _span(parts)
         return Piece(Unary("'", cast(Piece, parts[0]).node, span), span.start, span.end)
 
+    def pseudo(self, parts: list[Part]) -> Piece:
+        span = _span(parts)
+        return Piece(Call("pinv", (cast(Piece, parts[0]).node,), span, "pinv"), span.start, span.end)
+
     def _infix(self, parts: list[Part]) -> Piece:
         left, operator, right = parts
         span = _span(parts)
@@ -134,14 +139,27 @@ class Builder(Transformer[Token, Piece]):
     def power(self, parts: list[Part]) -> Piece:
         base = cast(Piece, parts[0])
         operator = parts[1]
-        if base.bare_power:
+        if base.bare == "^":
             raise FormulaError(
                 "a chain of powers is read from the left by MATLAB and from the right by mathematics",
                 span=_span(parts),
                 advice=f"write (a{operator}b){operator}c or a{operator}(b{operator}c)",
             )
         piece = self._infix(parts)
-        return Piece(piece.node, piece.start, piece.end, bare_power=True)
+        return Piece(piece.node, piece.start, piece.end, bare="^")
+
+    def crossed(self, parts: list[Part]) -> Piece:
+        left, sign, right = cast(Piece, parts[0]), str(parts[1]), cast(Piece, parts[2])
+        span = _span(parts)
+        if left.bare and left.bare + sign in ("××", "×⊗", "⊗×"):
+            reason = f"a chain of {' and '.join(dict.fromkeys((left.bare, sign)))} depends on where it begins"
+            raise FormulaError(
+                reason, span=span, advice=f"write (a {left.bare} b) {sign} c or a {left.bare} (b {sign} c)"
+            )
+        if sign == "×" and (isinstance(left.node, Number) or isinstance(right.node, Number)):
+            return Piece(Binary("*", left.node, right.node, span), span.start, span.end)
+        node = Call(CROSSED[sign], (left.node, right.node), span, sign)
+        return Piece(node, span.start, span.end, bare=sign)
 
     def call(self, parts: list[Part | None]) -> Piece:
         present = [part for part in parts if part is not None]

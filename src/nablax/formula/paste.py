@@ -16,16 +16,19 @@ from nablax.formula.syntax import Span
 from nablax.notation import GREEK, SMALL_GREEK
 
 SPELLED = {letter: name for name, letter in GREEK.items()}
-MARKS = frozenset("ᵀ⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘½⅓¼¾⅔⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉")
+MARKS = frozenset("ᵀ⁺†⁻¹²³⁰⁴⁵⁶⁷⁸⁹‖⊙⊘⊗×½⅓¼¾⅔⅙⅛√𝟏·⋅\\₀₁₂₃₄₅₆₇₈₉₋")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
 LETTERS = dict(zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾", "abcdefghijklmnoprstuvwxyz+()", strict=True))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-FRACTIONS = {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅔": "(2/3)", "⅛": "(1/8)"}
+BELOW = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
+FRACTIONS = {"½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅔": "(2/3)", "⅙": "(1/6)", "⅛": "(1/8)"}
 ORDERS = {
     "‖_*": ", nuc)", "‖₁": ", 1)", "‖_1": ", 1)", "‖₂": ", 2)", "‖_2": ", 2)", "‖₃": ", 3)", "‖_3": ", 3)",
 }  # fmt: skip
 CLOSING = (")", *ORDERS.values())
+LONGEST_WORD = 300
 ENTRYWISE = {"⊙": " .* ", "⊘": " ./ "}  # looser than a product without a sign
+CROSSED = ("⊗", "×")  # looser still
 SIGNS = {
     **ENTRYWISE, "·": "*", "⋅": "*", "−": "-", "𝟏": "vector(1)", "⟨": "<", "⟩": ">", "⌋": ")", "⌉": ")",
 }  # fmt: skip
@@ -33,7 +36,8 @@ ROUNDED = {"⌊": "floor(", "⌈": "ceil("}
 RELATED = {"≥": ">=", "≤": "<=", "≠": "!=", "=": "==", "<": "<", ">": ">"}
 COMMANDS = {
     "cdot": "·", "odot": "⊙", "oslash": "⊘", "lVert": "‖", "rVert": "‖", "Vert": "‖", "|": "‖", "top": "ᵀ",
-    "intercal": "ᵀ", "mathbf1": "𝟏", "langle": "⟨", "rangle": "⟩", "lvert": "|", "rvert": "|", "times": "·",
+    "intercal": "ᵀ", "mathbf1": "𝟏", "langle": "⟨", "rangle": "⟩", "lvert": "|", "rvert": "|", "times": "×",
+    "otimes": "⊗",
     "surd": "√", "ge": "≥", "le": "≤", "ne": "≠", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
     "varepsilon": "ε", "varphi": "φ",
 }  # fmt: skip
@@ -48,10 +52,10 @@ GROUPS = (
 )
 CONDITION = re.compile(r"(?=[^\[\]]*[<>=≥≤≠])[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]")
 TOKEN = re.compile(
-    rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<word>[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
-    r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?|\((?:\([0-9]+\)/\([0-9]+\))\))|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|')"
-    r"|(?P<letters>[⁻⁰¹²³⁴-⁹ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾]+)|(?P<rounded>[⌊⌈])|(?P<fraction>[½⅓¼¾⅔⅛])|(?P<one>𝟏)"
-    r"|(?P<norm>‖(?:_F|_\*|[₁₂₃]|_[123])?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘·⋅−⟨⟩≥≤≠⌋⌉\[\]:]+?)|(?P<space>\s+)"
+    rf"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?)|(?P<last>e₋[₀-₉]+)|(?P<word>[A-Za-z{GREEK_LETTERS}]+?(?=e₋)|[A-Za-z{GREEK_LETTERS}]+[₀-₉]*(?:_?[0-9]+)?)"
+    r"|(?P<power>\^⊙(?:[0-9]+(?:/[0-9]+)?|\((?:\([0-9]+\)/\([0-9]+\))\))|[⁻⁰¹²³⁴-⁹]+ᵀ?|ᵀ|'|\^?†|⁺(?![⁰¹²³⁴-⁹ᵃ-ᶻⁱ]))"
+    r"|(?P<letters>[⁻⁰¹²³⁴-⁹ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁺⁽⁾]+)|(?P<rounded>[⌊⌈])|(?P<fraction>[½⅓¼¾⅔⅙⅛])|(?P<one>𝟏)"
+    r"|(?P<norm>‖(?:_F|_\*|[₁₂₃]|_[123])?)|(?P<bar>\|)|(?P<root>√)|(?P<sign>\.[*/^]|[-+*/^,<>=()⊙⊘⊗×·⋅−⟨⟩≥≤≠⌋⌉\[\]:]+?)|(?P<space>\s+)"
 )
 
 
@@ -121,6 +125,7 @@ def _without_latex(text: str) -> str:
     text = re.sub(r"\\mathrm\s*\{d\}\s*\\?", "d", text)
     text = re.sub(rf"\\(?:{'|'.join(STYLES)})\s*\{{([^{{}}]*)\}}", r" \1 ", text)
     text = re.sub(r"\^\s*\{?\s*(?:\\top|\\intercal|T|\\mathsf\s*T)\s*\}?", "ᵀ", text)
+    text = re.sub(r"\^\s*(?:\{\s*(?:\+|\\dagger)\s*\}|\\dagger)", "⁺", text)
     text = re.sub(r"\^\s*\{\s*-\s*(?:\\top|T)\s*\}", "⁻ᵀ", text)
     text = re.sub(r"\^\s*\{\s*(-?)([0-9]+)\s*\}", lambda m: _raised(m[1] + m[2]), text)
     text = re.sub(r"\^\s*([0-9])", lambda m: _raised(m[1]), text)
@@ -130,6 +135,7 @@ def _without_latex(text: str) -> str:
         for pattern, replacement in GROUPS:
             text = re.sub(pattern, replacement, text)
     text = re.sub(r"\\sigma\s*\(", "sigmoid(", text)
+    text = re.sub(r"(?<![A-Za-z])e\s*_\s*(-?[0-9]+)", lambda m: "e" + m[1].translate(BELOW), text)
 
     def command(match: re.Match[str]) -> str:
         word = match[1]
@@ -157,21 +163,30 @@ def _converted(text: str, declared: Collection[str]) -> str:
     open_norms: list[tuple[str, int]] = []  # what closes each one, a norm or a bar, and its piece
     place = 0
     while place < len(text):
+        if long := _long_name(text, place, declared):
+            _append(pieces, long)
+            place += len(long)
+            continue
         match = TOKEN.match(text, place)
         if match is None:
             reason = f"the character {text[place]!r} has no meaning here"
             raise FormulaError(reason, text, Span(place, place + 1), advice="write the formula as plain text")
         place = match.end()
         kind, found = str(match.lastgroup), match[0]
-        ends = bool(pieces) and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")]'_")
+        ends = bool(pieces) and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")]'⁺_")
         match kind:
             case "space":
                 continue
             case "word":
+                if len(found) > LONGEST_WORD:
+                    reason = f"a word of {len(found):,} letters is neither a name nor a product"
+                    raise FormulaError(reason, text, Span(match.start(), place))
                 for part in _parts(found, declared, text[place : place + 1] == "("):
                     _append(pieces, part)
             case "number":
                 _append(pieces, found)
+            case "last":  # e₋₁ᵀx is the last entry of x
+                _append(pieces, f"eye[:,-{''.join(LOWERED[digit] for digit in found[2:])}]")
             case "fraction":
                 _append(pieces, FRACTIONS[found])
             case "one":
@@ -243,7 +258,7 @@ def _grouped(pieces: list[str]) -> list[str]:
 
     for place, piece in enumerate(pieces):
         inner = piece.endswith("(")
-        ends = piece.startswith(CLOSING) or piece in ("+", "-", ",", "<", ">", ">=", "<=", "==", "!=")
+        ends = piece.startswith(CLOSING) or piece in ("+", "-", *CROSSED, ",", "<", ">", ">=", "<=", "==", "!=")
         if piece in ENTRYWISE.values():
             entrywise[-1] = True
             close()
@@ -283,7 +298,7 @@ def _meeting_entrywise(pieces: list[str]) -> list[bool]:
             meets[place] = True
         elif piece.endswith("("):
             meets[place] = place in closing and meets[closing[place] + 1]
-        elif piece not in ("+", "-") and not piece.startswith((")", ",")):
+        elif piece not in ("+", "-", *CROSSED) and not piece.startswith((")", ",")):
             meets[place] = meets[place + 1]
     return meets
 
@@ -296,38 +311,62 @@ def _append(pieces: list[str], piece: str) -> None:
     if pieces and pieces[-1] in SPELLINGS and not piece.endswith("(") and piece not in SPELLINGS:
         pieces += ["(", piece, ")"]  # log x
         return
-    if pieces and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")'") and pieces[-1] not in SPELLINGS:
+    if pieces and (pieces[-1][-1].isalnum() or pieces[-1][-1] in ")]'⁺") and pieces[-1] not in SPELLINGS:
         pieces.append("*")
     pieces.append(piece)
 
 
+def _long_name(text: str, place: int, declared: Collection[str]) -> str:
+    """The longest name with an underscore among its letters that begins here: x_train, first_eigenvector."""
+    if place and re.match("[A-Za-z0-9_]", text[place - 1]):
+        return ""
+    known = (name for name in (*declared, *SPELLINGS) if "_" in name and text.startswith(name, place))
+    ended = (name for name in known if not re.match("[A-Za-z0-9_]", text[place + len(name) : place + len(name) + 1]))
+    return max(ended, key=len, default="")
+
+
 def _parts(word: str, declared: Collection[str], called: bool) -> list[str]:
     """A word as one name, or its letters."""
+    found: list[str] = []
+    while word:
+        part, word = _last_part(word, declared, called)
+        found.append(part)
+        called = False
+    return found[::-1]
+
+
+def _last_part(word: str, declared: Collection[str], called: bool) -> tuple[str, str]:
+    """The last factor of a word, and what stands before it."""
     plain = "".join(LOWERED.get(letter, letter) for letter in word)
+    if re.fullmatch("e[₀-₉]+", word) and not {plain, f"e_{plain[1:]}"} & set(declared):
+        return f"eye[:,{plain[1:]}]", ""
     if plain == "σ" and called:
-        return ["sigmoid"]
+        return "sigmoid", ""
     if plain == "Φ" and called:
-        return ["Phi"]
+        return "Phi", ""
     if plain == "I" and plain not in declared:
-        return ["eye"]
+        return "eye", ""
     if plain == "π" and not {"π", "pi"} & set(declared):
-        return ["pi"]
+        return "pi", ""
     stem = re.sub(r"_?\d+$", "", plain)
     whole = _spelled(plain, declared)
+    if whole not in declared and (apart := f"{stem}_{plain[len(stem) :]}") in declared:
+        whole = apart  # x_1 is printed x₁
     if whole in declared or stem in SPELLINGS or stem.lower() in SMALL_GREEK or len(stem) == 1:
-        return [whole]
+        return whole, ""
     for name in sorted((*declared, *SPELLINGS), key=len, reverse=True):  # Axexp(y), AᵀdX, dXA
         if len(name) < 2 or not stem.endswith(name) or stem != plain:
             continue
         if name in declared or called:
-            return [*_parts(stem[: -len(name)], declared, called=False), name]
-    last = stem[-1] + plain[len(stem) :]
-    return [*_parts(stem[:-1], declared, called=False), *_parts(last, declared, called)]
+            return name, stem[: -len(name)]
+    return _last_part(stem[-1] + word[len(stem) :], declared, called)[0], stem[:-1]
 
 
 def _power(found: str) -> str:
     if found in ("ᵀ", "'"):
         return "'"
+    if found in ("⁺", "†", "^†"):
+        return "⁺"
     if found.startswith("^⊙"):
         return f".^({found[2:]})" if "/" in found else f".^{found[2:]}"
     digits = "".join(RAISED.get(letter, "-" if letter == "⁻" else "") for letter in found)

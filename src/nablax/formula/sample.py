@@ -159,7 +159,7 @@ STYLES = (
     _Style(0.1, positive=True),
     _Style(3.0, definite=True),
 )
-POSITIVE = frozenset({"log", "sqrt", "lgamma", "digamma"})
+POSITIVE = frozenset({"log", "sqrt", "lgamma", "digamma", "trigamma"})
 INSIDE_ONE = frozenset({"arcsin", "arccos"})
 
 

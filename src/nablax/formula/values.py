@@ -73,6 +73,11 @@ def _shared(np: Any) -> dict[str, Function]:
         "logdet": lambda matrix: np.linalg.slogdet(matrix)[1],
         "inv": np.linalg.inv,
         "eig": np.linalg.eigvalsh,
+        "eigenvectors": lambda matrix: np.linalg.eigh(matrix)[1],
+        "eigenvector": lambda matrix: np.linalg.eigh(matrix)[1][:, -1],
+        "first_eigenvector": lambda matrix: np.linalg.eigh(matrix)[1][:, 0],
+        "left_vector": lambda matrix: np.linalg.svd(matrix, full_matrices=False)[0][:, 0],
+        "right_vector": lambda matrix: np.linalg.svd(matrix, full_matrices=False)[2][0],
         "cholesky": np.linalg.cholesky,
         "inner": lambda left, right: np.sum(left * right),
         "kron": lambda left, right: np.kron(*_columns(left, right)),
@@ -96,6 +101,42 @@ def _columns(left: Any, right: Any) -> tuple[Any, Any]:
     return (left[:, None], right) if left.ndim < right.ndim else (left, right[:, None])
 
 
+# Numerator of the Padé approximant of order 13 of exp, and the largest norm of which it is exact in double precision.
+PADE = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
+    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+LARGEST_NORM = 5.371920351148152
+MOST_HALVINGS = 16
+
+
+def _exponential(matrix: jax.Array) -> jax.Array:
+    """The exponential of a matrix by halving, one rational function and squaring (Higham 2005).
+
+    JAX's own chooses among five orders; each is compiled, for a derivative several times over.
+    """
+    norm = jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(matrix), axis=0)))
+    halvings = jnp.clip(jnp.ceil(jnp.log2(norm / LARGEST_NORM)), 0, MOST_HALVINGS)
+    x = matrix / 2.0**halvings
+    second = x @ x
+    fourth = second @ second
+    powers = (jnp.eye(len(matrix), dtype=matrix.dtype), second, fourth, fourth @ second)
+
+    def side(first: int) -> jax.Array:
+        """The even or the odd powers; of the odd ones x is left out."""
+        low = sum(PADE[first + 2 * k] * power for k, power in enumerate(powers))
+        return low + powers[3] @ sum(PADE[first + 8 + 2 * k] * power for k, power in enumerate(powers[1:]))
+
+    even, odd = side(0), x @ side(1)
+    start = jnp.linalg.solve(even - odd, even + odd)
+
+    def squared(power: jax.Array, turn: jax.Array) -> tuple[jax.Array, None]:
+        return jnp.where(turn < halvings, power @ power, power), None
+
+    found: jax.Array = jax.lax.scan(squared, start, jnp.arange(MOST_HALVINGS, dtype=matrix.dtype))[0]
+    return found
+
+
 JAX = Values(
     "jax",
     jnp,
@@ -109,8 +150,10 @@ JAX = Values(
         "erf": jax.scipy.special.erf,
         "lgamma": jax.scipy.special.gammaln,
         "digamma": jax.scipy.special.digamma,
+        "trigamma": lambda x: jax.scipy.special.polygamma(1, x),
+        "polygamma": jax.scipy.special.polygamma,
         "Phi": lambda x: (1 + jax.scipy.special.erf(x / np.sqrt(2.0))) / 2,
-        "expm": jax.scipy.linalg.expm,
+        "expm": _exponential,
     },
 )
 NUMPY = Values(
@@ -126,6 +169,9 @@ NUMPY = Values(
         "erf": scipy.special.erf,
         "lgamma": scipy.special.gammaln,
         "digamma": scipy.special.digamma,
+        "trigamma": lambda x: scipy.special.polygamma(1, x),
+        "polygamma": scipy.special.polygamma,
+        "pinv": lambda matrix: np.linalg.pinv(matrix, rcond=1e-12),  # of any rank
         "Phi": scipy.special.ndtr,
         "expm": scipy.linalg.expm,
     },

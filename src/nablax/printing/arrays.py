@@ -207,7 +207,10 @@ class _Writer:
                 raise DerivationError(f"no argument has an axis of the length {letter}")
             name, axis, multiple = self._lengths[letter]
             text = self._length(name, axis)
-            found.append(text if multiple == 1 else self._template("whole").format(text, multiple))
+            if multiple != "1":
+                below = self._size(multiple)
+                text = self._template("whole").format(text, f"({below})" if "*" in below else below)
+            found.append(text)
         return " * ".join(found)
 
     def _length(self, name: str, axis: int) -> str:

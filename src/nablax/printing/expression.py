@@ -342,6 +342,9 @@ def is_row(expression: Expression) -> bool:
     match expression:
         case Transpose(operand):
             return len(shape_of(operand)) == 1
+        case Product(factors):
+            arrays = [factor for factor in factors if shape_of(factor)]
+            return bool(arrays) and is_row(arrays[0]) and len(shape_of(arrays[-1])) == 2
         case Sum(parts) | Hadamard(parts) | Function(_, parts):
             arrays = [part for part in parts if shape_of(part)]
             return bool(arrays) and all(map(is_row, arrays))

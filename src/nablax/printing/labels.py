@@ -30,14 +30,21 @@ class Label:
     mathml: str
 
 
-FUNCTION = Label("f", "f", "<mi>f</mi>")
-DIFFERENTIAL = Label("df", r"\mathrm{d}f", "<mrow><mi>d</mi><mi>f</mi></mrow>")
+def function(called: str) -> Label:
+    """What a function is called."""
+    return Label(called, called, f"<mi>{called}</mi>")
 
 
-def derivative(order: int, wrt: str, *, value_rank: int, rank: int) -> Label:
+def differential(called: str) -> Label:
+    """What the differential of a function is called."""
+    return Label(f"d{called}", rf"\mathrm{{d}}{called}", f"<mrow><mi>d</mi><mi>{called}</mi></mrow>")
+
+
+def derivative(called: str, order: int, wrt: str, *, value_rank: int, rank: int) -> Label:
     """What a derivative by one variable is called.
 
     Args:
+        called: the function's name.
         order: how often it is taken.
         wrt: the variable.
         value_rank: axes of the function's value; the derivative of an array is ∂f/∂x.
@@ -45,16 +52,17 @@ def derivative(order: int, wrt: str, *, value_rank: int, rank: int) -> Label:
     """
     power = f"^{{{order}}}" if order > 1 else ""
     if value_rank:
-        return partial([wrt] * order)
+        return partial(called, [wrt] * order)
     if rank:
-        name = f"∇{_power(order)}f"
-        return Label(name, rf"\nabla{power} f", f"<mrow>{_raised('<mo>∇</mo>', order)}<mi>f</mi></mrow>")
+        name = f"∇{_power(order)}{called}"
+        return Label(name, rf"\nabla{power} {called}", f"<mrow>{_raised('<mo>∇</mo>', order)}<mi>{called}</mi></mrow>")
     mark = PRIMES.get(order, f"⁽{_power(order)}⁾")
     above = "'" * order if order < 4 else rf"^{{({order})}}"
-    return Label(f"f{mark}", f"f{above}", f"<msup><mi>f</mi><mrow><mo>(</mo><mn>{order}</mn><mo>)</mo></mrow></msup>")
+    number = f"<mrow><mo>(</mo><mn>{order}</mn><mo>)</mo></mrow>"
+    return Label(f"{called}{mark}", f"{called}{above}", f"<msup><mi>{called}</mi>{number}</msup>")
 
 
-def partial(variables: Sequence[str]) -> Label:
+def partial(called: str, variables: Sequence[str]) -> Label:
     """A derivative by several variables: ∂²f/∂x∂A."""
     order = len(variables)
     symbols = [(Symbol(name, ()), len(list(times))) for name, times in groupby(variables)]
@@ -62,9 +70,9 @@ def partial(variables: Sequence[str]) -> Label:
     power = f"^{{{order}}}" if order > 1 else ""
     under = "".join(f"<mo>∂</mo>{_raised(_inside(mathml(one)), times)}" for one, times in symbols)
     return Label(
-        f"∂{_power(order)}f/" + "".join(f"∂{unicode(one)}{_power(times)}" for one, times in symbols),
-        rf"\frac{{\partial{power} f}}{{{lower}}}",
-        f"<mfrac><mrow>{_raised('<mo>∂</mo>', order)}<mi>f</mi></mrow><mrow>{under}</mrow></mfrac>",
+        f"∂{_power(order)}{called}/" + "".join(f"∂{unicode(one)}{_power(times)}" for one, times in symbols),
+        rf"\frac{{\partial{power} {called}}}{{{lower}}}",
+        f"<mfrac><mrow>{_raised('<mo>∂</mo>', order)}<mi>{called}</mi></mrow><mrow>{under}</mrow></mfrac>",
     )
 
 

@@ -198,18 +198,21 @@ class Program:
         axes = [(name, axis) for name, shape in self.arguments.items() for axis, one in enumerate(shape) if one == size]
         return axes[0] if axes else None
 
-    def lengths(self) -> dict[str, tuple[str, int, int]]:
-        """Per size that is a letter: an argument, its axis, and of how many times the size the axis is."""
-        found: dict[str, tuple[str, int, int]] = {}
-        for name, shape in self.arguments.items():
-            for axis, size in enumerate(shape):
-                times, letters = parts_of(size)
-                if (
-                    len(letters) == 1
-                    and not offset_of(size)[1]
-                    and (letters[0] not in found or found[letters[0]][2] > times)
-                ):
-                    found[letters[0]] = (name, axis, times)
+    def lengths(self) -> dict[str, tuple[str, int, str]]:
+        """Per size that is a letter: an argument, its axis, and of how many times the size it is: 1, 2, n, 2·n."""
+        axes = sorted(
+            (len(parts_of(size)[1]), *parts_of(size), name, axis)
+            for name, shape in self.arguments.items()
+            for axis, size in enumerate(shape)
+            if not offset_of(size)[1]
+        )
+        found: dict[str, tuple[str, int, str]] = {}
+        for _ in axes:  # that of m in m·n follows where n is known
+            for _, times, letters, name, axis in axes:
+                unknown = [letter for letter in letters if letter not in found]
+                if len(unknown) == 1:
+                    known = [letter for letter in letters if letter in found]
+                    found[unknown[0]] = (name, axis, "·".join([str(times), *known]))
         return found
 
 

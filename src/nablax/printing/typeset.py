@@ -141,6 +141,8 @@ def _placed(expression: Expression) -> Placed:
         case Call("cross", (left, right)):
             sides = _inside(left, Level.PRODUCT), _inside(right, Level.PRODUCT)
             return row(sides[0], Word("×", Style.OPERATOR), sides[1]), Level.HADAMARD
+        case Call("unvec", arguments, shape):
+            return _call("unvec", arguments, shape)
         case Call(text, arguments):
             return _call(text, arguments)
         case Kronecker(left, right):
@@ -210,10 +212,19 @@ def joined(factors: Sequence[tuple[Expression | None, Layout]]) -> Layout:
     """Factors side by side, with a space where they would run into each other."""
     parts: list[Layout] = []
     for k, (_, layout) in enumerate(factors):
-        if k and _needs_space(factors[k - 1][1], layout):
+        if k and _is_d(factors[k - 1][1]):
+            parts.append(Word("·", Style.MARK))
+        elif k and _needs_space(factors[k - 1][1], layout):
             parts.append(Space())
         parts.append(layout)
     return row(*parts)
+
+
+def _is_d(layout: Layout) -> bool:
+    """Whether a variable d or a power of it ends a factor: beside another it would read as a differential."""
+    while isinstance(layout, Row | Super):
+        layout = layout.parts[-1] if isinstance(layout, Row) else layout.base
+    return layout == Word("d")
 
 
 def _first(layout: Layout) -> Layout:
@@ -386,7 +397,7 @@ def _function(text: str, arguments: Sequence[Expression]) -> Placed:
     return _call(text, arguments)
 
 
-def _call(text: str, arguments: Sequence[Expression]) -> Placed:
+def _call(text: str, arguments: Sequence[Expression], sizes: Sequence[str] = ()) -> Placed:
     opening, is_fenced, closing = printed(text).partition("{}")
     if is_fenced:
         fenced = Fenced(opening, typeset(arguments[0]), closing)
@@ -409,6 +420,8 @@ def _call(text: str, arguments: Sequence[Expression]) -> Placed:
         if k:
             listed.append(Word(", ", Style.MARK))
         listed.append(typeset(argument))
+    for size in sizes:
+        listed += [Word(", ", Style.MARK), name(size)]
     head = Word(printed(text), Style.FUNCTION)
     return Row((head, Fenced("(", row(*listed), ")"))), Level.ATOM
 
