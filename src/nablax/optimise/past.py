@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 # Values of the last points, of which the highest may serve as the reference; and points in a row that may be higher
 # than the best one.
-REMEMBERED = 10
+REMEMBERED = 5
 
 
 class Past(eqx.Module):
