@@ -117,3 +117,7 @@ def test_numbers_and_equal_labels() -> None:
     assert pairwise_order(["", ""], "", {}) == [(0, 1)]
     assert pairwise_order(["b", "b"], "b", {"b": 3}) == [(0, 1)]
     assert pairwise_order(["ab"], "a", {"a": 2, "b": 3}) == [(0,)]
+
+
+def test_a_number_alone_takes_no_step() -> None:
+    assert pairwise_order([], "ij", {"i": 3, "j": 4}) == []

@@ -47,8 +47,8 @@ def pairwise_order(
 def _search(
     factors: tuple[tuple[int, ...], ...], output: tuple[int, ...], sizes: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
-    if len(factors) == 1:
-        return ((0,),)
+    if len(factors) < 2:  # a term of a number alone has none
+        return ((0,),) * len(factors)
     scalings = _scalings(factors, output)
     rest = [k for k in range(len(factors)) if k not in scalings]
     labels = {k: frozenset(own) for k, own in enumerate(factors)}

@@ -38,7 +38,7 @@ def call(analysis: Analysis, node: Call) -> Facts:
             whole = replace(whole, log_convex=False, interval=interval).closed()
         return whole
     match node:
-        case Call(("sum" | "prod") as name, (Call("eig", inside),)):
+        case Call(("sum" | "prod") as name, (Call("eigenvalues", inside),)):
             return analysis.facts(Call("tr" if name == "sum" else "det", inside))
         case _:
             pass
@@ -63,7 +63,7 @@ def _norm(analysis: Analysis, node: Call) -> Facts:
 
 def _extremum(analysis: Analysis, node: Call) -> Facts:
     inside = node.arguments[0]
-    if isinstance(inside, Call) and inside.name == "eig":
+    if isinstance(inside, Call) and inside.name == "eigenvalues":
         matrix = inside.arguments[0]
         convex, concave = analysis.loewner(matrix)
         largest = node.name == "max"
@@ -193,5 +193,5 @@ RULES: dict[str, Rule] = {
     "det": _det,
     "tr": _trace,
     "inner": _inner,
-    "eig": _eigenvalues,
+    "eigenvalues": _eigenvalues,
 }

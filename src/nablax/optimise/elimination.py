@@ -50,11 +50,11 @@ def elimination(rows: Any, columns: Any, size: int) -> Elimination:
     Example:
         An arrow's point is eliminated last:
 
-        >>> point, others = np.zeros(40, int), np.arange(40)
+        >>> point, others = np.zeros(300, int), np.arange(300)
         >>> rows, columns = np.concatenate([point, others, others]), np.concatenate([others, point, others])
-        >>> found = elimination(rows, columns, 40)
-        >>> found.order[-1], found.width, found.hubs
-        (np.int64(0), 0, 1)
+        >>> found = elimination(rows, columns, 300)
+        >>> int(found.order[-1]), found.width, found.hubs
+        (0, 0, 1)
 
     Source:
         Cuthill and McKee 1969; George and Liu 1981, chapter 4.

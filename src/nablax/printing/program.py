@@ -200,20 +200,22 @@ class Program:
 
     def lengths(self) -> dict[str, tuple[str, int, str]]:
         """Per size that is a letter: an argument, its axis, and of how many times the size it is: 1, 2, n, 2·n."""
-        axes = sorted(
-            (len(parts_of(size)[1]), *parts_of(size), name, axis)
+        standing = [
+            (*parts_of(size), name, axis)
             for name, shape in self.arguments.items()
             for axis, size in enumerate(shape)
             if not offset_of(size)[1]
-        )
+        ]
+        axes = sorted(standing, key=lambda one: (len(one[1]), one[0]))
         found: dict[str, tuple[str, int, str]] = {}
         for _ in axes:  # that of m in m·n follows where n is known
-            for _, times, letters, name, axis in axes:
+            for times, letters, name, axis in axes:
                 unknown = [letter for letter in letters if letter not in found]
                 if len(unknown) == 1:
                     known = [letter for letter in letters if letter in found]
                     found[unknown[0]] = (name, axis, "·".join([str(times), *known]))
-        return found
+        listed = dict.fromkeys(letter for _, letters, _, _ in standing for letter in letters)
+        return {letter: found[letter] for letter in listed if letter in found}
 
 
 def offset_of(size: str) -> tuple[str, int]:
