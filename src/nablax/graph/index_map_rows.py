@@ -61,6 +61,17 @@ def _split(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapp
     return parts
 
 
+def _unstack(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node]:
+    [x] = inputs
+    axis, rank = equation.params["axis"], len(x.shape)
+    one = tuple(1 if k == axis else extent for k, extent in enumerate(x.shape))
+    parts = [
+        _sliced(graph, x, [place if k == axis else 0 for k in range(rank)], (1,) * rank, one)
+        for place in range(x.shape[axis])
+    ]
+    return [reshaped(graph, part, output.shape) for part, output in zip(parts, equation.outputs, strict=True)]
+
+
 def _dynamic_slice(
     graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
 ) -> list[Node] | None:
@@ -428,6 +439,7 @@ def _unwritten(free: Any) -> list[AxesMap]:
 ROWS: Mapping[str, Row] = {
     "slice": _slice,
     "split": _split,
+    "unstack": _unstack,
     "dynamic_slice": _dynamic_slice,
     "rev": _rev,
     "pad": _pad,
