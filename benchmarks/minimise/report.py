@@ -55,7 +55,8 @@ def _problems() -> Iterator[str]:
         f"{min(map(sizes.get, complete), default=0)} to {max(map(sizes.get, complete), default=0):,} unknowns; problems are "  # type: ignore[type-var]
         f"visited in a fixed scattered order, so that these are a sample. Methods that hold an n × n matrix are not run beyond "
         f"{LARGEST_DENSE:,} unknowns and count as not solving these. SciPy's get jitted derivatives of JAX, and are stopped at the first "
-        "point that is good enough. `evaluations`: points at which f, alone or with its gradient, was evaluated. Processor time."
+        "point that is good enough. `evaluations`: points at which f, alone or with its gradient, was evaluated. Processor time; short runs "
+        "once compiled: the median of up to nine."
     )
     yield ""
     yield "| solver | solved | fewest evaluations | fastest | fastest, compilation included |"
