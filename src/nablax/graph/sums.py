@@ -22,6 +22,7 @@ def add_up(
     rates: Rates,
     *,
     symmetric: bool = False,
+    before: int | None = None,
 ) -> Node:
     """The sum of terms between the same sides.
 
@@ -32,13 +33,14 @@ def add_up(
         dtype: dtype of the sum.
         rates: of the machine.
         symmetric: whether each term equals its transpose.
+        before: nodes with smaller numbers are there already; all that are made so far where None.
 
     Returns:
         One node.
     """
     if not terms:
         return graph.full(0.0, shape, dtype)
-    before = graph.count
+    before = graph.count if before is None else before
     apart = graph.add([graph.multiply(term, dtype, symmetric=symmetric) for term in terms])
     together = gathered(graph, terms, dtype)
     if len(together) == len(terms):
@@ -48,7 +50,14 @@ def add_up(
     return cheaper(whole, apart, before, rates)
 
 
-def add_up_moved(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, rates: Rates) -> Node:
+def add_up_moved(
+    graph: Graph,
+    terms: Sequence[NodeTerm],
+    shape: Sequence[int],
+    dtype: Any,
+    rates: Rates,
+    before: int | None = None,
+) -> Node:
     """The same sum, where terms along the same index maps are summed before they are moved.
 
     XLA reads every moved array at every place of the sum, to find nothing there most of the time.
@@ -58,15 +67,17 @@ def add_up_moved(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], 
         moved = tuple(() if index.label is not None else (index,) for side in term.sides for index in side)
         groups.setdefault(Term(1.0, (), moved).key(identify), []).append(term)
     if len(groups) == len(terms):
-        return add_up(graph, terms, shape, dtype, rates)
-    return graph.add([_moved_once(graph, group, shape, dtype, rates) for group in groups.values()])
+        return add_up(graph, terms, shape, dtype, rates, before=before)
+    return graph.add([_moved_once(graph, group, shape, dtype, rates, before) for group in groups.values()])
 
 
-def _moved_once(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, rates: Rates) -> Node:
+def _moved_once(
+    graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], dtype: Any, rates: Rates, before: int | None
+) -> Node:
     """The sum of terms whose index maps are equal."""
     first = [index for side in terms[0].sides for index in side]
     if len(terms) == 1 or all(index.label is not None for index in first):
-        return add_up(graph, terms, shape, dtype, rates)
+        return add_up(graph, terms, shape, dtype, rates, before=before)
     labels = [[label for side in term.sides for index in side for label in index.labels] for term in terms]
     # places of labels that coincide in all terms
     classes: dict[tuple[int, ...], list[int]] = {}
@@ -77,7 +88,7 @@ def _moved_once(graph: Graph, terms: Sequence[NodeTerm], shape: Sequence[int], d
         term.replace(sides=(tuple(along(own[places[0]]) for places in classes.values()),))
         for term, own in zip(terms, labels, strict=True)
     ]
-    values = add_up(graph, whole, [index.extent for index in inner], dtype, rates)
+    values = add_up(graph, whole, [index.extent for index in inner], dtype, rates, before=before)
     at = {place: index for index, places in zip(inner, classes.values(), strict=True) for place in places}
     moved, start = [], 0
     for index in first:

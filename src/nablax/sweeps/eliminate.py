@@ -269,7 +269,7 @@ def _summed(
         block = Block(tuple(part for core in cores for part in core.block(row, column).parts))
         if not block.parts:
             return Term(0.0, (), ((), (), ()))
-        term = sum_block(sweep.graph, block, row.dtype, sweep.rates)
+        term = sum_block(sweep.graph, block, row.dtype, sweep.rates, before)
         if term is None:
             return None
         node = term.factors[0].operand

@@ -212,6 +212,7 @@ def sum_in_pattern(
     classes: dict[tuple[int, ...], Index],
     dtype: Any,
     rates: Rates | None = None,
+    before: int | None = None,
 ) -> NodeTerm:
     """The sum of terms as one factor with one axis per class of axes.
 
@@ -221,6 +222,7 @@ def sum_in_pattern(
         classes: as `common_pattern` gives them.
         dtype: dtype of the sum.
         rates: of the machine, for taking out common factors; None to multiply out term by term.
+        before: nodes with smaller numbers are there already; all that are made so far where None.
     """
     listed = []
     for term in terms:
@@ -229,7 +231,7 @@ def sum_in_pattern(
     if rates is None:
         node = graph.add([graph.multiply(term, dtype) for term in listed])
     else:
-        node = add_up(graph, listed, [index.extent for index in classes.values()], dtype, rates)
+        node = add_up(graph, listed, [index.extent for index in classes.values()], dtype, rates, before=before)
     place = {position: index for group, index in classes.items() for position in group}
     sides, start = [], 0
     for side in terms[0].sides:
@@ -238,7 +240,7 @@ def sum_in_pattern(
     return Term(1.0, (Factor(node, tuple(classes.values())),), tuple(sides))
 
 
-def sum_block(graph: Graph, block: Block[Node], dtype: Any, rates: Rates) -> NodeTerm | None:
+def sum_block(graph: Graph, block: Block[Node], dtype: Any, rates: Rates, before: int) -> NodeTerm | None:
     """A block as one dense term on the axes that none of its terms share; None where static index maps forbid it.
 
     Args:
@@ -246,6 +248,7 @@ def sum_block(graph: Graph, block: Block[Node], dtype: Any, rates: Rates) -> Nod
         block: the block; not zero.
         dtype: dtype of the sum.
         rates: of the machine.
+        before: nodes with smaller numbers are there already.
     """
     terms = block.terms()
     if any(index.label is None for term in terms for side in term.sides for index in side):
@@ -254,9 +257,9 @@ def sum_block(graph: Graph, block: Block[Node], dtype: Any, rates: Rates) -> Nod
     wholes = [part.term for part in block.parts if part.share is not Share.HALF]
     halves = [part.term for part in block.parts if part.share is Share.HALF]
     if halves:
-        half = sum_in_pattern(graph, halves, classes, dtype, rates)
+        half = sum_in_pattern(graph, halves, classes, dtype, rates, before)
         wholes += [half, swap_sides(half, 1, 2)]
-    return sum_in_pattern(graph, wholes, classes, dtype, rates)
+    return sum_in_pattern(graph, wholes, classes, dtype, rates, before)
 
 
 def _stored(term: NodeTerm) -> int:

@@ -74,17 +74,24 @@ def as_term(array: Node, row: Sequence[int], column: Sequence[int], ties: Ties) 
 
 
 def as_array(
-    graph: Graph, block: Block[Node], row: Sequence[int], column: Sequence[int], ties: Ties, dtype: Any, rates: Rates
+    graph: Graph,
+    block: Block[Node],
+    row: Sequence[int],
+    column: Sequence[int],
+    ties: Ties,
+    dtype: Any,
+    rates: Rates,
+    before: int | None = None,
 ) -> Node:
-    """A block as the array that stores it."""
+    """A block as the array that stores it; nodes with smaller numbers than `before` are there already."""
     shape = stored_shape(row, column, ties)
     wholes = [part.term for part in block.parts if part.share is not Share.HALF]
     halves = [part.term for part in block.parts if part.share is Share.HALF]
     if halves:
-        half = add_up_moved(graph, [stored(term, ties) for term in halves], shape, dtype, rates)
+        half = add_up_moved(graph, [stored(term, ties) for term in halves], shape, dtype, rates, before)
         turned = as_term(half, row, column, ties)
         wholes += [turned, swap_sides(turned, ROWS, COLUMNS)]
-    return add_up_moved(graph, [stored(term, ties) for term in wholes], shape, dtype, rates)
+    return add_up_moved(graph, [stored(term, ties) for term in wholes], shape, dtype, rates, before)
 
 
 # -- what arrives from above -------------------------------------------------------------------------

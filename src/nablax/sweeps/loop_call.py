@@ -17,7 +17,7 @@ from nablax.contraction.term import Factor, Term, swap_sides
 from nablax.graph.cost import cost_of
 from nablax.graph.evaluate import evaluate
 from nablax.graph.node import Node, NodeTerm
-from nablax.graph.sums import add_up
+from nablax.graph.sums import add_up, cheaper
 from nablax.ops.kinds import Call, Opaque
 from nablax.sweeps.eliminate import Elimination
 from nablax.sweeps.emitted import Emitted
@@ -123,8 +123,14 @@ class BackwardLoop:
         return {x: self._diagonal(x) for x in self.blocks.stacked if self.taken.block(x, x).parts}
 
     def _array(self, p: int, q: int, ties: Ties) -> Node:
+        """A block, from one leg for all paths or from a leg for each (a residual's identity and its layer)."""
         a, b = self.taken.leaf(p), self.taken.leaf(q)
-        return as_array(self.turn.graph, self.taken.block(p, q), a.shape, b.shape, ties, a.dtype, self.rates)
+        graph, before = self.turn.graph, self.turn.graph.count
+        together, apart = (
+            as_array(graph, left.block(a, b), a.shape, b.shape, ties, a.dtype, self.rates, before)
+            for left in (self.taken.left, self.taken.apart)
+        )
+        return together if together is apart else cheaper(together, apart, before, self.rates)
 
     def _diagonal(self, p: int) -> Node:
         leaf = self.taken.leaf(p)

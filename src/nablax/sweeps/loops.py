@@ -111,7 +111,8 @@ def backwards(
     if forms:
         core = Core(tuple(forms), identity_legs(slots), outputs[0])
         frontier = frontier.with_core(core, dict.fromkeys(x for x in slots if x not in leaves))
-    return Backwards(turn, carried, mixed, arriving, listed, _with_one_leg(turn, swept(body, frontier)))
+    apart = swept(body, frontier)
+    return Backwards(turn, carried, mixed, arriving, listed, _with_one_leg(turn, apart), apart)
 
 
 def _with_one_leg(turn: Turn, left: SecondOrder) -> SecondOrder:

@@ -171,7 +171,8 @@ class Backwards:
         mixed: pairs of an output and a constant that have a block.
         arriving: blocks that arrive at each turn on pairs of stacked outputs, with their ties.
         adjoints: outputs with an adjoint.
-        left: what the elimination leaves on the inputs.
+        left: what the elimination leaves on the inputs, with one leg from each slot to each carried value.
+        apart: the same with a leg for each path.
     """
 
     turn: Turn
@@ -180,6 +181,7 @@ class Backwards:
     arriving: Mapping[Pair, Ties]
     adjoints: tuple[int, ...]
     left: SecondOrder
+    apart: SecondOrder
 
     def leaf(self, position: int) -> Node:
         """An input of the body."""
