@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from nablax.graph.node import Node
+from nablax.graph.node import Node, reachable
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,10 +15,12 @@ class Asked:
     Args:
         partners: for the bit of each leaf the bits of the leaves with which its block is asked.
         diagonal: whether of these blocks only the diagonal is asked.
+        parts: for nodes the bits of the parts of leaves below them, where parts of one leaf are told apart.
     """
 
     partners: dict[int, int]
     diagonal: bool = False
+    parts: dict[Node, int] | None = None
     _known: dict[int, int] = field(default_factory=dict)
 
     @classmethod
@@ -44,8 +46,27 @@ class Asked:
         """No block: a sweep of first order."""
         return cls({})
 
+    def apart(self, nodes: Iterable[Node], groups: Sequence[Sequence[Node]]) -> Asked:
+        """The same diagonals, parts of a leaf told apart.
+
+        Args:
+            nodes: the active nodes, inputs first.
+            groups: leaves read whole, and readers of the others; different groups have no element in common.
+        """
+        parts: dict[Node, int] = {}
+        for k, group in enumerate(groups):
+            for node in group:
+                parts[node] = 1 << k
+                for leaf in node.inputs:
+                    parts[leaf] = parts.get(leaf, 0) | 1 << k
+        for node in nodes:
+            parts.setdefault(node, _of_inputs(node, parts))
+        return replace(self, parts=parts)
+
     def couples(self, a: Node, b: Node) -> bool:
         """Whether a block between a leaf below one node and a leaf below another is asked."""
+        if self.parts is not None:
+            return bool(self._parts_below(self.parts, a) & self._parts_below(self.parts, b))
         return bool(self._partners_below(a) & b.depends)
 
     def _partners_below(self, node: Node) -> int:
@@ -57,3 +78,17 @@ class Asked:
                     found |= partners
             self._known[bits] = found
         return self._known[bits]
+
+    @staticmethod
+    def _parts_below(parts: dict[Node, int], node: Node) -> int:
+        if node not in parts:  # made by a sweep
+            for one in reachable([node]):
+                parts.setdefault(one, _of_inputs(one, parts))
+        return parts[node]
+
+
+def _of_inputs(node: Node, parts: dict[Node, int]) -> int:
+    bits = 0
+    for source in node.inputs:
+        bits |= parts.get(source, 0)
+    return bits

@@ -28,6 +28,7 @@ from nablax.sweeps.frontier import Core, Form, Frontier, Legs, identity_legs
 from nablax.sweeps.legs import merge, multiply_out, sum_alike, sum_block
 from nablax.sweeps.local import LocalJacobian, differential, second_differential
 from nablax.sweeps.opaque_rules import legs_together
+from nablax.sweeps.parts import parts_of
 from nablax.sweeps.ruled import core_through, pull_through
 from nablax.sweeps.search import Cut, find_cut
 from nablax.sweeps.steps import Rule, Step
@@ -73,6 +74,10 @@ class Elimination:
             if node in self.leaves or (moved and all(x in last for x in node.inputs if x.depends & self.mask)):
                 last.add(node)
         object.__setattr__(self, "last", frozenset(last))
+        if self.asked.diagonal and self.order > 1:
+            groups = parts_of(self.nodes, self.leaves, last.__contains__, self.jacobian)
+            if len(groups) > len(self.leaves):
+                object.__setattr__(self, "asked", self.asked.apart(self.nodes, groups))
         below = None
         if self.rates is not None:
             below = look_below(self.nodes, self.outputs, last, self.mask, self.jacobian, self.rates)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nablax.contraction.block import COLUMNS, ROWS, Block, Share
-from nablax.contraction.index import Index, affine, fresh, positions_over
+from nablax.contraction.index import Index, affine, fresh
 from nablax.contraction.rates import Rates
 from nablax.contraction.term import Axes, Factor, Term, compose, identity, swap_sides
 from nablax.graph.graph import Graph
@@ -20,6 +20,7 @@ from nablax.ops.kinds import Call, Packed
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.eliminate import Elimination
 from nablax.sweeps.frontier import Frontier
+from nablax.sweeps.parts import positions_of
 
 Pair = tuple[int, int]
 Ties = frozenset[Pair]  # axes of a row side and a column side that are equal: one block for each element along them
@@ -208,10 +209,8 @@ def reached(sweep: Elimination, node: Node) -> dict[Node, Any] | None:
 
 def _positions(leg: NodeTerm, leaf: Node) -> Any:
     rows = {label for index in leg.sides[0] for label in index.labels}
-    labels = tuple(dict.fromkeys(label for index in leg.sides[1] for label in index.labels))
-    if leg.factors or not rows <= set(labels) or math.prod(label.size for label in labels) > leaf.size:
+    labels = {label for index in leg.sides[1] for label in index.labels}
+    if not rows <= labels or math.prod(label.size for label in labels) > leaf.size:
         return None
-    flat = np.zeros([label.size for label in labels], np.int64)
-    for index, extent in zip(leg.sides[1], leaf.shape, strict=True):
-        flat = flat * extent + positions_over(index, labels)
-    return flat.ravel() if np.unique(flat).size == flat.size else None
+    flat = positions_of(leg, leaf)
+    return flat if flat is not None and np.unique(flat).size == flat.size else None

@@ -37,11 +37,13 @@ from nablax.sweeps.turn import Backwards, Turn, Wanted, turn_of, wanted, with_en
 
 
 def run(sweep: Elimination, frontier: Frontier) -> tuple[Frontier, tuple[Step, ...]]:
-    """Eliminate all nodes of a sweep, outputs first."""
+    """Eliminate all nodes of a sweep, outputs first, and last those from which only moves lead to leaves.
+
+    Until then legs stand on the parts of a leaf that are read, not on the leaf.
+    """
     steps = []
-    for node in reversed(sweep.nodes):
-        if node in sweep.leaves:
-            continue
+    downwards = [node for node in reversed(sweep.nodes) if node not in sweep.leaves]
+    for node in sorted(downwards, key=lambda node: node in sweep.last):
         found = through_loop(sweep, frontier, node) if sweep.order > 1 else None
         frontier, step = eliminate(sweep, frontier, node) if found is None else found
         if step is not None:
