@@ -1,4 +1,9 @@
-"""Float32 against float64, beside jax.hessian's own error: never more than four times as large."""
+"""Float32 against float64, beside jax.hessian's own error: never more than four times as large.
+
+At one point the error of either is a matter of luck (the log-sum-exp of large numbers: 1 - p of a p that is rounded once
+in its seventh digit, up or down by chance, differently in each version of JAX). What is compared is the median of
+several points.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ WORSE = 4.0  # times the error of jax.hessian
 # An error of so many roundings of the largest entry is no one's fault.
 ROUNDINGS = 16.0
 N = 8
-POINT = np.random.default_rng(11).normal(size=N)
+POINTS = np.random.default_rng(11).normal(size=(9, N))
 MATRIX = np.random.default_rng(12).normal(size=(N, N))
 LABELS = np.eye(4)[[0, 3]]
 
@@ -69,12 +74,10 @@ CASES: dict[str, Callable[[Any], Any]] = {
 
 
 def errors(name: str) -> dict[str, float]:
-    """The largest error of each answer in float32, relative to the largest entry."""
-    f, single = CASES[name], POINT.astype(np.float32)
-    exact = np.asarray(jax.jit(jax.hessian(f))(single.astype(np.float64)))
-    size = float(np.abs(exact).max())
-    diagonal = np.diag(exact)
-    found = jax.jit(
+    """The largest error of each answer in float32, relative to the largest entry; the median of the points."""
+    f = CASES[name]
+    exactly = jax.jit(jax.hessian(f))
+    answers = jax.jit(
         lambda x: {
             "jax": jax.hessian(f)(x),
             "auto": nb.hessian(f)(x),
@@ -82,12 +85,18 @@ def errors(name: str) -> dict[str, float]:
             "legs-forward": nb.hessian(f, strategy="legs-forward")(x),
             "diagonal": nb.hessian_diagonal(f)(x),
         }
-    )(single)
-    assert {one.dtype for one in found.values()} == {jnp.dtype("float32")}
-    return {
-        way: float(np.abs(np.asarray(one, np.float64) - (diagonal if way == "diagonal" else exact)).max()) / size
-        for way, one in found.items()
-    }
+    )
+    listed: dict[str, list[float]] = {}
+    for point in POINTS:
+        single = point.astype(np.float32)
+        exact = np.asarray(exactly(single.astype(np.float64)))
+        found = answers(single)
+        assert {one.dtype for one in found.values()} == {jnp.dtype("float32")}
+        for way, one in found.items():
+            wanted = np.diag(exact) if way == "diagonal" else exact
+            error = np.abs(np.asarray(one, np.float64) - wanted).max() / np.abs(exact).max()
+            listed.setdefault(way, []).append(float(error))
+    return {way: float(np.median(each)) for way, each in listed.items()}
 
 
 QUICK = ("saturated softmax", "cross entropy of large logits", "variance far from zero")
