@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
 from nablax.derivation.effort import late, spend
 from nablax.derivation.forms import (
     Chain,
-    Coefficient,
     Form,
     assembled,
-    base_of,
     cost,
     factors_of,
     like,
-    powered,
     summed,
 )
 from nablax.printing.expression import (
@@ -30,12 +27,12 @@ from nablax.printing.expression import (
     Ones,
     Power,
     Product,
-    Scale,
     Shape,
     Transpose,
     shape_of,
     transposed,
 )
+from nablax.printing.multiples import Coefficient, multiply, parted, powered
 
 
 def factored(forms: Sequence[Form], shape: Shape) -> Expression:
@@ -301,23 +298,10 @@ def _before(number: Coefficient, inner: Sequence[Form], shape: Shape, inside: In
 
 def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
     """Scalars times an expression that may itself be scaled."""
+    whole = parted(inside)
     merged = dict(scalars)
-    body: Expression | None = inside
-    parts: list[tuple[Expression, int]] = []
-    match inside:
-        case Scale(number, above, below, body):
-            coefficient *= number
-            parts = [*((one, 1) for one in above), *((one, -1) for one in below)]
-        case Number(value) if not shape:
-            coefficient, body = coefficient * value, None
-        case _ if not shape:
-            parts, body = [(inside, 1)], None
-        case _:
-            pass
-    for part, sign in parts:
-        base, exponent = base_of(part)
-        merged[base] = merged.get(base, Fraction(0)) + sign * exponent
-    return Form(coefficient, {b: e for b, e in merged.items() if e}, () if body is None else factors_of(body))
+    number = coefficient * multiply(merged, replace(whole, body=None))
+    return Form(number, {b: e for b, e in merged.items() if e}, () if whole.body is None else factors_of(whole.body))
 
 
 def _elements(form: Form) -> list[Expression]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from nablax.derivation.forms import powered, scaled
 from nablax.derivation.problem import SYMMETRIC
 from nablax.errors import NotShown
 from nablax.formula import Formula, Operation, Typed, Variable
@@ -32,6 +31,7 @@ from nablax.printing.expression import (
     shape_of,
     transposed,
 )
+from nablax.printing.multiples import parted, plain, powered, scaled
 
 
 def from_formula(formula: Formula) -> Expression | None:
@@ -66,9 +66,7 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
             return Symbol(node.label, sizes(node), variables[node.label].kind in SYMMETRIC)
         case Operation.SIZE:
             coefficient, *names = node.options
-            product = [SizeOf(str(name)) for name in names]
-            number = Fraction(int(str(coefficient)))
-            return product[0] if number == 1 and len(product) == 1 else Scale(number, tuple(product), (), None)
+            return plain(Scale(Fraction(int(str(coefficient))), tuple(SizeOf(str(name)) for name in names), (), None))
         case Operation.NEGATE:
             return scaled(Fraction(-1), parts[0])
         case Operation.TRANSPOSE:
@@ -76,7 +74,7 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
         case Operation.ADD:
             return _sum(parts[0], parts[1])
         case Operation.SUBTRACT:
-            return _sum(parts[0], _negative(parts[1]))
+            return _sum(parts[0], scaled(Fraction(-1), parts[1]))
         case Operation.MULTIPLY:
             return _times(parts[0], parts[1])
         case Operation.DIVIDE:
@@ -108,12 +106,6 @@ def _number(value: float) -> Fraction | float:
     return guess if float(guess) == float(value) else float(value)
 
 
-def _negative(term: Expression) -> Expression:
-    if isinstance(term, Sum):
-        return Scale(Fraction(-1), (), (), term) if shape_of(term) else Scale(Fraction(-1), (term,), (), None)
-    return scaled(Fraction(-1), term)
-
-
 def _sum(left: Expression, right: Expression) -> Expression:
     terms = [
         *(left.terms if isinstance(left, Sum) else (left,)),
@@ -127,42 +119,23 @@ def _sum(left: Expression, right: Expression) -> Expression:
     return Sum(tuple(terms))
 
 
-def _parts(node: Expression) -> Scale:
-    """Any expression as scalars times a body."""
-    if isinstance(node, Scale):
-        return node
-    if isinstance(node, Number):
-        return Scale(node.value, (), (), None)
-    return Scale(Fraction(1), (), (), node) if shape_of(node) else Scale(Fraction(1), (node,), (), None)
-
-
 def _times(left: Expression, right: Expression) -> Expression:
     if shape_of(left) and shape_of(right):
         factors = [
             inner for part in (left, right) for inner in (part.factors if isinstance(part, Hadamard) else (part,))
         ]
         return Hadamard(tuple(factors))
-    a, b = _parts(left), _parts(right)
+    a, b = parted(left), parted(right)
     body = b.body if a.body is None else a.body
-    result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)
-    return _plain(result)
-
-
-def _plain(scale: Scale) -> Expression:
-    if scale.coefficient == 1 and not scale.divisors:
-        if scale.body is not None and not scale.scalars:
-            return scale.body
-        if scale.body is None and len(scale.scalars) == 1:
-            return scale.scalars[0]
-    return scale
+    return plain(Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body))
 
 
 def _over(left: Expression, right: Expression) -> Expression:
     if shape_of(right):
         return Quotient(left, right)
-    a, b = _parts(left), _parts(right)
+    a, b = parted(left), parted(right)
     coefficient = a.coefficient / b.coefficient if b.coefficient else a.coefficient
-    return _plain(Scale(coefficient, a.scalars + b.divisors, a.divisors + b.scalars, a.body))
+    return plain(Scale(coefficient, a.scalars + b.divisors, a.divisors + b.scalars, a.body))
 
 
 def _power(node: Typed, parts: list[Expression]) -> Expression:
@@ -177,7 +150,7 @@ def _power(node: Typed, parts: list[Expression]) -> Expression:
 
 
 def _product(left: Expression, right: Expression) -> Expression:
-    a, b = _parts(left), _parts(right)
+    a, b = parted(left), parted(right)
     if a.body is None or b.body is None:
         raise NotShown
     if isinstance(b.body, Identity) or isinstance(a.body, Identity):
@@ -187,10 +160,9 @@ def _product(left: Expression, right: Expression) -> Expression:
             inner for part in (a.body, b.body) for inner in (part.factors if isinstance(part, Product) else (part,))
         ]
         body = Product(tuple(factors))
-    result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)
-    if not shape_of(body):
-        result = Scale(result.coefficient, (*result.scalars, body), result.divisors, None)
-    return _plain(result)
+    inner = () if shape_of(body) else (body,)
+    scalars = (*a.scalars, *b.scalars, *inner)
+    return plain(Scale(a.coefficient * b.coefficient, scalars, a.divisors + b.divisors, None if inner else body))
 
 
 def _index(node: Typed, array: Expression) -> Expression:

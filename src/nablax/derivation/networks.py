@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from nablax.derivation.factoring import factored
-from nablax.derivation.forms import Form, base_of, factors_of, powered
+from nablax.derivation.forms import Form, factors_of
 from nablax.derivation.labelled import Chain, Network, Triple, crossed, hadamard, product, reversed_chain
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.derivation.triples import eliminated
@@ -41,6 +42,7 @@ from nablax.printing.expression import (
     Unit,
 )
 from nablax.printing.expression import Number as NumberExpression
+from nablax.printing.multiples import multiply, powered
 
 LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -180,20 +182,13 @@ class Writer:
                 base, exponent = self._scalar(group[0])
             else:
                 base, exponent = self._component(group)
-            number, parts = opened(base, exponent)
-            coefficient *= number
-            for one, power in parts:
-                scalars[one] = scalars.get(one, Fraction(0)) + power
+            coefficient *= multiply(scalars, base, exponent)
         if p.rank == 0:
             return _with_roots_below(coefficient, scalars, term)
         pulled: list[Scale] = []
         network = self._network(rest, pulled)
         for scale in pulled:
-            coefficient *= scale.coefficient
-            for inside, sign in ((scale.scalars, 1), (scale.divisors, -1)):
-                for part in inside:
-                    one, power = base_of(part)
-                    scalars[one] = scalars.get(one, Fraction(0)) + sign * power
+            coefficient *= multiply(scalars, replace(scale, body=None))
         self._reduce(network, p.rank, {})
         chain = self._chain(network, p)
         for k, factor in enumerate(chain):
@@ -312,7 +307,7 @@ class Writer:
             if alone and len(chains) == 2 and not network.weights[a] and not network.weights[b]:
                 forward, back = chains
                 trace = Call("tr", (Product(best_rotation((*forward, *reversed_chain(back)))),))
-                scalars[trace] = scalars.get(trace, Fraction(0)) + 1
+                multiply(scalars, trace)
                 network.remove(a)
                 network.remove(b)
                 return True
@@ -347,7 +342,7 @@ class Writer:
                 weights, around = network.weights[label], network.neighbours(label)
                 if degree == 0:
                     base, exponent = _inner(weights)
-                    scalars[base] = scalars.get(base, Fraction(0)) + exponent
+                    multiply(scalars, base, exponent)
                 elif degree == 1:
                     [(other, chain)] = around
                     size = (self.size(self._sizes[label]),)
@@ -425,15 +420,6 @@ class Writer:
             Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), (column, place)),
             Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), (row, place)),
         ]
-
-
-def opened(base: Expression, exponent: Fraction) -> tuple[Number, list[tuple[Expression, Fraction]]]:
-    """A scalar product to a whole power as a number and scalars to powers."""
-    if not isinstance(base, Scale) or base.body is not None or exponent.denominator != 1:
-        return Fraction(1), [(base, exponent)]
-    number = base.coefficient ** int(exponent)
-    parts = [(part, exponent) for part in base.scalars] + [(part, -exponent) for part in base.divisors]
-    return number, [(one, sign * power) for part, sign in parts for one, power in [base_of(part)]]
 
 
 def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:
