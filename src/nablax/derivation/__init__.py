@@ -8,9 +8,10 @@ derive (all of that), derive_jointly (the same for several variables), lesson (w
 """
 
 from nablax.derivation.closed_form import ClosedForm
-from nablax.derivation.derivation import Derivation, DerivationStep
+from nablax.derivation.derivation import Derivation
 from nablax.derivation.derive import derive
 from nablax.derivation.joint import JointDerivation
+from nablax.derivation.shown import DerivationStep
 from nablax.derivation.verify import Verification
 from nablax.errors import DerivationError, UnprintableError, VerificationError
 

@@ -76,9 +76,17 @@ class ClosedForm:
             end
             <BLANKLINE>
         """
+        self.refuse_without_notation()
+        return code({self.called: self.expression}, self.arguments, language, called=self.called)
+
+    def refuse_without_notation(self) -> None:
+        """Refuses to write what is only a name that the engine evaluates.
+
+        Raises:
+            DerivationError: it is such a name.
+        """
         if self.engine is not None:
             raise DerivationError(f"{self.unicode()} has no closed form to write as code; evaluate gives its value")
-        return code({self.called: self.expression}, self.arguments, language, called=self.called)
 
     def evaluate(self, /, *positional: Any, **values: Any) -> npt.NDArray[np.float64]:
         """The value at a point, by the generated NumPy code; arrays of high order in full.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nablax.derivation.domain import domain
 from nablax.derivation.joint import LAYOUT, JointDerivation
 from nablax.derivation.session import Session
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS
@@ -21,12 +20,10 @@ def joint_derivation(session: Session) -> JointDerivation:
     """
     problem, forms = session.problem, session.forms
     of = {place: problem.arguments[place] for place in session.places}
-    formula = problem.formula
     conventions = [CONVENTIONS.get(one.kind, CONVENTION).format(one.name, session.called) for one in of.values()]
     return JointDerivation(
-        function=session.function,
+        **session.known(),
         wrt=tuple(one.name for one in of.values()),
-        differential=session.differential(),
         gradients={
             of[place].name: replace(form, called=f"gradient_{of[place].name}")
             for place, form in forms.gradients.items()
@@ -35,10 +32,6 @@ def joint_derivation(session: Session) -> JointDerivation:
             (of[a].name, of[b].name): replace(form, called=f"hessian_{of[a].name}_{of[b].name}")
             for (a, b), form in forms.blocks.items()
         },
-        domain=domain(formula) if formula is not None else (),
         shapes={**session.arguments, session.called: session.value_shape},
         convention="; ".join([*dict.fromkeys(conventions), *([LAYOUT] if forms.blocks else [])]),
-        notes=formula.notes if formula is not None else (),
-        verification=forms.verification,
-        reading=formula.declaration if formula is not None else "",
     )
