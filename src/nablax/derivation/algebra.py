@@ -24,6 +24,7 @@ from nablax.derivation.tensors import (
     components,
     label_sizes,
     narrowed,
+    placed,
     rational,
     used_labels,
 )
@@ -179,15 +180,7 @@ class Algebra:
                 content, group = self.group(p)
                 choices.append([(content, [Factor(group, tuple(own[k] for k in range(p.rank)))])])
                 continue
-            listed = []
-            for term in p.terms:
-                names = dict(own)
-                for factor in term.factors:
-                    for label in factor.labels:
-                        if label not in names:
-                            names[label] = next(counter)
-                listed.append((term.coefficient, [f.relabelled(names) for f in term.factors]))
-            choices.append(listed)
+            choices.append([(term.coefficient, placed(term.factors, own, counter)) for term in p.terms])
         polys = []
         for choice in itertools.product(*choices):
             number = reduce(lambda a, b: a * b, (c for c, _ in choice), coefficient)
@@ -313,16 +306,14 @@ class Algebra:
                 continue
             rest = [other for other in factors if other is not factor]
             counter = itertools.count(1 + max([len(axes), *(label for one in factors for label in one.labels)]))
-            polys = []
-            for term in inside.terms:
-                names = dict(enumerate(factor.labels))
-                for own in term.factors:
-                    for label in own.labels:
-                        if label not in names:
-                            names[label] = next(counter)
-                within = [own.relabelled(names) for own in term.factors]
-                missing = {x: n for x, n in zip(factor.labels, inside.axes, strict=True) if x >= len(axes)}
-                polys.append(self.monomial(coefficient * term.coefficient, [*rest, *within], axes, missing))
+            names = dict(enumerate(factor.labels))
+            missing = {x: n for x, n in zip(factor.labels, inside.axes, strict=True) if x >= len(axes)}
+            polys = [
+                self.monomial(
+                    coefficient * term.coefficient, [*rest, *placed(term.factors, names, counter)], axes, missing
+                )
+                for term in inside.terms
+            ]
             return self.add([Poly(axes, ()), *polys])
         return collected(axes, [canonical(coefficient, factors, len(axes))])
 

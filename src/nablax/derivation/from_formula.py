@@ -11,6 +11,8 @@ from nablax.formula import Formula, Operation, Typed, Variable
 from nablax.formula.syntax import Range
 from nablax.notation import FUNCTIONS, SIGNS
 from nablax.printing.expression import (
+    ONE,
+    ZERO,
     Call,
     Expression,
     Function,
@@ -179,10 +181,19 @@ def _index(node: Typed, array: Expression) -> Expression:
     return Product((Transpose(Unit(places[0], array.shape[0])), array))
 
 
+# Functions that are written as a call of the same arguments, by the name that closed forms have for them.
+CALLS = {"eig": "eigenvalues", "norm1": "norm_1"} | {
+    name: name
+    for name in (
+        "tr", "det", "logdet", "sum", "logsumexp", "prod", "max", "min", "cholesky", "tril", "triu", "inner", "vec",
+        "unvec", "cross", "skew", "eigenvectors", "eigenvector", "first_eigenvector", "left_vector", "right_vector",
+    )
+}  # fmt: skip
+
+
 def _call(node: Typed, parts: list[Expression]) -> Expression:
     shape = sizes(node)
     label = node.label
-    first = parts[0] if parts else None
     match label, parts:
         case "eye", []:
             return Identity(shape[0])
@@ -200,51 +211,35 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Call("norm_2" if node.options[0] == 2 else "norm_nuc", (operand,))
         case "norm", _:
             raise NotShown
-        case "norm1", [operand]:
-            return Call("norm_1", (operand,))
         case "inv", [operand]:
             return Inverse(operand)
-        case "eig", _:
-            return Call("eigenvalues", tuple(parts), shape)
         case (("sum" | "prod"), [Call("eigenvalues", (matrix,))]):
             return Call("tr" if label == "sum" else "det", (matrix,))
-        case (("tr" | "det" | "logdet" | "sum" | "logsumexp" | "prod"), [operand]):
-            return Call(label, (operand,))
         case "softmax", [operand]:
             return Call("softmax" if len(shape) == 1 else "softmax_rows", (operand,), shape)
-        case (("cholesky" | "tril" | "triu"), [operand]):
-            return Call(label, (operand,), shape)
         case "diag", [operand]:
             return Call("diag" if len(shape) == 2 else "diagonal", (operand,), shape)
-        case "inner", [left, right]:
-            return Call("inner", (left, right))
         case "outer", [left, right]:
             return _product(left, Transpose(right))
         case "hadamard", [left, right]:
             return _times(left, right)
         case "kron", [left, right]:
             return Kronecker(left, right)
-        case (("vec" | "unvec" | "cross" | "skew"), _):
-            return Call(label, tuple(parts), shape)
-        case (("eigenvectors" | "eigenvector" | "first_eigenvector" | "left_vector" | "right_vector"), _):
-            return Call(label, tuple(parts), shape)
-        case "polygamma", [order, operand]:
-            return Function(label, (order, operand))
         case "sqrt", [operand]:
             return powered(operand, Fraction(1, 2))
         case "square", [operand]:
             return powered(operand, Fraction(2))
         case "log1p", [operand]:
-            return Function("log", (_sum(Number(Fraction(1)), operand),))
+            return Function("log", (_sum(ONE, operand),))
         case "softplus", [operand]:
-            return Function("log", (Sum((Number(Fraction(1)), Function("exp", (operand,)))),))
+            return Function("log", (Sum((ONE, Function("exp", (operand,)))),))
         case "relu", [operand]:
-            return Function("max", (operand, Number(Fraction(0))))
-        case (("max" | "min"), [left, right]):
-            return Function(label, (left, right))
-        case (("max" | "min"), [operand]):
-            return Call(label, (operand,))
-        case _ if label in FUNCTIONS and FUNCTIONS[label].in_formulas and first is not None:
+            return Function("max", (operand, ZERO))
+        case (("max" | "min"), [_, _]) | ("polygamma", _):
+            return Function(label, tuple(parts))
+        case _ if label in CALLS:
+            return Call(CALLS[label], tuple(parts), shape)
+        case _ if label in FUNCTIONS and FUNCTIONS[label].in_formulas and parts:
             return Function(label, tuple(parts))
         case _:
             raise NotShown

@@ -184,6 +184,16 @@ def narrowed(p: Poly, used: Sequence[int]) -> Poly:
     return Poly(tuple(p.axes[label] for label in used), tuple(terms))
 
 
+def placed(factors: Iterable[Factor], names: Mapping[int, int], free: Iterator[int]) -> list[Factor]:
+    """Factors on other labels; a label without a name gets the next free one."""
+    known = dict(names)
+    for factor in factors:
+        for label in factor.labels:
+            if label not in known:
+                known[label] = next(free)
+    return [factor.relabelled(known) for factor in factors]
+
+
 def label_sizes(axes: Sequence[int], factors: Iterable[Factor]) -> dict[int, int]:
     """Elements per label."""
     sizes = dict(enumerate(axes))
