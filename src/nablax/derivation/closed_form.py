@@ -127,13 +127,15 @@ class ClosedForm:
     @cached_property
     def _value(self) -> Callable[..., Any]:
         expression = self.expression
-        whole = expression.tensor if isinstance(expression, LinearMap) else expression
-        return _compiled(code({"value": whole}, self.arguments, called="value", is_weighed=False))
+        return self._compiled(expression.tensor if isinstance(expression, LinearMap) else expression)
 
     @cached_property
     def _map(self) -> Callable[..., Any]:
-        assert isinstance(self.expression, LinearMap)
-        return _compiled(self.code())
+        return self._compiled(self.expression)
+
+    def _compiled(self, expression: Expression) -> Callable[..., Any]:
+        """NumPy's function of an expression, multiplied as it comes: it runs a few times at small sizes."""
+        return _compiled(code({"value": expression}, self.arguments, called="value", is_weighed=False))
 
     def _arrays(self, positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
         """The arguments in order, as arrays whose sizes fit together."""

@@ -62,6 +62,16 @@ class Network:
                     found.append((other, chain if pair[0] == label else reversed_chain(chain)))
         return found
 
+    def vector(self, label: int, size: str) -> Expression:
+        """The weights of a label as one vector."""
+        weights = self.weights.get(label)
+        return hadamard(weights) if weights else Ones((size,))
+
+    def diagonal(self, label: int, size: str) -> Chain:
+        """The weights of a label as a matrix in a chain; nothing where there are none."""
+        weights = self.weights.get(label)
+        return (Call("diag", (hadamard(weights),), (size, size)),) if weights else ()
+
     def connect(self, a: int, b: int, chain: Chain) -> None:
         if a > b:
             a, b, chain = b, a, reversed_chain(chain)

@@ -289,9 +289,9 @@ class Writer:
                 return
             if eliminated(network, rank):
                 continue
-            if self._trace(network, self._free(network, rank), scalars):
+            if self._close(network, self._free(network, rank)):
                 continue
-            self._merge(network, rank)
+            self._merge(network)
             summed = self._free(network, rank)
             if not self._eliminate_one(network, summed, scalars) and any(x >= rank for x in network.weights):
                 raise NotMatrices
@@ -300,59 +300,40 @@ class Writer:
         """Summed labels that stand in no triple."""
         return [label for label in network.weights if label >= rank and not network.held(label)]
 
-    def _trace(self, network: Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
-        """Two summed labels with two edges between them and nothing else: tr(P Q)."""
+    def _close(self, network: Network, summed: Sequence[int]) -> bool:
+        """A summed label with two edges to one other and nothing else: a loop there, the diagonal of P Q."""
         for (a, b), chains in network.edges.items():
-            alone = network.degree(a) == network.degree(b) == 1 and a in summed and b in summed
-            if alone and len(chains) == 2 and not network.weights[a] and not network.weights[b]:
-                forward, back = chains
-                trace = Call("tr", (Product(best_rotation((*forward, *reversed_chain(back)))),))
-                multiply(scalars, trace)
-                network.remove(a)
-                network.remove(b)
-                return True
+            for kept, gone in ((a, b), (b, a)):
+                if len(chains) == 2 and gone in summed and not network.weights[gone] and network.degree(gone) == 1:
+                    forward, back = chains if kept == a else map(reversed_chain, chains)
+                    loop = product((*forward, *reversed_chain(back)))
+                    network.weights[kept].append(Call("diagonal", (loop,), (self.size(self._sizes[kept]),)))
+                    network.remove(gone)
+                    return True
         return False
 
-    def _merge(self, network: Network, rank: int) -> None:
+    def _merge(self, network: Network) -> None:
         """Edges between the same labels become one, elementwise."""
-        for pair, chains in list(network.edges.items()):
-            if len(chains) < 2:
-                continue
-            a, b = pair
-            if len(chains) == 2:
-                for kept, gone in ((a, b), (b, a)):
-                    lonely = gone >= rank and not network.weights[gone] and network.degree(gone) == 1
-                    lonely = lonely and not network.held(gone)
-                    if lonely and len(chains) == 2:
-                        forward, back = chains if kept == a else map(reversed_chain, chains)
-                        loop = product((*forward, *reversed_chain(back)))
-                        shape = (self.size(self._sizes[kept]),)
-                        network.weights[kept].append(Call("diagonal", (loop,), shape))
-                        network.remove(gone)
-                        break
-                if pair not in network.edges:
-                    continue
-            network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
+        for pair, chains in network.edges.items():
+            if len(chains) > 1:
+                network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
 
     def _eliminate_one(self, network: Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
         for degree in (0, 1, 2):
             for label in summed:
                 if label not in network.weights or network.degree(label) != degree:
                     continue
-                weights, around = network.weights[label], network.neighbours(label)
+                around, size = network.neighbours(label), self.size(self._sizes[label])
                 if degree == 0:
-                    base, exponent = _inner(weights)
+                    base, exponent = _inner(network.weights[label])
                     multiply(scalars, base, exponent)
                 elif degree == 1:
                     [(other, chain)] = around
-                    size = (self.size(self._sizes[label]),)
-                    vector = hadamard(weights) if weights else Ones(size)
-                    network.weights[other].append(product((*reversed_chain(chain), *factors_of(vector))))
+                    vector = factors_of(network.vector(label, size))
+                    network.weights[other].append(product((*reversed_chain(chain), *vector)))
                 else:
                     (a, left), (b, right) = around
-                    middle = (
-                        (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),) if weights else ()
-                    )
+                    middle = network.diagonal(label, size)
                     network.remove(label)
                     network.connect(a, b, (*reversed_chain(left), *middle, *right))
                     return True
@@ -362,31 +343,24 @@ class Writer:
 
     def _chain(self, network: Network, p: Poly) -> Chain:
         """What is left between the free labels."""
-        self._merge(network, p.rank)
+        self._merge(network)
         shape = self.shape(p.axes)
-        rows = network.weights.get(0, [])
+        rows, columns = network.weights.get(0, []), network.weights.get(1, [])
+        left = factors_of(network.vector(0, shape[0]))
         if p.rank == 1:
-            return factors_of(hadamard(rows)) if rows else (Ones(shape),)
-        columns = network.weights.get(1, [])
+            return left
+        outer = (*left, *reversed_chain(factors_of(network.vector(1, shape[1]))))
         edges = network.edges.get((0, 1))
         if edges is None:
-            left = factors_of(hadamard(rows)) if rows else (Ones(shape[:1]),)
-            right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
-            return (*left, *reversed_chain(right))
+            return outer
         [chain] = edges
         match chain, rows, columns:
             case (Identity() as identity,), [Call("diagonal", (matrix,))], []:
                 return (Hadamard((identity, matrix)),)
             case (Call("tril" | "triu" as side, (Ones(),), _),), _, _ if rows or columns:
-                left = factors_of(hadamard(rows)) if rows else (Ones(shape[:1]),)
-                right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
-                return (Call(side, (Product((*left, *reversed_chain(right))),), shape),)
+                return (Call(side, (Product(outer),), shape),)
             case _:
-                pass
-        if rows:
-            chain = (Call("diag", (hadamard(rows),), (shape[0],) * 2), *chain)
-        if columns:
-            chain = (*chain, Call("diag", (hadamard(columns),), (shape[1],) * 2))
+                chain = (*network.diagonal(0, shape[0]), *chain, *network.diagonal(1, shape[1]))
         kept = tuple(factor for factor in chain if not isinstance(factor, Identity))
         return crossed(kept) or (chain[0],)
 
@@ -427,7 +401,8 @@ def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:
     if len(vectors) == 1:
         [vector] = vectors
         if isinstance(vector, Call) and vector.name == "diagonal":
-            return Call("tr", vector.arguments), Fraction(1)
+            [loop] = vector.arguments
+            return Call("tr", (product(best_rotation(factors_of(loop))),)), Fraction(1)
         return Call("sum", (vector,)), Fraction(1)
     left, right = vectors[0], hadamard(vectors[1:])
     if left == right and not isinstance(left, Symbol):
