@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,7 @@ class Derivation(Shown):
 
     def equations(self) -> Equations:
         """Function, differential and derivatives with their left sides."""
-        derivatives = [self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher]
-        labelled = [(self.label(order), form) for order, form in enumerate(derivatives, 1)]
+        labelled = [(self.label(order), form) for order, form in enumerate(self._derivatives(), 1)]
         return (function(self.called), self.function), (differential(self.called), self.differential), *labelled
 
     def _displayed(self) -> Equations:
@@ -62,12 +61,8 @@ class Derivation(Shown):
     def _answers(self) -> Sequence[Section]:
         return answers(self)
 
-    def _derivatives(self) -> Mapping[str, tuple[ClosedForm, tuple[str, ...]]]:
-        value, own = self.value_shape, self.shapes[self.wrt]
-        forms = [self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher]
-        # a linear map gives what the derivative before it is
-        shapes = [value + own * (order if form.is_map else order + 1) for order, form in enumerate(forms)]
-        return {form.called: (form, shape) for form, shape in zip(forms, shapes, strict=True)}
+    def _derivatives(self) -> Sequence[ClosedForm]:
+        return (self.gradient, *(() if self.hessian is None else (self.hessian,)), *self.higher)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes.

@@ -61,12 +61,8 @@ class JointDerivation(Shown):
     def _answers(self) -> Sequence[Section]:
         return joint_answers(self)
 
-    def _derivatives(self) -> Mapping[str, tuple[ClosedForm, tuple[str, ...]]]:
-        value, own = self.value_shape, self.shapes
-        found = {form.called: (form, (*value, *own[name])) for name, form in self.gradients.items()}
-        for (row, column), form in self.blocks.items():
-            found[form.called] = form, (*value, *own[row], *(() if form.is_map else own[column]))
-        return found
+    def _derivatives(self) -> Sequence[ClosedForm]:
+        return (*self.gradients.values(), *self.blocks.values())
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that the ``json`` module writes."""

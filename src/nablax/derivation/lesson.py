@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nablax.derivation.closed_form import ClosedForm
 from nablax.errors import DerivationError
 from nablax.printing.document import Block, Document, Equation, Items, Listing, Paragraph, Section, Table, sentences
-from nablax.printing.labels import Label, differential, function
+from nablax.printing.labels import Label, differential, function, of
 
 if TYPE_CHECKING:  # a derivation explains itself
     from nablax.derivation.derivation import Derivation
@@ -210,7 +210,7 @@ def _steps(derivation: Derivation) -> Iterator[Block]:
         tuple(
             (
                 Paragraph(f"{_capital(step.rule.partition(':')[0])}. {reason(step.rule)}"),
-                Equation(step.before.expression, step.after.expression),
+                Equation(of(step.before.expression), step.after.expression),
             )
             for step in derivation.steps
         ),

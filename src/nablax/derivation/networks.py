@@ -19,6 +19,7 @@ from nablax.derivation.labelled import Chain, Network, Triple, crossed, hadamard
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.derivation.triples import eliminated
 from nablax.errors import NotMatrices, UnprintableError
+from nablax.printing.definitions import places
 from nablax.printing.expression import (
     SIGNS,
     Array,
@@ -29,7 +30,6 @@ from nablax.printing.expression import (
     Identity,
     Indexed,
     Inverse,
-    Kronecker,
     Ones,
     Piece,
     Product,
@@ -377,7 +377,9 @@ class Writer:
             pieces: list[Piece] = []
             for f in term.factors:
                 if f.atom.name == FOLD:
-                    pieces += self._folded(f, letters)
+                    columns, rows, _ = self.shape(f.atom.axes)
+                    column, row, place = (letters[x] for x in f.labels)
+                    pieces += reversed(places(rows, columns, (row, column, place)))
                     continue
                 pieces.append(Piece(self.atom(f.atom), tuple(letters[x] for x in f.labels), f.exponent))
             free = tuple(letters[k] for k in range(p.rank))
@@ -385,15 +387,6 @@ class Writer:
         if not terms:
             return Indexed(Fraction(0), (), tuple(LETTERS[: p.rank]), self.shape(p.axes))
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
-
-    def _folded(self, factor: Factor, letters: Mapping[int, str]) -> list[Piece]:
-        """Which column and which row a place of stacked columns has, as two matrices of zeros and ones."""
-        columns, rows, _ = self.shape(factor.atom.axes)
-        column, row, place = (letters[x] for x in factor.labels)
-        return [
-            Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), (column, place)),
-            Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), (row, place)),
-        ]
 
 
 def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:

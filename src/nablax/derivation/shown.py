@@ -15,7 +15,7 @@ from nablax.derivation.lesson import lesson
 from nablax.derivation.verify import Verification
 from nablax.printing.code import code
 from nablax.printing.document import Document, Section
-from nablax.printing.labels import Label
+from nablax.printing.labels import Label, equation
 
 VALUE_NAMES = ("f", "g", "h", "F", "G", "H", "φ", "ψ")
 Equations = Sequence[tuple[Label, ClosedForm]]
@@ -79,8 +79,8 @@ class Shown(ABC):
         """What a lesson says between the differential and the check."""
 
     @abstractmethod
-    def _derivatives(self) -> Mapping[str, tuple[ClosedForm, tuple[str, ...]]]:
-        """What code gives beside the value, by name, with its shape; of a linear map that of what the map gives."""
+    def _derivatives(self) -> Sequence[ClosedForm]:
+        """What code gives beside the value."""
 
     @property
     def value_shape(self) -> tuple[str, ...]:
@@ -113,10 +113,7 @@ class Shown(ABC):
 
     def html(self) -> str:
         """The equations in MathML with what is to be known of them, as one element of HTML."""
-        rows = [
-            form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1).replace("<math ", '<math display="block" ', 1)
-            for label, form in self._displayed()
-        ]
+        rows = [equation(label, form.expression, is_block=True) for label, form in self._displayed()]
         said = [
             *([f"read as {self.reading}"] if self.reading else []),
             *self.fixed,
@@ -181,12 +178,11 @@ class Shown(ABC):
                 return f, gradient, hessian
             <BLANKLINE>
         """
-        forms = {"f": (self.function, self.value_shape), **self._derivatives()}
-        for form, _ in reversed(forms.values()):
+        derivatives = self._derivatives()
+        for form in (*derivatives, self.function):
             form.refuse_without_notation()
-        expressions = {name: form.expression for name, (form, _) in forms.items()}
-        shapes = {name: shape for name, (_, shape) in forms.items()}
-        return code(expressions, self.function.arguments, language, called="derivatives", shapes=shapes)
+        expressions = {"f": self.function.expression} | {form.called: form.expression for form in derivatives}
+        return code(expressions, self.function.arguments, language, called="derivatives")
 
     def with_fixed_arrays(self) -> Self:
         """The same with a name for each fixed array of a function."""

@@ -12,6 +12,7 @@ from nablax.derivation.forms import cost
 from nablax.derivation.networks import Writer
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.formula import Kind
+from nablax.notation import COLUMNS
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -32,14 +33,8 @@ from nablax.printing.multiples import scaled
 from nablax.printing.rewrite import rebuilt, replaced
 from nablax.printing.unicode import unicode
 
-# Factors of a matrix that always have a name, and what a column of one is called.
+# Factors of a matrix that always have a name.
 FACTORS = {"eigenvectors": "V", "left_vectors": "U", "right_vectors": "V"}
-COLUMNS = {
-    ("eigenvectors", -1): "eigenvector",
-    ("eigenvectors", 0): "first_eigenvector",
-    ("left_vectors", 0): "left_vector",
-    ("right_vectors", 0): "right_vector",
-}
 PREFERRED = {
     "eigenvector": "v", "first_eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w",
     "singular_values": "s", "gaps": "G", "squared_gaps": "G", "pinv": "P", **FACTORS,
@@ -162,7 +157,7 @@ def _is_factor(node: Expression) -> bool:
         case Call("max" | "min", (Call("eigenvalues"),)) | Call("pinv"):
             return True
         case Call(name):
-            return name in FACTORS or name in COLUMNS.values()
+            return name in FACTORS or name in COLUMNS
         case _:
             return False
 
@@ -193,8 +188,9 @@ def _selected(left: Expression, right: Expression) -> Expression | None:
     match left, right:
         case (Call(name, (Identity(),), shape), Symbol() as array) if ":" in name:
             return Call(name, (array,), (shape[0], *array.shape[1:]))
-        case (Call(name, arguments, shape), Unit(place)) if (name, place) in COLUMNS:
-            return Call(COLUMNS[name, place], arguments, shape[:1])
+        case (Call(name, arguments, shape), Unit(place)):
+            column = next((column for column, one in COLUMNS.items() if one == (name, place)), None)
+            return None if column is None else Call(column, arguments, shape[:1])
         case _:
             return None
 

@@ -63,16 +63,16 @@ def _defined(node: Expression) -> Expression:
             return Sum((Product((ahead, LAST)), scaled(-ONE, Product((behind, NEXT)))))
         case Call("vec", (matrix,), shape):
             rows, columns = shape_of(matrix)
-            return Indexed(ONE, (Piece(matrix, ("i", "j")), *_places(rows, columns)), ("k",), shape)
+            return Indexed(ONE, (Piece(matrix, ("i", "j")), *places(rows, columns)), ("k",), shape)
         case Call("unvec", (vector,), (rows, columns) as shape):
-            return Indexed(ONE, (Piece(vector, ("k",)), *_places(rows, columns)), ("i", "j"), shape)
+            return Indexed(ONE, (Piece(vector, ("k",)), *places(rows, columns)), ("i", "j"), shape)
         case Call("pinv", (matrix, kernel)):  # M⁺ = (M + vvᵀ)⁻¹ − vvᵀ, where v alone is taken to zero
             square = Product((kernel, Transpose(kernel)))
             return Sum((Inverse(Sum((matrix, square))), scaled(-ONE, square)))
         case Kronecker(left, right) if len(shape_of(left)) == len(shape_of(right)) == 1:
             [columns], [rows] = shape_of(left), shape_of(right)
             pieces = (Piece(left, ("j",)), Piece(right, ("i",)))
-            return Indexed(ONE, (*pieces, *_places(rows, columns)), ("k",), shape_of(node))
+            return Indexed(ONE, (*pieces, *places(rows, columns)), ("k",), shape_of(node))
         case Function("log", (Product((Function("exp", (inside,)), Ones((_,)) as ones)),)):
             return _rows(inside, ones)
         case Function("log", (Sum((Function("exp", (one,)), Function("exp", (other,)))),)):
@@ -82,11 +82,18 @@ def _defined(node: Expression) -> Expression:
             return node
 
 
-def _places(rows: str, columns: str) -> tuple[Piece, Piece]:
-    """Which row and which column a place of stacked columns has, as two matrices of zeros and ones."""
+def places(rows: str, columns: str, letters: tuple[str, str, str] = ("i", "j", "k")) -> tuple[Piece, Piece]:
+    """Which row and which column a place of stacked columns has, as two matrices of zeros and ones.
+
+    Args:
+        rows: the number of rows of the matrix.
+        columns: that of its columns.
+        letters: of row, column and place.
+    """
+    row, column, place = letters
     return (
-        Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), ("i", "k")),
-        Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), ("j", "k")),
+        Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), (row, place)),
+        Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), (column, place)),
     )
 
 

@@ -27,7 +27,7 @@ from nablax.printing.expression import (
     shape_of,
     transposed,
 )
-from nablax.printing.program import Basis, Contraction, Elementwise, Eye, Pick, Routine
+from nablax.printing.program import Basis, Contraction, Elementwise, Pick, Routine
 
 Labels = tuple[int, ...]
 Chain = tuple[Expression, ...]
@@ -214,13 +214,6 @@ class Products:
 def multiplied(builder: Builder, factors: Sequence[tuple[int, Labels]], output: Labels) -> int:
     """A labelled product of any number of arrays, pair by pair in the planner's order."""
     waiting = list(factors)
-    for k, (place, labels) in enumerate(waiting):  # a Kronecker delta on a summed label renames it
-        if not isinstance(builder.values[place], Eye) or len(waiting) == 1 or set(labels) <= set(output):
-            continue
-        old, new = labels if labels[0] not in output else labels[::-1]
-        rest = [(p, tuple(new if x == old else x for x in ls)) for j, (p, ls) in enumerate(waiting) if j != k]
-        if any(new in ls for _, ls in rest):
-            return multiplied(builder, rest, output)
     sizes = {
         label: length(size)
         for place, labels in waiting
