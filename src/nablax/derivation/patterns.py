@@ -10,7 +10,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from nablax.derivation.identities import IDENTITIES, Stage, sides
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, collected
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, collected, content
 from nablax.formula import Operation, Typed
 from nablax.notation import SIGNS
 
@@ -263,6 +263,8 @@ def _sum(pattern: Poly, p: Poly, match: Match) -> bool:
     if alone:
         [variable] = alone
         if others:
+            return False
+        if len(pattern.terms) == 1 and variable.coefficient < 0 < content(p):  # −u is what is written with a minus
             return False
         value = Poly(p.axes, tuple(Monomial(t.coefficient / variable.coefficient, t.factors) for t in left))
         return match.values.setdefault(variable.factors[0].atom.name, value) == value

@@ -6,7 +6,7 @@ A rule looks at the factors of a monomial and returns what replaces them, or Non
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -40,7 +40,7 @@ def _without(factors: list[Factor], *gone: Factor) -> list[Factor]:
 
 
 def _masks(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
-    """Ones on one side of the diagonal: [i ≥ j][i ≤ j] = δᵢⱼ, [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ."""
+    """Ones on one side of the diagonal: [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ."""
     for factor in factors:
         kind, rest = factor.atom.kind, _without(factors, factor)
         pair = set(factor.labels)
@@ -59,10 +59,6 @@ def _masks(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | No
             lower = (a, b) if factor.atom.name == "tril" else (b, a)
             if other.exponent > 0 and other.labels == lower and other.atom.trait == "triangular":
                 return Rewritten(rest)
-            both = other.atom.kind is AtomKind.CONSTANT and other.atom.name in MASKS
-            if both and other.labels == factor.labels and other.atom.name != factor.atom.name:
-                delta = Factor(Atom(AtomKind.DELTA, "", factor.atom.axes, symmetric=True), (a, b))
-                return Rewritten([*_without(rest, other), delta])
     return None
 
 
@@ -218,23 +214,6 @@ def _folds(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | No
     return None
 
 
-def _sigmoid(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
-    """σ(−u) = 1 − σ(u)."""
-    for factor in factors:
-        atom = factor.atom
-        if is_function(atom, "sigmoid") and algebra.content(atom.arguments[0]) < 0 and factor.exponent.denominator == 1:
-            turned = replace(atom, arguments=(algebra.scale(-1, atom.arguments[0]),))
-            rest = algebra.add([algebra.number(1, atom.axes), algebra.scale(-1, algebra.atom(turned))])
-            exponent = int(factor.exponent)
-            if algebra.expand and exponent > 0:
-                labels = tuple(range(len(atom.axes)))
-                rest, exponent = algebra.product([(rest, labels)] * exponent, labels, {}), 1
-            content, group = algebra.group(rest)
-            made = Factor(group, factor.labels, Fraction(exponent))
-            return Rewritten([*_without(factors, factor), made], content**exponent)
-    return None
-
-
 # -- rows of the table -------------------------------------------------------------------------------------
 
 
@@ -275,4 +254,4 @@ def _replaced(algebra: Algebra, pattern: Pattern, match: Match, factors: list[Fa
     return Rewritten([*kept, *made], content ** int(turns) if content != 1 else Fraction(1), gone)
 
 
-RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _resolvent, _kernel, _signs, _folds, _sigmoid, _identities)
+RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _resolvent, _kernel, _signs, _folds, _identities)
