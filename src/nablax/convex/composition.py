@@ -46,6 +46,7 @@ from nablax.printing.expression import (
     Unit,
     Where,
     children,
+    walk,
 )
 from nablax.printing.rewrite import without_names
 from nablax.printing.unicode import unicode
@@ -238,9 +239,7 @@ class Composition(Analysis):
 
 def _names(expression: Expression) -> frozenset[str]:
     """The symbols that occur."""
-    if isinstance(expression, Symbol):
-        return frozenset({expression.name})
-    return frozenset[str]().union(*map(_names, children(expression)))
+    return frozenset(node.name for node in walk(expression, indexed=True) if isinstance(node, Symbol))
 
 
 def _entries(values: str) -> Interval:

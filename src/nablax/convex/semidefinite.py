@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from nablax.convex.elementwise import multiplied
 from nablax.convex.facts import Analysis, Definite
-from nablax.convex.matrices import flat, is_symmetric, palindrome, product_of
+from nablax.convex.matrices import flat, is_symmetric, palindrome
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -20,6 +20,7 @@ from nablax.printing.expression import (
     Scale,
     Sum,
     Transpose,
+    product_of,
     shape_of,
 )
 from nablax.printing.multiples import plain, scaled

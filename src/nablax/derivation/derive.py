@@ -22,8 +22,7 @@ from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_
 from nablax.derivation.write import shortest
 from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
 from nablax.formula import Formula, parse_formula
-from nablax.printing.expression import LinearMap, Symbol
-from nablax.printing.rewrite import replaced, without_names
+from nablax.printing.rewrite import without_names
 
 HIGHEST_ORDER = 6
 MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
@@ -280,23 +279,13 @@ def _steps(session: Session, gradient: ClosedForm, hessian: ClosedForm | None) -
     if whole is not None and first is not None and check.step(first.before, whole.after, session.arguments):
         found.append(whole)
     if not session.value_rank:
-        plain = [without_names(form.expression) for form in (gradient, hessian) if form is not None]
-        second = plain[1] if len(plain) > 1 else None
-        found += closing(called, plain[0], None if isinstance(second, LinearMap) else second, direction)
-        if isinstance(second, LinearMap):
-            found += _map_step(called, second, direction)
+        second = None if hessian is None else without_names(hessian.expression)
+        found += closing(called, without_names(gradient.expression), second, direction)
     shapes = {**session.arguments, direction.name: direction.shape}
     return tuple(
         DerivationStep(one.rule, session.form(one.before, shapes, "before"), session.form(one.after, shapes, "after"))
         for one in found
     )
-
-
-def _map_step(called: str, hessian: LinearMap, direction: Symbol) -> list[Step]:
-    one, two = (replace(direction, name=f"{direction.name}_{k}") for k in (1, 2))
-    body = replaced(without_names(hessian.body), hessian.argument, one)
-    step = closing(called, body, None, two)[0]
-    return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol(f"d²{called}", ()))]
 
 
 def _higher(session: Session, hessian: ClosedForm, order: int) -> tuple[ClosedForm, ...]:

@@ -10,17 +10,16 @@ from functools import partial
 
 from nablax.derivation.effort import late, spend
 from nablax.derivation.forms import (
-    Chain,
     Form,
     assembled,
     cost,
-    factors_of,
     like,
     summed,
 )
 from nablax.printing.expression import (
     Call,
     Expression,
+    Factors,
     Hadamard,
     Identity,
     Number,
@@ -29,8 +28,10 @@ from nablax.printing.expression import (
     Product,
     Shape,
     Transpose,
+    factors_of,
+    product_of,
+    reversed_factors,
     shape_of,
-    transposed,
 )
 from nablax.printing.multiples import Coefficient, multiply, parted, powered
 
@@ -50,13 +51,13 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     """
     best = _Search().shortest(forms, shape)
     if len(shape) == 2 and len(forms) > 1 and any(_has_high_power(form.chain) for form in forms):
-        turned = [Form(f.coefficient, f.scalars, tuple(transposed(x) for x in reversed(f.chain))) for f in forms]
+        turned = [Form(f.coefficient, f.scalars, reversed_factors(f.chain)) for f in forms]
         if not any(isinstance(factor, Transpose) for form in turned for factor in form.chain):
             return min(best, Transpose(_Search().shortest(turned, shape[::-1])), key=cost)
     return best
 
 
-def _has_high_power(chain: Chain) -> bool:
+def _has_high_power(chain: Factors) -> bool:
     """Whether a factor stands three times side by side, as in Σ XʳAX³⁻ʳ."""
     return any(chain[k] == chain[k + 1] == chain[k + 2] for k in range(len(chain) - 2))
 
@@ -129,9 +130,9 @@ class Taken:
     """
 
     kind: str
-    factors: Chain
+    factors: Factors
     place: int = 0
-    after: Chain = ()
+    after: Factors = ()
 
 
 # What is taken out of a term, what is left, and the shape of that.
@@ -169,9 +170,9 @@ def _tails(form: Form, shape: Shape) -> Iterator[View]:
     return _end(form, -1, form.chain[:-1])
 
 
-def _end(form: Form, side: int, rest: Chain) -> Iterator[View]:
+def _end(form: Form, side: int, rest: Factors) -> Iterator[View]:
     if rest:
-        left = shape_of(rest[0] if len(rest) == 1 else Product(rest))
+        left = shape_of(product_of(rest))
         yield Taken("end", (form.chain[side],), side), Form(form.coefficient, form.scalars, rest), left
 
 
@@ -236,7 +237,7 @@ def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape,
         case "body":
             chain = taken.factors
         case "mask":
-            whole = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+            whole = product_of(form.chain)
             [mask] = taken.factors
             sides = ("tril", "triu")
             is_side = isinstance(mask, Ones)
@@ -244,7 +245,7 @@ def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape,
         case "entry":
             chain = (_entrywise([*taken.factors, *_elements(form)]),)
         case _:
-            vector = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+            vector = product_of(form.chain)
             chain = (*taken.factors, Call("diag", (vector,), left * 2), *taken.after)
     return Form(form.coefficient, form.scalars, chain)
 

@@ -11,6 +11,7 @@ from nablax.printing.expression import (
     ZERO,
     Call,
     Expression,
+    Factors,
     Function,
     Hadamard,
     Identity,
@@ -30,11 +31,11 @@ from nablax.printing.expression import (
     Transpose,
     Unit,
     children,
+    product_of,
     shape_of,
 )
 from nablax.printing.multiples import Coefficient, plain, powered, scaled, split
 
-Chain = tuple[Expression, ...]
 HALF = Number(Fraction(1, 2))
 
 
@@ -50,17 +51,12 @@ class Form:
 
     coefficient: Coefficient
     scalars: Mapping[Expression, Fraction]
-    chain: Chain
+    chain: Factors
 
     @property
     def body(self) -> tuple[object, ...]:
         """What is the same in forms that add up."""
         return (self.chain, frozenset(self.scalars.items()))
-
-
-def factors_of(expression: Expression) -> Chain:
-    """The factors of a matrix product, or the expression by itself."""
-    return expression.factors if isinstance(expression, Product) else (expression,)
 
 
 def assembled(form: Form) -> Expression:
@@ -71,7 +67,7 @@ def assembled(form: Form) -> Expression:
     below = _one_root([_scalar(base, -e, several) for base, e in form.scalars.items() if e < 0])
     body: Expression | None = None
     if form.chain:
-        body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+        body = product_of(form.chain)
     return plain(Scale(form.coefficient, tuple(sorted(above, key=_scalar_order)), tuple(below), body))
 
 

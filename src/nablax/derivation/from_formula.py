@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from nablax.derivation.problem import SYMMETRIC
 from nablax.errors import NotShown
 from nablax.formula import Formula, Operation, Typed, Variable
+from nablax.formula.symmetry import SYMMETRIC_KINDS
 from nablax.formula.syntax import Range
 from nablax.notation import FUNCTIONS, SIGNS
 from nablax.printing.expression import (
@@ -65,7 +65,7 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
     parts = [read(operand, variables) for operand in node.operands]
     match node.operation:
         case Operation.VARIABLE:
-            return Symbol(node.label, sizes(node), variables[node.label].kind in SYMMETRIC)
+            return Symbol(node.label, sizes(node), variables[node.label].kind in SYMMETRIC_KINDS)
         case Operation.SIZE:
             coefficient, *names = node.options
             return plain(Scale(Fraction(int(str(coefficient))), tuple(SizeOf(str(name)) for name in names), (), None))

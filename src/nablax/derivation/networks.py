@@ -14,8 +14,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from nablax.derivation.factoring import factored
-from nablax.derivation.forms import Form, factors_of
-from nablax.derivation.labelled import Chain, Network, Triple, crossed, hadamard, product, reversed_chain
+from nablax.derivation.forms import Form
+from nablax.derivation.labelled import Network, Triple, crossed, hadamard, product
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.derivation.triples import eliminated
 from nablax.errors import NotMatrices, UnprintableError
@@ -25,6 +25,7 @@ from nablax.printing.expression import (
     Array,
     Call,
     Expression,
+    Factors,
     Function,
     Hadamard,
     Identity,
@@ -40,6 +41,8 @@ from nablax.printing.expression import (
     Symbol,
     Transpose,
     Unit,
+    factors_of,
+    reversed_factors,
 )
 from nablax.printing.expression import Number as NumberExpression
 from nablax.printing.multiples import multiply, powered
@@ -48,7 +51,7 @@ LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _with_roots_below(
-    coefficient: Number, scalars: dict[Expression, Fraction], term: Monomial, chain: Chain = ()
+    coefficient: Number, scalars: dict[Expression, Fraction], term: Monomial, chain: Factors = ()
 ) -> Form:
     """½√2 is 1/√2."""
     for factor in term.factors:
@@ -227,7 +230,7 @@ class Writer:
         if isinstance(written, Product):
             half = len(written.factors) // 2
             left, right = written.factors[:half], written.factors[half:]
-            if 2 * half == len(written.factors) and reversed_chain(right) == left:
+            if 2 * half == len(written.factors) and reversed_factors(right) == left:
                 return Call("norm", (product(right),))
         return None
 
@@ -305,8 +308,8 @@ class Writer:
         for (a, b), chains in network.edges.items():
             for kept, gone in ((a, b), (b, a)):
                 if len(chains) == 2 and gone in summed and not network.weights[gone] and network.degree(gone) == 1:
-                    forward, back = chains if kept == a else map(reversed_chain, chains)
-                    loop = product((*forward, *reversed_chain(back)))
+                    forward, back = chains if kept == a else map(reversed_factors, chains)
+                    loop = product((*forward, *reversed_factors(back)))
                     network.weights[kept].append(Call("diagonal", (loop,), (self.size(self._sizes[kept]),)))
                     network.remove(gone)
                     return True
@@ -330,18 +333,18 @@ class Writer:
                 elif degree == 1:
                     [(other, chain)] = around
                     vector = factors_of(network.vector(label, size))
-                    network.weights[other].append(product((*reversed_chain(chain), *vector)))
+                    network.weights[other].append(product((*reversed_factors(chain), *vector)))
                 else:
                     (a, left), (b, right) = around
                     middle = network.diagonal(label, size)
                     network.remove(label)
-                    network.connect(a, b, (*reversed_chain(left), *middle, *right))
+                    network.connect(a, b, (*reversed_factors(left), *middle, *right))
                     return True
                 network.remove(label)
                 return True
         return False
 
-    def _chain(self, network: Network, p: Poly) -> Chain:
+    def _chain(self, network: Network, p: Poly) -> Factors:
         """What is left between the free labels."""
         self._merge(network)
         shape = self.shape(p.axes)
@@ -349,7 +352,7 @@ class Writer:
         left = factors_of(network.vector(0, shape[0]))
         if p.rank == 1:
             return left
-        outer = (*left, *reversed_chain(factors_of(network.vector(1, shape[1]))))
+        outer = (*left, *reversed_factors(factors_of(network.vector(1, shape[1]))))
         edges = network.edges.get((0, 1))
         if edges is None:
             return outer
@@ -400,17 +403,17 @@ def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:
     left, right = vectors[0], hadamard(vectors[1:])
     if left == right and not isinstance(left, Symbol):
         return Call("norm", (left,)), Fraction(2)
-    options = [(*reversed_chain(factors_of(a)), *factors_of(b)) for a, b in ((left, right), (right, left))]
+    options = [(*reversed_factors(factors_of(a)), *factors_of(b)) for a, b in ((left, right), (right, left))]
     return Product(min(options, key=lambda chain: (_transposes(chain), repr(chain)))), Fraction(1)
 
 
-def _transposes(chain: Chain) -> int:
+def _transposes(chain: Factors) -> int:
     return sum(isinstance(factor, Transpose) for factor in chain)
 
 
-def best_rotation(chain: Chain) -> Chain:
+def best_rotation(chain: Factors) -> Factors:
     """The trace's cyclic order with the fewest transposes, then the least by name."""
     options = []
-    for one in (chain, reversed_chain(chain)):
+    for one in (chain, reversed_factors(chain)):
         options += [(*one[k:], *one[:k]) for k in range(len(one))]
     return min(options, key=lambda option: (_transposes(option), repr(option)))

@@ -14,6 +14,7 @@ from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.functions import apply, is_larger, matrix_function
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
+from nablax.formula.values import SIGNS
 from nablax.graph.node import Node, NodeTerm
 from nablax.notation import COMPARED, PRIMITIVES, UNCHANGED
 from nablax.ops.kinds import (
@@ -40,7 +41,6 @@ SORTED = {  # where the largest and the smallest one are
     ("eigenvalues", "max"): "-1", ("eigenvalues", "min"): "0",
     ("singular_values", "max"): "0", ("singular_values", "min"): "-1",
 }  # fmt: skip
-SIGNS = np.array([[[(i - j) * (j - k) * (k - i) / 2 for k in range(3)] for j in range(3)] for i in range(3)])
 MOST_ENTRIES = 4096  # of an array that is written out
 
 

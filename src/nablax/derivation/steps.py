@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from nablax.derivation.algebra import Algebra
 from nablax.derivation.effort import late
 from nablax.derivation.elementary import elementary
-from nablax.derivation.forms import cost, factors_of, summed
+from nablax.derivation.forms import cost, summed
 from nablax.derivation.from_formula import read
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import atoms, traced
@@ -37,6 +37,7 @@ from nablax.printing.expression import (
     Expression,
     Function,
     Identity,
+    LinearMap,
     Number,
     Ones,
     Power,
@@ -46,6 +47,7 @@ from nablax.printing.expression import (
     Symbol,
     Transpose,
     children,
+    factors_of,
     is_row,
     mapped,
     shape_of,
@@ -415,10 +417,22 @@ def closing(value: str, gradient: Expression, hessian: Expression | None, direct
     rule = "gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩" if direction.shape else "gradient"
     found = [Step(rule, Symbol(f"d{value}", ()), paired(gradient, direction))]
     if hessian is not None:
-        one, two = (Symbol(f"{direction.name}_{k}", direction.shape, direction.symmetric) for k in (1, 2))
-        second = paired(hessian, one, two) if not direction.shape else Call("inner", (_times(hessian, one), two))
-        found.append(Step("Hessian: the differential of the gradient", Symbol(f"d²{value}", ()), second))
+        one, two = (replace(direction, name=f"{direction.name}_{k}") for k in (1, 2))
+        found.append(
+            Step("Hessian: the differential of the gradient", Symbol(f"d²{value}", ()), _twice(hessian, one, two))
+        )
     return found
+
+
+def _twice(hessian: Expression, one: Symbol, two: Symbol) -> Expression:
+    """A Hessian on two directions."""
+    if isinstance(hessian, LinearMap):
+        return paired(replaced(hessian.body, hessian.argument, one), two)
+    if not one.shape:
+        return paired(hessian, one, two)
+    whole = parted(hessian)
+    inside = () if whole.body is None or isinstance(whole.body, Identity) else factors_of(whole.body)
+    return Call("inner", (plain(replace(whole, body=Product((*inside, one)) if inside else one)), two))
 
 
 def paired(left: Expression, *others: Expression) -> Expression:
@@ -427,9 +441,3 @@ def paired(left: Expression, *others: Expression) -> Expression:
         return Call("inner", (left, *others))
     own = parted(left)
     return plain(replace(own, scalars=(*own.scalars, *others)))
-
-
-def _times(hessian: Expression, one: Symbol) -> Expression:
-    whole = parted(hessian)
-    inside = () if whole.body is None or isinstance(whole.body, Identity) else factors_of(whole.body)
-    return plain(replace(whole, body=Product((*inside, one)) if inside else one))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nablax.derivation.labelled import Chain, Network, Triple, product
+from nablax.derivation.labelled import Network, Triple, product
 from nablax.derivation.tensors import EPSILON
-from nablax.printing.expression import Call, Expression, Identity, Kronecker
+from nablax.printing.expression import Call, Expression, Factors, Identity, Kronecker
 
 
 def eliminated(network: Network, rank: int) -> bool:
@@ -101,7 +101,7 @@ def _pairwise(network: Network, triple: Triple, rank: int) -> bool:
     return False
 
 
-def _between(network: Network, labels: Sequence[int], sizes: Sequence[str], rank: int) -> Chain | None:
+def _between(network: Network, labels: Sequence[int], sizes: Sequence[str], rank: int) -> Factors | None:
     """What lies between two summed labels and touches nothing else; None where that is not so."""
     one, other = labels
     if one < rank or other < rank:
@@ -124,7 +124,7 @@ def _beside(network: Network, triple: Triple, rank: int) -> bool:
         vector = network.vector(label, triple.shape[1 - k])
         size = triple.shape[k]
         end: int | None = None
-        matrix: Chain = (Identity(size),)
+        matrix: Factors = (Identity(size),)
         if kept >= rank and network.held(kept) == 1 and len(around := network.neighbours(kept)) == 1:
             [(end, chain)] = around
             matrix = (*network.diagonal(kept, size), *chain)

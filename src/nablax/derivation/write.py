@@ -26,6 +26,7 @@ from nablax.printing.expression import (
     Unit,
     Where,
     children,
+    product_of,
     shape_of,
     walk,
 )
@@ -179,7 +180,7 @@ def _with_columns(node: Expression) -> Expression:
             found = None if turned is None else Transpose(turned)
         if found is not None:
             rest = (*factors[:k], found, *factors[k + 2 :])
-            return _with_columns(Product(rest)) if len(rest) > 1 else found
+            return _with_columns(product_of(rest))
     return node
 
 

@@ -238,6 +238,8 @@ Expression: TypeAlias = (
     | Power | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | LinearMap | Where
 )  # fmt: skip
 
+Factors = tuple[Expression, ...]
+
 ZERO = Number(Fraction(0))
 ONE = Number(Fraction(1))
 _SIGNS = tuple(tuple(tuple((i - j) * (j - k) * (k - i) / 2 for k in range(3)) for j in range(3)) for i in range(3))
@@ -300,6 +302,16 @@ def walk(expression: Expression, *, indexed: bool = False) -> Iterator[Expressio
     tensor = (expression.tensor,) if indexed and isinstance(expression, LinearMap) else ()
     for child in (*children(expression), *tensor):
         yield from walk(child, indexed=indexed)
+
+
+def factors_of(expression: Expression) -> Factors:
+    """The factors of a matrix product, or the expression by itself."""
+    return expression.factors if isinstance(expression, Product) else (expression,)
+
+
+def product_of(factors: Factors) -> Expression:
+    """One factor alone, or the product."""
+    return factors[0] if len(factors) == 1 else Product(factors)
 
 
 def shape_of(expression: Expression) -> Shape:
@@ -411,9 +423,14 @@ def transposed(expression: Expression) -> Expression:
         case Scale(coefficient, scalars, divisors, body) if body is not None and len(shape_of(body)) == 2:
             return Scale(coefficient, scalars, divisors, transposed(body))
         case Product(factors) if len(shape_of(expression)) == 2:
-            return Product(tuple(transposed(factor) for factor in reversed(factors)))
+            return Product(reversed_factors(factors))
         case Function(name, arguments) if len(shape_of(expression)) == 2:
             inside = Function(name, tuple(transposed(argument) for argument in arguments))
             return Transpose(expression) if _turns(inside) > _turns(expression) else inside
         case _:
             return Transpose(expression) if shape_of(expression) else expression
+
+
+def reversed_factors(factors: Factors) -> Factors:
+    """The factors of the transpose of a product."""
+    return tuple(transposed(factor) for factor in reversed(factors))

@@ -241,13 +241,16 @@ class _Writer:
     def _line(self, text: str) -> None:
         self._lines.append("    " * self._depth + text)
 
-    def _nest(self, labels: Sequence[tuple[str, str]], body: Callable[[], None]) -> None:
-        """Loops around a body."""
-        for name, size in labels:
-            self._line(f"for (long {name} = 0; {name} < {size}; {name}++)")
+    def _nest(self, labels: Sequence[tuple[str, str]], body: Callable[[], None], *, is_block: bool = False) -> None:
+        """Loops around a body; around a block of several statements with braces."""
+        for k, (name, size) in enumerate(labels, 1):
+            brace = " {" if is_block and k == len(labels) else ""
+            self._line(f"for (long {name} = 0; {name} < {size}; {name}++){brace}")
             self._depth += 1
         body()
         self._depth -= len(labels)
+        if is_block:
+            self._lines.append("    " * (self._depth + len(labels) - 1) + "}")
 
     def _over(self, shape: Shape) -> list[tuple[str, str]]:
         return [(self._loops[k], self._size(size)) for k, size in enumerate(shape)]
@@ -322,7 +325,7 @@ class _Writer:
                 self._nest(inside, lambda: self._line(f"{total} += {term};"))
                 self._line(f"{target} = {total};")
 
-            self._block([loops[label] for label in output], add)
+            self._nest([loops[label] for label in output], add, is_block=True)
 
     def _closes(self, text: str) -> bool:
         """Whether the first bracket closes at the end."""
@@ -332,16 +335,6 @@ class _Writer:
             if depth == 0:
                 return k == len(text) - 1
         return False
-
-    def _block(self, labels: Sequence[tuple[str, str]], body: Callable[[], None]) -> None:
-        """Loops around several statements."""
-        for k, (name, size) in enumerate(labels):
-            self._line(f"for (long {name} = 0; {name} < {size}; {name}++)" + (" {" if k == len(labels) - 1 else ""))
-            self._depth += 1
-        body()
-        self._depth -= 1
-        self._line("}")
-        self._depth -= len(labels) - 1
 
     def _reduction(self, place: int, value: Reduction) -> None:
         shape = self._shape(value.operand)
@@ -362,7 +355,7 @@ class _Writer:
             self._nest(loops[kept:], lambda: self._line(f"{target} = {step.format(target, inner)};"))
 
         if kept:
-            self._block(loops[:kept], reduce)
+            self._nest(loops[:kept], reduce, is_block=True)
         else:
             reduce()
 
