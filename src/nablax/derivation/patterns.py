@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,12 @@ class Pattern:
     right: Poly
     expanded: bool
 
-    @property
+    @cached_property
     def summed(self) -> tuple[int, ...]:
         """Labels over which is summed."""
         return tuple(sorted({x for f in self.left for x in f.labels if x >= self.rank}))
 
-    @property
+    @cached_property
     def heads(self) -> frozenset[tuple[AtomKind, str]]:
         """What a product needs to have for a match."""
         return frozenset(head_of(f.atom) for f in self.left if f.atom.kind is not AtomKind.LEAF)

@@ -34,13 +34,19 @@ def plain(scale: Scale) -> Expression:
         >>> plain(Scale(half, (Scale(Fraction(2), (x,), (), None),), (), None)) == x
         True
     """
-    coefficient, above, below, body = scale.coefficient, list[Expression](), list(scale.divisors), scale.body
-    for one in (*scale.scalars, *((body,) if isinstance(body, Scale) else ())):
+    coefficient, body = scale.coefficient, scale.body
+    above: list[Expression] = []
+    below = list(scale.divisors)
+    for one in scale.scalars:
         inside = parted(one)
         coefficient = coefficient * inside.coefficient
-        above += inside.scalars
+        above += inside.scalars if inside.body is None else (*inside.scalars, inside.body)
         below += inside.divisors
-    body = body.body if isinstance(body, Scale) else body
+    if isinstance(body, Scale):
+        coefficient = coefficient * body.coefficient
+        above += body.scalars
+        below += body.divisors
+        body = body.body
     if not above and not below and body is None:
         return Number(coefficient)
     if coefficient == 1 and not below and len(above) + (body is not None) == 1:
