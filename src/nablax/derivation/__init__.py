@@ -4,7 +4,7 @@ One module per step: problem (what is differentiated), identities (one table, te
 is rewritten before the trace), planned (the engine's terms), read_nodes (terms to index notation), algebra, rules and
 patterns (its arithmetic, with the rows for products), networks and forms (index notation to short matrix expressions),
 write (names), steps (the engine's local Jacobians, operation by operation), domain, verify, session (all of that for
-one question), derive and derive_jointly (for one variable and for several), shown and lesson (what a reader is told).
+one question), derive (for one variable or several), shown and lesson (what a reader is told).
 """
 
 from nablax.derivation.closed_form import ClosedForm

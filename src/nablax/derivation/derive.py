@@ -9,9 +9,8 @@ from typing import Any, TypeVar, overload
 
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation
-from nablax.derivation.derive_jointly import joint_derivation
 from nablax.derivation.effort import within
-from nablax.derivation.joint import JointDerivation
+from nablax.derivation.joint import LAYOUT, JointDerivation
 from nablax.derivation.planned import atoms, higher, plan
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function
 from nablax.derivation.read_nodes import Reader
@@ -136,7 +135,7 @@ def _jointly(
 
     try:
         with within(seconds / 2 * len(wrt)):
-            return _first(questions(), order, joint_derivation)
+            return _first(questions(), order, _joint_derivation)
     except LateError:
         raise DerivationError(
             f"the closed forms take longer than {seconds:g} seconds for each variable; nablax.hessian evaluates "
@@ -260,6 +259,25 @@ def _derivation(session: Session, order: int) -> Derivation:
         steps=_steps(session, gradient, hessian),
         shapes=shapes if hessian is None else {**shapes, f"∇²{called}": (*value, *own, *own)},
         convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name, called),
+    )
+
+
+def _joint_derivation(session: Session) -> JointDerivation:
+    """Everything together, by several arguments."""
+    forms = session.forms
+    of = {place: session.problem.arguments[place] for place in session.places}
+    names = {place: one.name for place, one in of.items()}
+    conventions = [CONVENTIONS.get(one.kind, CONVENTION).format(one.name, session.called) for one in of.values()]
+    return JointDerivation(
+        **session.known(),
+        wrt=tuple(names.values()),
+        gradients={names[a]: replace(form, called=f"gradient_{names[a]}") for a, form in forms.gradients.items()},
+        blocks={
+            (names[a], names[b]): replace(form, called=f"hessian_{names[a]}_{names[b]}")
+            for (a, b), form in forms.blocks.items()
+        },
+        shapes={**session.arguments, session.called: session.value_shape},
+        convention="; ".join([*dict.fromkeys(conventions), *([LAYOUT] if forms.blocks else [])]),
     )
 
 
