@@ -84,6 +84,12 @@ PRIMITIVES = {primitive: row.name for row in _ROWS for primitive in row.primitiv
 PRINTED_LATEX = {row.printed or row.name: row.latex for row in _ROWS if row.latex}
 UNCHANGED = frozenset({"copy", "convert_element_type", "stop_gradient", "reduce_precision"})
 
+# Columns of the factors of a matrix: of which one each is, and its place.
+COLUMNS = {
+    "eigenvector": ("eigenvectors", -1), "first_eigenvector": ("eigenvectors", 0),
+    "left_vector": ("left_vectors", 0), "right_vector": ("right_vectors", 0),
+}  # fmt: skip
+
 # Comparisons: in formulas and in Python, printed, and the primitives of JAX.
 _RELATIONS = (
     ("<", "<", ("lt", "lt_to")), (">", ">", ("gt",)), ("<=", "≤", ("le", "le_to")), (">=", "≥", ("ge",)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 
-from nablax.derivation import ClosedForm, Derivation, DerivationStep, JointDerivation
+from nablax.derivation import Derivation, DerivationStep, JointDerivation
+from nablax.printing.labels import equation, of
 
 
 class Format(StrEnum):
@@ -49,14 +50,12 @@ def render(derivation: Derivation | JointDerivation, notation: Format, *, steps:
         case Format.LATEX:
             lines = [f"{label.latex} = {form.latex()}" for label, form in derivation.equations()]
             if found:
-                lines += [_latex_step(step.rule, step.before, step.after) for step in found]
+                lines += map(_latex_step, found)
             return "\n".join([*lines, f"% {derivation.verification}"])
         case Format.MATHML:
-            lines = [
-                form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1) for label, form in derivation.equations()
-            ]
+            lines = [equation(label, form.expression) for label, form in derivation.equations()]
             if found:
-                lines += [_mathml_step(step.rule, step.before, step.after) for step in found]
+                lines += map(_mathml_step, found)
             return "\n".join([*lines, f"<!-- {derivation.verification} -->"])
         case _:
             mark = "//" if notation is Format.C else "#"
@@ -65,12 +64,10 @@ def render(derivation: Derivation | JointDerivation, notation: Format, *, steps:
             return f"{derivation.code(notation.value)}\n\n{comments}".rstrip()
 
 
-def _latex_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
-    return rf"{before.latex()} = {after.latex()} \quad \text{{({rule})}}"
+def _latex_step(step: DerivationStep) -> str:
+    return rf"{step.before.latex()} = {step.after.latex()} \quad \text{{({step.rule})}}"
 
 
-def _mathml_step(rule: str, before: ClosedForm, after: ClosedForm) -> str:
-    left = before.mathml()
-    inner = left[left.index(">") + 1 : left.rindex("</math>")]
-    right = after.mathml().replace(">", f"><mrow>{inner}</mrow><mo>=</mo>", 1)
-    return right.replace("</math>", f"<mspace width='1em'/><mtext>({rule})</mtext></math>")
+def _mathml_step(step: DerivationStep) -> str:
+    shown = equation(of(step.before.expression), step.after.expression)
+    return shown.replace("</math>", f"<mspace width='1em'/><mtext>({step.rule})</mtext></math>")

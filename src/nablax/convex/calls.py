@@ -9,8 +9,8 @@ from fractions import Fraction
 from nablax.convex.elementwise import extremum, known_of, multiplied
 from nablax.convex.facts import UNKNOWN, Analysis, Definite, Facts, Relation
 from nablax.convex.intervals import EVERYTHING, NONNEGATIVE, POSITIVE, Interval
-from nablax.convex.matrices import flat, is_symmetric, product, product_of, summed
-from nablax.printing.expression import Call, Expression, Inverse, Product, Transpose, shape_of, transposed
+from nablax.convex.matrices import flat, is_symmetric, product, summed
+from nablax.printing.expression import Call, Expression, Inverse, Product, Transpose, product_of, shape_of, transposed
 
 Rule = Callable[[Analysis, Call], Facts]
 # norms that do not decrease where the sizes of entries grow

@@ -46,8 +46,9 @@ from nablax.printing.expression import (
     Unit,
     Where,
     children,
+    walk,
 )
-from nablax.printing.rewrite import replaced
+from nablax.printing.rewrite import without_names
 from nablax.printing.unicode import unicode
 
 MOST_PASSES = 6
@@ -203,8 +204,8 @@ class Composition(Analysis):
                 return self._inverse(operand)
             case Call():
                 return call(self, node)
-            case Where(body, names):
-                return self.facts(without_names(body, names))
+            case Where():
+                return self.facts(without_names(node))
             case _:
                 if self._is_constant(node):
                     return Facts(True).closed()
@@ -238,16 +239,7 @@ class Composition(Analysis):
 
 def _names(expression: Expression) -> frozenset[str]:
     """The symbols that occur."""
-    if isinstance(expression, Symbol):
-        return frozenset({expression.name})
-    return frozenset[str]().union(*map(_names, children(expression)))
-
-
-def without_names(body: Expression, names: tuple[tuple[Symbol, Expression], ...]) -> Expression:
-    """The body with its named subexpressions written out."""
-    for symbol, value in reversed(names):
-        body = replaced(body, symbol, value)
-    return body
+    return frozenset(node.name for node in walk(expression, indexed=True) if isinstance(node, Symbol))
 
 
 def _entries(values: str) -> Interval:

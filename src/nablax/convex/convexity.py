@@ -20,7 +20,7 @@ from nablax.derivation.derive import derive
 from nablax.derivation.problem import from_formula, from_function
 from nablax.errors import DerivationError, UnprintableError, VerificationError
 from nablax.formula import Formula, Kind, parse_declarations, parse_formula
-from nablax.printing.expression import Expression, Identity, Symbol, children, shape_of
+from nablax.printing.expression import Expression, Identity, Symbol, children, shape_of, walk
 from nablax.printing.unicode import unicode
 
 # what is said of the parameters where nothing is proved without; the weakest first
@@ -169,8 +169,10 @@ class _Session:
         yield self.known
         assert self.expression is not None
         free = [
-            one for one in dict.fromkeys(_symbols(self.expression))
-            if one.name not in self.known.variables and one.name not in self.positive
+            one
+            for one in dict.fromkeys(walk(self.expression, indexed=True))
+            if isinstance(one, Symbol)
+            and one.name not in self.known.variables and one.name not in self.positive
         ]  # fmt: skip
         square = [
             one for one in free
@@ -361,10 +363,3 @@ def _first_unknown(analysis: Composition, expression: Expression) -> Expression:
                 break
         else:
             return expression
-
-
-def _symbols(expression: Expression) -> Iterator[Symbol]:
-    if isinstance(expression, Symbol):
-        yield expression
-    for child in children(expression):
-        yield from _symbols(child)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from nablax.convex.atoms import ATOMS
-from nablax.convex.composition import Composition, Known, without_names
+from nablax.convex.composition import Composition, Known
 from nablax.convex.facts import Condition, Definite
 from nablax.convex.semidefinite import map_definite
 from nablax.printing.expression import (
@@ -19,10 +19,11 @@ from nablax.printing.expression import (
     Number,
     Piece,
     Power,
-    Scale,
-    Where,
     children,
+    walk,
 )
+from nablax.printing.multiples import scaled
+from nablax.printing.rewrite import without_names
 
 # functions of whole arrays that are smooth inside their domain
 SMOOTH = frozenset({
@@ -64,45 +65,23 @@ def second_order(function: Expression, hessian: Expression, known: Known) -> Sec
     analysis = Composition(known)
     if not _smooth(function, analysis):
         return None
-    form = _plain(hessian)
+    form = without_names(hessian)
     if isinstance(form, LinearMap):
         body = form.body
         up = map_definite(analysis, body, form.argument)
-        down = Definite.UNKNOWN if up else map_definite(analysis, _negative(body), form.argument)
+        down = Definite.UNKNOWN if up else map_definite(analysis, scaled(Fraction(-1), body), form.argument)
         form = body
     else:
-        if any(isinstance(one, Indexed | Piece | LinearMap) for one in _walk(form)):
+        if any(isinstance(one, Indexed | Piece | LinearMap) for one in walk(form)):
             return None
         up = analysis.definite(form)
-        down = analysis.definite(_negative(form))
+        down = analysis.definite(scaled(Fraction(-1), form))
     conditions = tuple(analysis.conditions)
     if not (up or down) or analysis.refusals:
         return None
     if not all(analysis.facts(condition.expression).constant for condition in conditions):
         return None
     return Second(bool(up), bool(down), form, tuple(_signs(form, analysis)), conditions)
-
-
-def _plain(form: Expression) -> Expression:
-    match form:
-        case Where(body, names):
-            return _plain(without_names(body, names))
-        case LinearMap(argument, body, tensor):
-            return LinearMap(argument, _plain(body), tensor)
-        case _:
-            return form
-
-
-def _negative(form: Expression) -> Expression:
-    if isinstance(form, Scale):
-        return replace(form, coefficient=-form.coefficient)
-    return Scale(Fraction(-1), (), (), form)
-
-
-def _walk(form: Expression) -> Iterator[Expression]:
-    yield form
-    for child in children(form):
-        yield from _walk(child)
 
 
 def _smooth(node: Expression, analysis: Composition) -> bool:
@@ -124,7 +103,7 @@ def _smooth(node: Expression, analysis: Composition) -> bool:
 
 def _signs(form: Expression, analysis: Composition) -> Iterator[tuple[Expression, str]]:
     """The diagonals of a Hessian whose signs are not plain, in words."""
-    for node in dict.fromkeys(_walk(form)):
+    for node in dict.fromkeys(walk(form)):
         match node:
             case Call("diag", (vector,)) if not isinstance(vector, Number):
                 facts = analysis.facts(vector)

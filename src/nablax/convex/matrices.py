@@ -18,6 +18,8 @@ from nablax.printing.expression import (
     Sum,
     Symbol,
     Transpose,
+    product_of,
+    reversed_factors,
     shape_of,
     transposed,
 )
@@ -36,24 +38,9 @@ def _flat(factors: tuple[Expression, ...]) -> Iterator[Expression]:
             case Product(inner):
                 yield from _flat(inner)
             case Transpose(Product(inner)):
-                yield from _flat(tuple(_turned(factor) for factor in reversed(inner)))
+                yield from _flat(reversed_factors(inner))
             case _:
                 yield one
-
-
-def _turned(factor: Expression) -> Expression:
-    match factor:
-        case Transpose(operand):
-            return operand
-        case _ if len(shape_of(factor)) == 1:
-            return Transpose(factor)
-        case _:
-            return transposed(factor)
-
-
-def product_of(factors: tuple[Expression, ...]) -> Expression:
-    """One factor alone, or the product."""
-    return factors[0] if len(factors) == 1 else Product(factors)
 
 
 def is_symmetric(expression: Expression) -> bool:
@@ -84,7 +71,7 @@ def palindrome(factors: tuple[Expression, ...]) -> tuple[tuple[Expression, ...],
     """Factors LᵀML, as M (None where there is none) and L; None where they are not of this form."""
     half = len(factors) // 2
     for k in range(half):
-        if _turned(factors[k]) != factors[-1 - k]:
+        if transposed(factors[k]) != factors[-1 - k]:
             return None
     middle = factors[half] if len(factors) % 2 else None
     if middle is not None and (len(shape_of(middle)) == 1 or not is_symmetric(middle)):

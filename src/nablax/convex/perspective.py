@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from fractions import Fraction
 
 from nablax.convex.facts import UNKNOWN, Analysis, Condition, Facts, Relation
-from nablax.printing.expression import Expression, Number, Quotient, Scale, Symbol, children, shape_of
+from nablax.printing.expression import Expression, Quotient, Scale, Symbol, children, shape_of
+from nablax.printing.multiples import plain
 from nablax.printing.rewrite import replaced
 
 
@@ -65,22 +65,9 @@ def _over(node: Expression, scale: Expression) -> Iterator[tuple[Expression, Exp
         case Scale(divisors=divisors) if scale in divisors:
             rest = list(divisors)
             rest.remove(scale)
-            yield node, _plain(replace(node, divisors=tuple(rest)))
+            yield node, plain(replace(node, divisors=tuple(rest)))
         case Quotient(numerator, denominator) if denominator == scale:
             yield node, numerator
         case _:
             for child in children(node):
                 yield from _over(child, scale)
-
-
-def _plain(scale: Scale) -> Expression:
-    """Without a factor one."""
-    match scale:
-        case Scale(coefficient, (), (), None):
-            return Number(coefficient)
-        case Scale(Fraction(numerator=1, denominator=1), (), (), body) if body is not None:
-            return body
-        case Scale(Fraction(numerator=1, denominator=1), (one,), (), None):
-            return one
-        case _:
-            return scale

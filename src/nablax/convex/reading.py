@@ -22,8 +22,8 @@ from nablax.printing.expression import (
     Sum,
     Symbol,
     Transpose,
-    children,
     shape_of,
+    walk,
 )
 from nablax.printing.rewrite import replaced
 
@@ -62,8 +62,7 @@ def one_sum(expression: Expression) -> Expression:
 
 
 def _compares(expression: Expression) -> bool:
-    own = isinstance(expression, Function) and expression.name in RELATIONS
-    return own or any(map(_compares, children(expression)))
+    return any(isinstance(node, Function) and node.name in RELATIONS for node in walk(expression, indexed=True))
 
 
 def _entries(node: Expression) -> Expression | None:

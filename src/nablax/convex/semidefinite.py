@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from nablax.convex.elementwise import multiplied
 from nablax.convex.facts import Analysis, Definite
-from nablax.convex.matrices import flat, is_symmetric, palindrome, product_of
+from nablax.convex.matrices import flat, is_symmetric, palindrome
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -19,8 +20,10 @@ from nablax.printing.expression import (
     Scale,
     Sum,
     Transpose,
+    product_of,
     shape_of,
 )
+from nablax.printing.multiples import plain, scaled
 
 NO, SEMI, DEFINITE = Definite.UNKNOWN, Definite.SEMIDEFINITE, Definite.POSITIVE
 
@@ -72,14 +75,12 @@ def definite(analysis: Analysis, node: Expression) -> Definite:
 
 def _moved_sign(node: Scale) -> Expression:
     """A negative multiple of a sum as the sum of negative multiples."""
-    body = node.body
-    assert body is not None
-    if isinstance(body, Scale):
-        coefficient = node.coefficient * body.coefficient
-        return Scale(coefficient, node.scalars + body.scalars, node.divisors + body.divisors, body.body)
-    assert isinstance(body, Sum)
-    terms = tuple(Scale(node.coefficient, node.scalars, node.divisors, term) for term in body.terms)
-    return Sum(terms)
+    whole = plain(node)
+    match whole:
+        case Scale(body=Sum(terms)):
+            return Sum(tuple(replace(whole, body=term) for term in terms))
+        case _:
+            return whole
 
 
 def _sum(analysis: Analysis, terms: tuple[Expression, ...]) -> Definite:
@@ -108,7 +109,7 @@ def _covariance(term: Expression, terms: list[Expression]) -> bool:
 
 
 def _minus_outer(vector: Expression) -> Expression:
-    return Scale(Fraction(-1), (), (), Product((vector, Transpose(vector))))
+    return scaled(Fraction(-1), Product((vector, Transpose(vector))))
 
 
 def _product(analysis: Analysis, factors: tuple[Expression, ...]) -> Definite:

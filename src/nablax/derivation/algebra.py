@@ -22,8 +22,10 @@ from nablax.derivation.tensors import (
     canonical,
     collected,
     components,
+    content,
     label_sizes,
     narrowed,
+    placed,
     rational,
     used_labels,
 )
@@ -82,41 +84,7 @@ class Algebra:
         """The sum; polys without axes are added to every element."""
         axes = max((p.axes for p in polys), key=len, default=())
         terms = [term for p in polys for term in self.broadcast(p, axes).terms]
-        return self._regrouped(self._unmasked(collected(axes, terms)))
-
-    def _unmasked(self, p: Poly) -> Poly:
-        """[i ≥ j] u + [i ≤ j] u = u + δᵢⱼ u: two triangles are a whole and a diagonal."""
-        seen: dict[tuple[str, Number], Monomial] = {}
-        for term in p.terms:
-            masks = [f for f in term.factors if f.atom.kind is AtomKind.CONSTANT and f.atom.name in MASKS]
-            if len(masks) != 1:
-                continue
-            [mask] = masks
-            rest = [factor for factor in term.factors if factor is not mask]
-            either = Factor(Atom(AtomKind.CONSTANT, "either", mask.atom.axes, symmetric=True), mask.labels)
-            key = canonical(Fraction(1), [*rest, either], p.rank).body, term.coefficient
-            if key not in seen:
-                seen[key] = term
-                continue
-            others = [other for other in p.terms if other is not term and other is not seen[key]]
-            summed = {x: mask.atom.axes[0] for x in mask.labels if x >= p.rank}
-            delta = Factor(Atom(AtomKind.DELTA, "", mask.atom.axes, symmetric=True), mask.labels)
-            whole = self.monomial(term.coefficient, rest, p.axes, summed)
-            diagonal = self.monomial(term.coefficient, [*rest, delta], p.axes, summed)
-            return self.add([Poly(p.axes, tuple(others)), whole, diagonal])
-        return p
-
-    def _regrouped(self, p: Poly) -> Poly:
-        """A sum that contains a group alone is one sum."""
-        if len(p.terms) < 2:
-            return p
-        for term in p.terms:
-            if len(term.factors) == 1 and term.factors[0].atom.kind is AtomKind.GROUP:
-                opened = self.monomial(term.coefficient, term.factors, p.axes)
-                if len(opened.terms) != 1 or opened.terms[0].body != term.body:
-                    rest = [other for other in p.terms if other is not term]
-                    return self._regrouped(collected(p.axes, [*rest, *opened.terms]))
-        return p
+        return collected(axes, terms)
 
     def scale(self, coefficient: Number, p: Poly) -> Poly:
         """A multiple."""
@@ -176,18 +144,10 @@ class Algebra:
         for p, labels in parts:
             own = {k: place[label] for k, label in enumerate(labels)}
             if len(p.terms) > 1 and not distribute:
-                content, group = self.group(p)
-                choices.append([(content, [Factor(group, tuple(own[k] for k in range(p.rank)))])])
+                number, group = self.group(p)
+                choices.append([(number, [Factor(group, tuple(own[k] for k in range(p.rank)))])])
                 continue
-            listed = []
-            for term in p.terms:
-                names = dict(own)
-                for factor in term.factors:
-                    for label in factor.labels:
-                        if label not in names:
-                            names[label] = next(counter)
-                listed.append((term.coefficient, [f.relabelled(names) for f in term.factors]))
-            choices.append(listed)
+            choices.append([(term.coefficient, placed(term.factors, own, counter)) for term in p.terms])
         polys = []
         for choice in itertools.product(*choices):
             number = reduce(lambda a, b: a * b, (c for c, _ in choice), coefficient)
@@ -207,22 +167,10 @@ class Algebra:
 
     def group(self, p: Poly) -> tuple[Number, Atom]:
         """A sum as one atom, and the number taken out of it."""
-        content = self.content(p)
-        kept = self.scale(1 / content, p)
+        number = content(p)
+        kept = self.scale(1 / number, p)
         symmetric = p.rank == 2 and p.axes[0] == p.axes[1] and self.is_symmetric(kept)
-        return content, Atom(AtomKind.GROUP, "", p.axes, (kept,), symmetric)
-
-    def content(self, p: Poly) -> Number:
-        """The number that all coefficients are integer multiples of, with the sign of the sum."""
-        numbers = [term.coefficient for term in p.terms]
-        negative = sum(number < 0 for number in numbers)
-        sign = -1 if 2 * negative > len(numbers) or (2 * negative == len(numbers) and numbers[0] < 0) else 1
-        fractions = [number for number in numbers if isinstance(number, Fraction)]
-        if len(fractions) < len(numbers) or not numbers:
-            return Fraction(sign)
-        over = math.gcd(*(number.numerator for number in fractions))
-        under = math.lcm(*(number.denominator for number in fractions))
-        return sign * Fraction(over, under)
+        return number, Atom(AtomKind.GROUP, "", p.axes, (kept,), symmetric)
 
     def is_symmetric(self, p: Poly) -> bool:
         """Whether a matrix equals its transpose in canonical form."""
@@ -295,9 +243,9 @@ class Algebra:
                 continue
             if rank == 0 and len(groups) == 1:
                 continue
-            content, atom = self.group(self.monomial(Fraction(1), group, ()))
+            number, atom = self.group(self.monomial(Fraction(1), group, ()))
             rest = [factor for factor in factors if not any(factor is one for one in group)]
-            return content, merged([*rest, Factor(atom, ())])
+            return number, merged([*rest, Factor(atom, ())])
         return None
 
     def _opened(self, coefficient: Number, factors: list[Factor], axes: tuple[int, ...]) -> Poly:
@@ -313,16 +261,14 @@ class Algebra:
                 continue
             rest = [other for other in factors if other is not factor]
             counter = itertools.count(1 + max([len(axes), *(label for one in factors for label in one.labels)]))
-            polys = []
-            for term in inside.terms:
-                names = dict(enumerate(factor.labels))
-                for own in term.factors:
-                    for label in own.labels:
-                        if label not in names:
-                            names[label] = next(counter)
-                within = [own.relabelled(names) for own in term.factors]
-                missing = {x: n for x, n in zip(factor.labels, inside.axes, strict=True) if x >= len(axes)}
-                polys.append(self.monomial(coefficient * term.coefficient, [*rest, *within], axes, missing))
+            names = dict(enumerate(factor.labels))
+            missing = {x: n for x, n in zip(factor.labels, inside.axes, strict=True) if x >= len(axes)}
+            polys = [
+                self.monomial(
+                    coefficient * term.coefficient, [*rest, *placed(term.factors, names, counter)], axes, missing
+                )
+                for term in inside.terms
+            ]
             return self.add([Poly(axes, ()), *polys])
         return collected(axes, [canonical(coefficient, factors, len(axes))])
 
@@ -355,10 +301,10 @@ class Algebra:
                         factors.append(Factor(atom, labels, exponent))
                 if len(groups) > 1 or simple or number != 1:
                     return self.monomial(number, factors, p.axes)
-        content, atom = self.group(p)
-        root = _root(content, exponent)
+        number, atom = self.group(p)
+        root = _root(number, exponent)
         if root is None:
-            content, root = Fraction(1), Fraction(1)
+            root = Fraction(1)
             symmetric = p.rank == 2 and p.axes[0] == p.axes[1] and self.is_symmetric(p)
             atom = Atom(AtomKind.GROUP, "", p.axes, (p,), symmetric)
         return self.monomial(root, [Factor(atom, labels, exponent)], p.axes)

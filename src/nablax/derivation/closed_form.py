@@ -76,9 +76,17 @@ class ClosedForm:
             end
             <BLANKLINE>
         """
+        self.refuse_without_notation()
+        return code({self.called: self.expression}, self.arguments, language, called=self.called)
+
+    def refuse_without_notation(self) -> None:
+        """Refuses to write what is only a name that the engine evaluates.
+
+        Raises:
+            DerivationError: it is such a name.
+        """
         if self.engine is not None:
             raise DerivationError(f"{self.unicode()} has no closed form to write as code; evaluate gives its value")
-        return code({self.called: self.expression}, self.arguments, language, called=self.called)
 
     def evaluate(self, /, *positional: Any, **values: Any) -> npt.NDArray[np.float64]:
         """The value at a point, by the generated NumPy code; arrays of high order in full.
@@ -119,13 +127,15 @@ class ClosedForm:
     @cached_property
     def _value(self) -> Callable[..., Any]:
         expression = self.expression
-        whole = expression.tensor if isinstance(expression, LinearMap) else expression
-        return _compiled(code({"value": whole}, self.arguments, called="value", is_weighed=False))
+        return self._compiled(expression.tensor if isinstance(expression, LinearMap) else expression)
 
     @cached_property
     def _map(self) -> Callable[..., Any]:
-        assert isinstance(self.expression, LinearMap)
-        return _compiled(self.code())
+        return self._compiled(self.expression)
+
+    def _compiled(self, expression: Expression) -> Callable[..., Any]:
+        """NumPy's function of an expression, multiplied as it comes: it runs a few times at small sizes."""
+        return _compiled(code({"value": expression}, self.arguments, called="value", is_weighed=False))
 
     def _arrays(self, positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
         """The arguments in order, as arrays whose sizes fit together."""

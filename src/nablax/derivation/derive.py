@@ -8,22 +8,20 @@ from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 from nablax.derivation.closed_form import ClosedForm
-from nablax.derivation.derivation import Derivation, DerivationStep
-from nablax.derivation.derive_jointly import joint_derivation
-from nablax.derivation.domain import domain
+from nablax.derivation.derivation import Derivation
 from nablax.derivation.effort import within
-from nablax.derivation.joint import JointDerivation
+from nablax.derivation.joint import LAYOUT, JointDerivation
 from nablax.derivation.planned import atoms, higher, plan
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.session import Session
+from nablax.derivation.shown import DerivationStep
 from nablax.derivation.steps import Step, closing, steps, substituted
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import shortest
 from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
 from nablax.formula import Formula, parse_formula
-from nablax.printing.expression import Expression, LinearMap, Symbol, Where
-from nablax.printing.rewrite import replaced
+from nablax.printing.rewrite import without_names
 
 HIGHEST_ORDER = 6
 MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
@@ -137,7 +135,7 @@ def _jointly(
 
     try:
         with within(seconds / 2 * len(wrt)):
-            return _first(questions(), order, joint_derivation)
+            return _first(questions(), order, _joint_derivation)
     except LateError:
         raise DerivationError(
             f"the closed forms take longer than {seconds:g} seconds for each variable; nablax.hessian evaluates "
@@ -246,26 +244,40 @@ def _problems(
 def _derivation(session: Session, order: int) -> Derivation:
     """Everything together."""
     problem, forms = session.problem, session.forms
-    wrt, formula = problem.wrt, problem.formula
+    wrt = problem.wrt
     leaf = problem.arguments[wrt]
     gradient, hessian = forms.gradients[wrt], forms.blocks.get((wrt, wrt))
     value, own = session.value_shape, leaf.shape
     called = session.called
     shapes = {**session.arguments, called: value, f"∇{called}": (*value, *own)}
     return Derivation(
-        function=session.function,
+        **session.known(),
         wrt=leaf.name,
-        differential=session.differential(),
         gradient=gradient,
         hessian=hessian,
         higher=_higher(session, hessian, order) if hessian is not None and order > 2 else (),
         steps=_steps(session, gradient, hessian),
-        domain=domain(formula) if formula is not None else (),
         shapes=shapes if hessian is None else {**shapes, f"∇²{called}": (*value, *own, *own)},
         convention=CONVENTIONS.get(leaf.kind, CONVENTION).format(leaf.name, called),
-        notes=formula.notes if formula is not None else (),
-        verification=forms.verification,
-        reading=formula.declaration if formula is not None else "",
+    )
+
+
+def _joint_derivation(session: Session) -> JointDerivation:
+    """Everything together, by several arguments."""
+    forms = session.forms
+    of = {place: session.problem.arguments[place] for place in session.places}
+    names = {place: one.name for place, one in of.items()}
+    conventions = [CONVENTIONS.get(one.kind, CONVENTION).format(one.name, session.called) for one in of.values()]
+    return JointDerivation(
+        **session.known(),
+        wrt=tuple(names.values()),
+        gradients={names[a]: replace(form, called=f"gradient_{names[a]}") for a, form in forms.gradients.items()},
+        blocks={
+            (names[a], names[b]): replace(form, called=f"hessian_{names[a]}_{names[b]}")
+            for (a, b), form in forms.blocks.items()
+        },
+        shapes={**session.arguments, session.called: session.value_shape},
+        convention="; ".join([*dict.fromkeys(conventions), *([LAYOUT] if forms.blocks else [])]),
     )
 
 
@@ -285,23 +297,13 @@ def _steps(session: Session, gradient: ClosedForm, hessian: ClosedForm | None) -
     if whole is not None and first is not None and check.step(first.before, whole.after, session.arguments):
         found.append(whole)
     if not session.value_rank:
-        plain = [_without_names(form.expression) for form in (gradient, hessian) if form is not None]
-        second = plain[1] if len(plain) > 1 else None
-        found += closing(called, plain[0], None if isinstance(second, LinearMap) else second, direction)
-        if isinstance(second, LinearMap):
-            found += _map_step(called, second, direction)
+        second = None if hessian is None else without_names(hessian.expression)
+        found += closing(called, without_names(gradient.expression), second, direction)
     shapes = {**session.arguments, direction.name: direction.shape}
     return tuple(
         DerivationStep(one.rule, session.form(one.before, shapes, "before"), session.form(one.after, shapes, "after"))
         for one in found
     )
-
-
-def _map_step(called: str, hessian: LinearMap, direction: Symbol) -> list[Step]:
-    one, two = (replace(direction, name=f"{direction.name}_{k}") for k in (1, 2))
-    body = replaced(_without_names(hessian.body), hessian.argument, one)
-    step = closing(called, body, None, two)[0]
-    return [replace(step, rule="Hessian: the differential of the gradient", before=Symbol(f"d²{called}", ()))]
 
 
 def _higher(session: Session, hessian: ClosedForm, order: int) -> tuple[ClosedForm, ...]:
@@ -316,15 +318,3 @@ def _higher(session: Session, hessian: ClosedForm, order: int) -> tuple[ClosedFo
         forms.append(session.form(expression, session.arguments, f"derivative_{one}"))
     session.checks[problem.wrt].higher([hessian, *forms])
     return tuple(forms)
-
-
-def _without_names(expression: Expression) -> Expression:
-    """Names put back, so that a step can be read alone."""
-    if isinstance(expression, LinearMap):
-        return LinearMap(expression.argument, _without_names(expression.body), expression.tensor)
-    if not isinstance(expression, Where):
-        return expression
-    body = expression.body
-    for symbol, value in reversed(expression.names):
-        body = replaced(body, symbol, value)
-    return body

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
 from nablax.derivation.effort import late, spend
 from nablax.derivation.forms import (
-    Chain,
-    Coefficient,
     Form,
     assembled,
-    base_of,
     cost,
-    factors_of,
     like,
-    powered,
     summed,
 )
 from nablax.printing.expression import (
     Call,
     Expression,
+    Factors,
     Hadamard,
     Identity,
     Number,
     Ones,
     Power,
     Product,
-    Scale,
     Shape,
     Transpose,
+    factors_of,
+    product_of,
+    reversed_factors,
     shape_of,
-    transposed,
 )
+from nablax.printing.multiples import Coefficient, multiply, parted, powered
 
 
 def factored(forms: Sequence[Form], shape: Shape) -> Expression:
@@ -53,13 +51,13 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     """
     best = _Search().shortest(forms, shape)
     if len(shape) == 2 and len(forms) > 1 and any(_has_high_power(form.chain) for form in forms):
-        turned = [Form(f.coefficient, f.scalars, tuple(transposed(x) for x in reversed(f.chain))) for f in forms]
+        turned = [Form(f.coefficient, f.scalars, reversed_factors(f.chain)) for f in forms]
         if not any(isinstance(factor, Transpose) for form in turned for factor in form.chain):
             return min(best, Transpose(_Search().shortest(turned, shape[::-1])), key=cost)
     return best
 
 
-def _has_high_power(chain: Chain) -> bool:
+def _has_high_power(chain: Factors) -> bool:
     """Whether a factor stands three times side by side, as in Σ XʳAX³⁻ʳ."""
     return any(chain[k] == chain[k + 1] == chain[k + 2] for k in range(len(chain) - 2))
 
@@ -132,9 +130,9 @@ class Taken:
     """
 
     kind: str
-    factors: Chain
+    factors: Factors
     place: int = 0
-    after: Chain = ()
+    after: Factors = ()
 
 
 # What is taken out of a term, what is left, and the shape of that.
@@ -172,9 +170,9 @@ def _tails(form: Form, shape: Shape) -> Iterator[View]:
     return _end(form, -1, form.chain[:-1])
 
 
-def _end(form: Form, side: int, rest: Chain) -> Iterator[View]:
+def _end(form: Form, side: int, rest: Factors) -> Iterator[View]:
     if rest:
-        left = shape_of(rest[0] if len(rest) == 1 else Product(rest))
+        left = shape_of(product_of(rest))
         yield Taken("end", (form.chain[side],), side), Form(form.coefficient, form.scalars, rest), left
 
 
@@ -239,7 +237,7 @@ def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape,
         case "body":
             chain = taken.factors
         case "mask":
-            whole = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+            whole = product_of(form.chain)
             [mask] = taken.factors
             sides = ("tril", "triu")
             is_side = isinstance(mask, Ones)
@@ -247,7 +245,7 @@ def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape,
         case "entry":
             chain = (_entrywise([*taken.factors, *_elements(form)]),)
         case _:
-            vector = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
+            vector = product_of(form.chain)
             chain = (*taken.factors, Call("diag", (vector,), left * 2), *taken.after)
     return Form(form.coefficient, form.scalars, chain)
 
@@ -301,23 +299,10 @@ def _before(number: Coefficient, inner: Sequence[Form], shape: Shape, inside: In
 
 def _flat(coefficient: Coefficient, scalars: dict[Expression, Fraction], inside: Expression, shape: Shape) -> Form:
     """Scalars times an expression that may itself be scaled."""
+    whole = parted(inside)
     merged = dict(scalars)
-    body: Expression | None = inside
-    parts: list[tuple[Expression, int]] = []
-    match inside:
-        case Scale(number, above, below, body):
-            coefficient *= number
-            parts = [*((one, 1) for one in above), *((one, -1) for one in below)]
-        case Number(value) if not shape:
-            coefficient, body = coefficient * value, None
-        case _ if not shape:
-            parts, body = [(inside, 1)], None
-        case _:
-            pass
-    for part, sign in parts:
-        base, exponent = base_of(part)
-        merged[base] = merged.get(base, Fraction(0)) + sign * exponent
-    return Form(coefficient, {b: e for b, e in merged.items() if e}, () if body is None else factors_of(body))
+    number = coefficient * multiply(merged, replace(whole, body=None))
+    return Form(number, {b: e for b, e in merged.items() if e}, () if whole.body is None else factors_of(whole.body))
 
 
 def _elements(form: Form) -> list[Expression]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from nablax.derivation.closed_form import ClosedForm
-from nablax.printing.expression import SIGNS, Array, Expression, Indexed, LinearMap, Piece, Where, children
-from nablax.printing.rewrite import mapped
+from nablax.printing.expression import SIGNS, Array, Expression, Where, walk
+from nablax.printing.rewrite import rebuilt
 
 LETTERS = ("C", "D", "E", "F", "G", "H", "K")
 
@@ -45,36 +45,17 @@ def _free(taken: set[str]) -> Iterator[str]:
 
 
 def _arrays(expression: Expression) -> Iterator[Array]:
-    if isinstance(expression, Array) and expression != SIGNS:
-        yield expression
-    if isinstance(expression, LinearMap):
-        yield from _arrays(expression.body)
-        yield from _arrays(expression.tensor)
-        return
-    for child in children(expression):
-        yield from _arrays(child)
+    yield from (node for node in walk(expression, indexed=True) if isinstance(node, Array) and node != SIGNS)
 
 
 def _names(expression: Expression) -> Iterator[str]:
-    if isinstance(expression, LinearMap):
-        yield from _names(expression.body)
-    if isinstance(expression, Where):
-        yield from (symbol.name for symbol, _ in expression.names)
+    for node in walk(expression):
+        if isinstance(node, Where):
+            yield from (symbol.name for symbol, _ in node.names)
 
 
 def _renamed(expression: Expression, names: Mapping[Array, str]) -> Expression:
     def change(node: Expression) -> Expression:
-        match node:
-            case Array() if node in names:
-                return replace(node, name=names[node])
-            case Piece(array):
-                return replace(node, array=change(array))
-            case Indexed(_, pieces):
-                inside = tuple(Piece(change(one.array), one.indices, one.exponent) for one in pieces)
-                return replace(node, pieces=inside)
-            case LinearMap(_, body, tensor):
-                return replace(node, body=change(body), tensor=change(tensor))
-            case _:
-                return mapped(node, change)
+        return replace(node, name=names[node]) if isinstance(node, Array) and node in names else node
 
-    return change(expression)
+    return rebuilt(expression, change, indexed=True)

@@ -8,10 +8,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 from nablax.printing.expression import (
-    ONE,
     ZERO,
     Call,
     Expression,
+    Factors,
     Function,
     Hadamard,
     Identity,
@@ -31,11 +31,11 @@ from nablax.printing.expression import (
     Transpose,
     Unit,
     children,
+    product_of,
     shape_of,
 )
+from nablax.printing.multiples import Coefficient, plain, powered, scaled, split
 
-Chain = tuple[Expression, ...]
-Coefficient = Fraction | float
 HALF = Number(Fraction(1, 2))
 
 
@@ -51,39 +51,12 @@ class Form:
 
     coefficient: Coefficient
     scalars: Mapping[Expression, Fraction]
-    chain: Chain
+    chain: Factors
 
     @property
     def body(self) -> tuple[object, ...]:
         """What is the same in forms that add up."""
         return (self.chain, frozenset(self.scalars.items()))
-
-
-def factors_of(expression: Expression) -> Chain:
-    """The factors of a matrix product, or the expression by itself."""
-    return expression.factors if isinstance(expression, Product) else (expression,)
-
-
-def powered(base: Expression, exponent: Fraction) -> Expression:
-    """A power, without the exponent one; powers of powers as one, where that is the same for every sign.
-
-    Example:
-        >>> x = Symbol("x", ())
-        >>> powered(Power(x, Number(Fraction(3))), Fraction(2)) == Power(x, Number(Fraction(6)))
-        True
-        >>> powered(Power(x, Number(Fraction(2))), Fraction(1, 2)) == x  # it is |x|
-        False
-    """
-    if exponent == 1:
-        return base
-    match base:
-        case Power(inner, Number(Fraction() as own)):
-            loses_sign = own % 2 == 0 and (own * exponent) % 2 != 0
-            if not loses_sign or (isinstance(inner, Call) and inner.name.startswith("norm")):
-                return powered(inner, own * exponent)
-        case _:
-            pass
-    return Power(base, Number(exponent))
 
 
 def assembled(form: Form) -> Expression:
@@ -94,16 +67,8 @@ def assembled(form: Form) -> Expression:
     below = _one_root([_scalar(base, -e, several) for base, e in form.scalars.items() if e < 0])
     body: Expression | None = None
     if form.chain:
-        body = form.chain[0] if len(form.chain) == 1 else Product(form.chain)
-    if form.coefficient == 1 and not above and not below and body is not None:
-        return body
-    if not above and not below and body is None:
-        return Number(form.coefficient)
-    if form.coefficient == 1 and len(above) == 1 and not below and body is None:
-        return above[0]
-    if isinstance(body, Scale):
-        return Scale(form.coefficient * body.coefficient, (*above, *body.scalars), (*below, *body.divisors), body.body)
-    return Scale(form.coefficient, tuple(sorted(above, key=_scalar_order)), tuple(below), body)
+        body = product_of(form.chain)
+    return plain(Scale(form.coefficient, tuple(sorted(above, key=_scalar_order)), tuple(below), body))
 
 
 def _one_root(scalars: list[Expression]) -> list[Expression]:
@@ -223,43 +188,15 @@ def _terms_of(term: Expression) -> Sequence[Expression]:
             return (term,)
 
 
-def _split(term: Expression) -> tuple[Coefficient, Expression]:
-    """A term as a number times the rest."""
-    match term:
-        case Number(value):
-            return value, ONE
-        case Scale(coefficient, (), (), body) if body is not None:
-            return coefficient, body
-        case Scale(coefficient, (one,), (), None):
-            return coefficient, one
-        case Scale(coefficient, scalars, divisors, body):
-            return coefficient, Scale(Fraction(1), scalars, divisors, body)
-        case _:
-            return Fraction(1), term
-
-
 def _merged(terms: Sequence[Expression]) -> list[Expression]:
     """Like terms added."""
     found: dict[Expression, Coefficient] = {}
     for term in terms:
-        coefficient, rest = _split(term)
+        coefficient, rest = split(term)
         found[rest] = found.get(rest, Fraction(0)) + coefficient
     if len(found) == len(terms):
         return list(terms)
     return [scaled(number, rest) for rest, number in found.items() if number != 0] or [ZERO]
-
-
-def scaled(number: Coefficient, rest: Expression) -> Expression:
-    """A number times an expression."""
-    own, rest = _split(rest)
-    number *= own
-    if rest == ONE:
-        return Number(number)
-    if number == 1:
-        return rest
-    if isinstance(rest, Scale):
-        return Scale(number, rest.scalars, rest.divisors, rest.body)
-    return Scale(number, (), (), rest) if shape_of(rest) else Scale(number, (rest,), (), None)
 
 
 def _flipped(form: Form) -> Form:
@@ -306,9 +243,3 @@ def _term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
     length = round(cost(term) - 0.4 * isinstance(term, Transpose), 3)
     sign = -1 if len(shape_of(term)) == 1 else 1  # Ax + b, but A + xxᵀ
     return (is_negative(term), not simple, sign * length, isinstance(term, Transpose), repr(term))
-
-
-def base_of(part: Expression) -> tuple[Expression, Fraction]:
-    if isinstance(part, Power) and isinstance(part.exponent, Number) and isinstance(part.exponent.value, Fraction):
-        return part.base, part.exponent.value
-    return part, Fraction(1)

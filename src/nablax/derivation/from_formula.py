@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from nablax.derivation.forms import powered, scaled
-from nablax.derivation.problem import SYMMETRIC
 from nablax.errors import NotShown
 from nablax.formula import Formula, Operation, Typed, Variable
+from nablax.formula.symmetry import SYMMETRIC_KINDS
 from nablax.formula.syntax import Range
 from nablax.notation import FUNCTIONS, SIGNS
 from nablax.printing.expression import (
+    ONE,
+    ZERO,
     Call,
     Expression,
     Function,
@@ -32,6 +33,7 @@ from nablax.printing.expression import (
     shape_of,
     transposed,
 )
+from nablax.printing.multiples import parted, plain, powered, scaled
 
 
 def from_formula(formula: Formula) -> Expression | None:
@@ -63,12 +65,10 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
     parts = [read(operand, variables) for operand in node.operands]
     match node.operation:
         case Operation.VARIABLE:
-            return Symbol(node.label, sizes(node), variables[node.label].kind in SYMMETRIC)
+            return Symbol(node.label, sizes(node), variables[node.label].kind in SYMMETRIC_KINDS)
         case Operation.SIZE:
             coefficient, *names = node.options
-            product = [SizeOf(str(name)) for name in names]
-            number = Fraction(int(str(coefficient)))
-            return product[0] if number == 1 and len(product) == 1 else Scale(number, tuple(product), (), None)
+            return plain(Scale(Fraction(int(str(coefficient))), tuple(SizeOf(str(name)) for name in names), (), None))
         case Operation.NEGATE:
             return scaled(Fraction(-1), parts[0])
         case Operation.TRANSPOSE:
@@ -76,7 +76,7 @@ def read(node: Typed, variables: Mapping[str, Variable]) -> Expression:
         case Operation.ADD:
             return _sum(parts[0], parts[1])
         case Operation.SUBTRACT:
-            return _sum(parts[0], _negative(parts[1]))
+            return _sum(parts[0], scaled(Fraction(-1), parts[1]))
         case Operation.MULTIPLY:
             return _times(parts[0], parts[1])
         case Operation.DIVIDE:
@@ -108,12 +108,6 @@ def _number(value: float) -> Fraction | float:
     return guess if float(guess) == float(value) else float(value)
 
 
-def _negative(term: Expression) -> Expression:
-    if isinstance(term, Sum):
-        return Scale(Fraction(-1), (), (), term) if shape_of(term) else Scale(Fraction(-1), (term,), (), None)
-    return scaled(Fraction(-1), term)
-
-
 def _sum(left: Expression, right: Expression) -> Expression:
     terms = [
         *(left.terms if isinstance(left, Sum) else (left,)),
@@ -127,42 +121,23 @@ def _sum(left: Expression, right: Expression) -> Expression:
     return Sum(tuple(terms))
 
 
-def _parts(node: Expression) -> Scale:
-    """Any expression as scalars times a body."""
-    if isinstance(node, Scale):
-        return node
-    if isinstance(node, Number):
-        return Scale(node.value, (), (), None)
-    return Scale(Fraction(1), (), (), node) if shape_of(node) else Scale(Fraction(1), (node,), (), None)
-
-
 def _times(left: Expression, right: Expression) -> Expression:
     if shape_of(left) and shape_of(right):
         factors = [
             inner for part in (left, right) for inner in (part.factors if isinstance(part, Hadamard) else (part,))
         ]
         return Hadamard(tuple(factors))
-    a, b = _parts(left), _parts(right)
+    a, b = parted(left), parted(right)
     body = b.body if a.body is None else a.body
-    result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)
-    return _plain(result)
-
-
-def _plain(scale: Scale) -> Expression:
-    if scale.coefficient == 1 and not scale.divisors:
-        if scale.body is not None and not scale.scalars:
-            return scale.body
-        if scale.body is None and len(scale.scalars) == 1:
-            return scale.scalars[0]
-    return scale
+    return plain(Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body))
 
 
 def _over(left: Expression, right: Expression) -> Expression:
     if shape_of(right):
         return Quotient(left, right)
-    a, b = _parts(left), _parts(right)
+    a, b = parted(left), parted(right)
     coefficient = a.coefficient / b.coefficient if b.coefficient else a.coefficient
-    return _plain(Scale(coefficient, a.scalars + b.divisors, a.divisors + b.scalars, a.body))
+    return plain(Scale(coefficient, a.scalars + b.divisors, a.divisors + b.scalars, a.body))
 
 
 def _power(node: Typed, parts: list[Expression]) -> Expression:
@@ -177,7 +152,7 @@ def _power(node: Typed, parts: list[Expression]) -> Expression:
 
 
 def _product(left: Expression, right: Expression) -> Expression:
-    a, b = _parts(left), _parts(right)
+    a, b = parted(left), parted(right)
     if a.body is None or b.body is None:
         raise NotShown
     if isinstance(b.body, Identity) or isinstance(a.body, Identity):
@@ -187,10 +162,9 @@ def _product(left: Expression, right: Expression) -> Expression:
             inner for part in (a.body, b.body) for inner in (part.factors if isinstance(part, Product) else (part,))
         ]
         body = Product(tuple(factors))
-    result = Scale(a.coefficient * b.coefficient, a.scalars + b.scalars, a.divisors + b.divisors, body)
-    if not shape_of(body):
-        result = Scale(result.coefficient, (*result.scalars, body), result.divisors, None)
-    return _plain(result)
+    inner = () if shape_of(body) else (body,)
+    scalars = (*a.scalars, *b.scalars, *inner)
+    return plain(Scale(a.coefficient * b.coefficient, scalars, a.divisors + b.divisors, None if inner else body))
 
 
 def _index(node: Typed, array: Expression) -> Expression:
@@ -207,10 +181,19 @@ def _index(node: Typed, array: Expression) -> Expression:
     return Product((Transpose(Unit(places[0], array.shape[0])), array))
 
 
+# Functions that are written as a call of the same arguments, by the name that closed forms have for them.
+CALLS = {"eig": "eigenvalues", "norm1": "norm_1"} | {
+    name: name
+    for name in (
+        "tr", "det", "logdet", "sum", "logsumexp", "prod", "max", "min", "cholesky", "tril", "triu", "inner", "vec",
+        "unvec", "cross", "skew", "eigenvectors", "eigenvector", "first_eigenvector", "left_vector", "right_vector",
+    )
+}  # fmt: skip
+
+
 def _call(node: Typed, parts: list[Expression]) -> Expression:
     shape = sizes(node)
     label = node.label
-    first = parts[0] if parts else None
     match label, parts:
         case "eye", []:
             return Identity(shape[0])
@@ -228,51 +211,35 @@ def _call(node: Typed, parts: list[Expression]) -> Expression:
             return Call("norm_2" if node.options[0] == 2 else "norm_nuc", (operand,))
         case "norm", _:
             raise NotShown
-        case "norm1", [operand]:
-            return Call("norm_1", (operand,))
         case "inv", [operand]:
             return Inverse(operand)
-        case "eig", _:
-            return Call("eigenvalues", tuple(parts), shape)
         case (("sum" | "prod"), [Call("eigenvalues", (matrix,))]):
             return Call("tr" if label == "sum" else "det", (matrix,))
-        case (("tr" | "det" | "logdet" | "sum" | "logsumexp" | "prod"), [operand]):
-            return Call(label, (operand,))
         case "softmax", [operand]:
             return Call("softmax" if len(shape) == 1 else "softmax_rows", (operand,), shape)
-        case (("cholesky" | "tril" | "triu"), [operand]):
-            return Call(label, (operand,), shape)
         case "diag", [operand]:
             return Call("diag" if len(shape) == 2 else "diagonal", (operand,), shape)
-        case "inner", [left, right]:
-            return Call("inner", (left, right))
         case "outer", [left, right]:
             return _product(left, Transpose(right))
         case "hadamard", [left, right]:
             return _times(left, right)
         case "kron", [left, right]:
             return Kronecker(left, right)
-        case (("vec" | "unvec" | "cross" | "skew"), _):
-            return Call(label, tuple(parts), shape)
-        case (("eigenvectors" | "eigenvector" | "first_eigenvector" | "left_vector" | "right_vector"), _):
-            return Call(label, tuple(parts), shape)
-        case "polygamma", [order, operand]:
-            return Function(label, (order, operand))
         case "sqrt", [operand]:
             return powered(operand, Fraction(1, 2))
         case "square", [operand]:
             return powered(operand, Fraction(2))
         case "log1p", [operand]:
-            return Function("log", (_sum(Number(Fraction(1)), operand),))
+            return Function("log", (_sum(ONE, operand),))
         case "softplus", [operand]:
-            return Function("log", (Sum((Number(Fraction(1)), Function("exp", (operand,)))),))
+            return Function("log", (Sum((ONE, Function("exp", (operand,)))),))
         case "relu", [operand]:
-            return Function("max", (operand, Number(Fraction(0))))
-        case (("max" | "min"), [left, right]):
-            return Function(label, (left, right))
-        case (("max" | "min"), [operand]):
-            return Call(label, (operand,))
-        case _ if label in FUNCTIONS and FUNCTIONS[label].in_formulas and first is not None:
+            return Function("max", (operand, ZERO))
+        case (("max" | "min"), [_, _]) | ("polygamma", _):
+            return Function(label, tuple(parts))
+        case _ if label in CALLS:
+            return Call(CALLS[label], tuple(parts), shape)
+        case _ if label in FUNCTIONS and FUNCTIONS[label].in_formulas and parts:
             return Function(label, tuple(parts))
         case _:
             raise NotShown

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra
 from nablax.derivation.rules import argument_of, is_function
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, narrowed, used_labels
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, content, narrowed, used_labels
 from nablax.notation import FUNCTIONS
 
 
@@ -40,7 +40,7 @@ def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
             value = _made(algebra, "Phi", (algebra.scale(2, algebra.times(p, algebra.number(2**-0.5))),), axes)
             return algebra.add([algebra.scale(2, value), algebra.number(-1, axes)])
         parity = FUNCTIONS[name].parity if name in FUNCTIONS else 0
-        if parity and algebra.content(p) < 0:
+        if parity and content(p) < 0:
             value = _made(algebra, name, (algebra.scale(-1, p),), axes)
             return algebra.scale(parity, value)
     if name in ("<", "≤"):
@@ -87,9 +87,9 @@ def _difference(algebra: Algebra, left: Poly, right: Poly) -> Poly | None:
     p = wide.add([opened[0], wide.scale(-1, opened[1])])
     if p.constant is not None or len(p.terms) >= sum(len(one.terms) for one in opened):
         return None
-    content = wide.content(p)
-    relation = _made(algebra, ">", (wide.scale(1 / content, p), algebra.number(0, p.axes)), p.axes)
-    if content > 0:
+    number = content(p)
+    relation = _made(algebra, ">", (wide.scale(1 / number, p), algebra.number(0, p.axes)), p.axes)
+    if number > 0:
         return relation
     return algebra.add([algebra.number(1, p.axes), algebra.scale(-1, relation)])
 
@@ -177,7 +177,7 @@ def _exp(algebra: Algebra, p: Poly) -> Poly:
             rest.append(term)
     left = Poly(p.axes, tuple(rest))
     if rest:
-        negative = algebra.content(left) < 0
+        negative = content(left) < 0
         value = _made(algebra, "exp", (algebra.scale(-1, left) if negative else left,), p.axes)
         values.append(algebra.power(value, Fraction(-1)) if negative else value)
     return algebra.times(algebra.number(1, p.axes), *values)

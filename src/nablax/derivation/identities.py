@@ -2,7 +2,8 @@
 
 A row's sides are formulas in the language of the package. ``u`` stands for a scalar, a vector or a matrix, ``t`` for a
 scalar, ``v`` for a vector, ``A`` and ``B`` for square matrices, ``P`` for an orthogonal one and ``Q`` for one
-with orthonormal columns, where the row does not say otherwise. The number 7 stands for every whole number.
+with orthonormal columns, where the row does not say otherwise. The number 7 stands for every whole number. With a minus
+``u`` stands for what is written with one.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ IDENTITIES = (
     Identity(PRODUCT, "A*inv(A)", "eye(n)"),
     Identity(PRODUCT, "Q'*Q", "eye(n)"),
     Identity(PRODUCT, "P*P'", "eye(n)"),
+    Identity(PRODUCT, "sigmoid(-u)", "1 - sigmoid(u)"),
     Identity(PRODUCT, "1 ./ (1 + exp(u))", "1 - sigmoid(u)"),
     Identity(PRODUCT, "1 ./ (1 + exp(-u))", "sigmoid(u)"),
     Identity(PRODUCT, "exp(u) .* (1 - sigmoid(u))", "sigmoid(u)"),

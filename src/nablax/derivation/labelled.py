@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from nablax.printing.expression import (
     Call,
     Expression,
+    Factors,
     Hadamard,
     Ones,
-    Product,
     Transpose,
+    product_of,
+    reversed_factors,
     shape_of,
-    transposed,
 )
-
-Chain = tuple[Expression, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Network:
     """Vertices with weights, edges as chains of matrices from the lower to the higher label, and triples."""
 
     weights: dict[int, list[Expression]]
-    edges: dict[tuple[int, int], list[Chain]]
+    edges: dict[tuple[int, int], list[Factors]]
     triples: list[Triple] = field(default_factory=list)
 
     def held(self, label: int) -> int:
@@ -52,19 +51,29 @@ class Network:
     def degree(self, label: int) -> int:
         return sum(label in pair for pair in self.edges)
 
-    def neighbours(self, label: int) -> list[tuple[int, Chain]]:
-        """Chains from the label outwards."""
+    def neighbours(self, label: int) -> list[tuple[int, Factors]]:
+        """Factorss from the label outwards."""
         found = []
         for pair, chains in self.edges.items():
             if label in pair:
                 other = pair[1] if pair[0] == label else pair[0]
                 for chain in chains:
-                    found.append((other, chain if pair[0] == label else reversed_chain(chain)))
+                    found.append((other, chain if pair[0] == label else reversed_factors(chain)))
         return found
 
-    def connect(self, a: int, b: int, chain: Chain) -> None:
+    def vector(self, label: int, size: str) -> Expression:
+        """The weights of a label as one vector."""
+        weights = self.weights.get(label)
+        return hadamard(weights) if weights else Ones((size,))
+
+    def diagonal(self, label: int, size: str) -> Factors:
+        """The weights of a label as a matrix in a chain; nothing where there are none."""
+        weights = self.weights.get(label)
+        return (Call("diag", (hadamard(weights),), (size, size)),) if weights else ()
+
+    def connect(self, a: int, b: int, chain: Factors) -> None:
         if a > b:
-            a, b, chain = b, a, reversed_chain(chain)
+            a, b, chain = b, a, reversed_factors(chain)
         self.edges.setdefault((a, b), []).append(chain)
 
     def remove(self, label: int) -> None:
@@ -73,18 +82,13 @@ class Network:
             del self.edges[pair]
 
 
-def reversed_chain(chain: Chain) -> Chain:
-    """The transpose of a product."""
-    return tuple(transposed(factor) for factor in reversed(chain))
-
-
-def product(chain: Chain) -> Expression:
+def product(chain: Factors) -> Expression:
     """A chain as one expression."""
     chain = crossed(chain)
-    return chain[0] if len(chain) == 1 else Product(chain)
+    return product_of(chain)
 
 
-def crossed(chain: Chain) -> Chain:
+def crossed(chain: Factors) -> Factors:
     """A chain whose matrices of cross products meet vectors as cross products: skew(x) y is x × y."""
     if len(chain) < 2:
         return chain
@@ -96,7 +100,7 @@ def crossed(chain: Chain) -> Chain:
     for k in range(1, len(chain)):
         inside, turned = _skewed(chain[k])
         if inside is not None and shape_of(chain[0])[:1] == ("1",):
-            pair = (product(reversed_chain(chain[:k])), inside)
+            pair = (product(reversed_factors(chain[:k])), inside)
             value = Call("cross", pair[::-1] if turned else pair, shape_of(inside))
             return crossed((Transpose(value), *chain[k + 1 :]))
     return chain

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from nablax.derivation.closed_form import ClosedForm
 from nablax.errors import DerivationError
 from nablax.printing.document import Block, Document, Equation, Items, Listing, Paragraph, Section, Table, sentences
-from nablax.printing.labels import Label, differential, function
+from nablax.printing.labels import Label, differential, function, of
 
 if TYPE_CHECKING:  # a derivation explains itself
     from nablax.derivation.derivation import Derivation
     from nablax.derivation.joint import JointDerivation
+    from nablax.derivation.shown import Shown
 
 # Why a step of that rule holds.
 REASONS = {
@@ -65,44 +66,46 @@ MAP = (
 )
 
 
-def lesson(derivation: Derivation, language: str = "numpy") -> Document:
-    """The lesson of a derivation; see `Derivation.explain`."""
+def lesson(derivation: Shown, middle: Sequence[Section], language: str = "numpy") -> Document:
+    """The lesson of a derivation; see `Derivation.explain`.
+
+    Args:
+        derivation: what is explained.
+        middle: what is said between the differential and the check.
+        language: of the code.
+    """
     found = [
         Section("The question", tuple(_question(derivation))),
         Section("How it is read", tuple(_reading(derivation))),
         Section("Domain", tuple(_domain(derivation))),
         Section("Differential", tuple(_differential(derivation))),
+        *middle,
+        Section("Check", (Paragraph(f"{_capital(str(derivation.verification))}."),)),
+        Section("Code", tuple(_code(derivation, language))),
+    ]
+    several = "s" if len(derivation.variables) > 1 else ""
+    title = f"The derivative{several} of {derivation.function} by {' and '.join(derivation.variables)}"
+    return Document(title, (*found, *_notes(derivation)))
+
+
+def answers(derivation: Derivation) -> Sequence[Section]:
+    """Steps, gradient and Hessian."""
+    return (
         Section("Steps", tuple(_steps(derivation))),
         Section(_title(derivation), tuple(_gradient(derivation))),
         Section("Hessian" if not derivation.value_shape else "Second derivative", tuple(_hessian(derivation))),
-        Section("Check", (Paragraph(f"{_capital(str(derivation.verification))}."),)),
-        Section("Code", tuple(_code(derivation, language))),
-    ]
-    return Document(f"The derivative of {derivation.function} by {derivation.wrt}", (*found, *_notes(derivation)))
+    )
 
 
-def joint_lesson(derivation: JointDerivation, language: str = "numpy") -> Document:
-    """The lesson of a derivation by several variables; see `JointDerivation.explain`."""
+def joint_answers(derivation: JointDerivation) -> Sequence[Section]:
+    """Gradients by every variable, and blocks of the Hessian."""
     gradients = derivation.equations()[2 : 2 + len(derivation.gradients)]
     blocks = derivation.equations()[2 + len(derivation.gradients) :]
-    found = [
-        Section("The question", tuple(_question(derivation))),
-        Section("How it is read", tuple(_reading(derivation))),
-        Section("Domain", tuple(_domain(derivation))),
-        Section("Differential", tuple(_differential(derivation))),
-        Section(
-            "Gradients",
-            (
-                Paragraph(f"Each is what its own differential meets in d{derivation.called}, in the variable's shape."),
-                *(Equation(label, form.expression) for label, form in gradients),
-            ),
-        ),
+    said = f"Each is what its own differential meets in d{derivation.called}, in the variable's shape."
+    return (
+        Section("Gradients", (Paragraph(said), *(Equation(label, form.expression) for label, form in gradients))),
         Section("Blocks of the Hessian", tuple(_blocks(blocks))),
-        Section("Check", (Paragraph(f"{_capital(str(derivation.verification))}."),)),
-        Section("Code", tuple(_code(derivation, language))),
-    ]
-    title = f"The derivatives of {derivation.function} by {' and '.join(derivation.wrt)}"
-    return Document(title, (*found, *_notes(derivation)))
+    )
 
 
 def reason(rule: str) -> str:
@@ -159,18 +162,18 @@ def _blocks(blocks: Sequence[tuple[Label, ClosedForm]]) -> Iterator[Block]:
         yield Equation(label, form.expression)
 
 
-def _notes(derivation: Derivation | JointDerivation) -> Iterator[Section]:
+def _notes(derivation: Shown) -> Iterator[Section]:
     if derivation.notes:
         yield Section("Notes", (sentences([f"{_capital(note)}." for note in derivation.notes]),))
 
 
-def _question(derivation: Derivation | JointDerivation) -> Iterator[Block]:
+def _question(derivation: Shown) -> Iterator[Block]:
     yield Paragraph(f"Given is the function {derivation.called} of {', '.join(derivation.function.arguments)}:")
     yield Equation(function(derivation.called), derivation.function.expression)
-    yield Paragraph(f"How does it change with {' and '.join(_variables(derivation))}, all else kept as it is?")
+    yield Paragraph(f"How does it change with {' and '.join(derivation.variables)}, all else kept as it is?")
 
 
-def _reading(derivation: Derivation | JointDerivation) -> Iterator[Block]:
+def _reading(derivation: Shown) -> Iterator[Block]:
     yield shape_table(derivation.function.arguments, derivation.reading)
     yield from (Paragraph(f"{sentence}.") for sentence in derivation.fixed)
     yield Paragraph(f"The value {derivation.called} is a {described(derivation.value_shape)}.")
@@ -178,7 +181,7 @@ def _reading(derivation: Derivation | JointDerivation) -> Iterator[Block]:
         yield Paragraph("A name that is meant otherwise is given in declare.")
 
 
-def _domain(derivation: Derivation | JointDerivation) -> Iterator[Block]:
+def _domain(derivation: Shown) -> Iterator[Block]:
     if derivation.domain:
         yield Paragraph("What follows holds under these conditions:")
         yield Items(tuple((Paragraph(sentence),) for sentence in derivation.domain))
@@ -188,8 +191,8 @@ def _domain(derivation: Derivation | JointDerivation) -> Iterator[Block]:
         yield Paragraph("The domain of a Python function is not looked for; the check says where it was evaluated.")
 
 
-def _differential(derivation: Derivation | JointDerivation) -> Iterator[Block]:
-    names, called = _variables(derivation), derivation.called
+def _differential(derivation: Shown) -> Iterator[Block]:
+    names, called = derivation.variables, derivation.called
     moved, plain, changes = (", ".join(text.format(name) for name in names) for text in ("{0} + d{0}", "{0}", "d{0}"))
     yield Paragraph(
         f"The differential d{called} is the part of {called}({moved}) − {called}({plain}) that is linear in {changes}. "
@@ -207,7 +210,7 @@ def _steps(derivation: Derivation) -> Iterator[Block]:
         tuple(
             (
                 Paragraph(f"{_capital(step.rule.partition(':')[0])}. {reason(step.rule)}"),
-                Equation(step.before.expression, step.after.expression),
+                Equation(of(step.before.expression), step.after.expression),
             )
             for step in derivation.steps
         ),
@@ -243,7 +246,7 @@ def _hessian(derivation: Derivation) -> Iterator[Block]:
         yield Equation(derivation.label(order), form.expression)
 
 
-def _code(derivation: Derivation | JointDerivation, language: str) -> Iterator[Block]:
+def _code(derivation: Shown, language: str) -> Iterator[Block]:
     try:
         source = derivation.code(language)
     except DerivationError as error:
@@ -253,10 +256,6 @@ def _code(derivation: Derivation | JointDerivation, language: str) -> Iterator[B
         return
     yield Paragraph("Value and derivatives in one function; what they share is computed once.")
     yield Listing("python" if language in ("numpy", "jax", "torch") else language, source)
-
-
-def _variables(derivation: Derivation | JointDerivation) -> tuple[str, ...]:
-    return (derivation.wrt,) if isinstance(derivation.wrt, str) else derivation.wrt
 
 
 def _capital(text: str) -> str:

@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from nablax.derivation.factoring import factored
-from nablax.derivation.forms import Form, base_of, factors_of, powered
-from nablax.derivation.labelled import Chain, Network, Triple, crossed, hadamard, product, reversed_chain
+from nablax.derivation.forms import Form
+from nablax.derivation.labelled import Network, Triple, crossed, hadamard, product
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.derivation.triples import eliminated
 from nablax.errors import NotMatrices, UnprintableError
+from nablax.printing.definitions import places
 from nablax.printing.expression import (
     SIGNS,
     Array,
     Call,
     Expression,
+    Factors,
     Function,
     Hadamard,
     Identity,
     Indexed,
     Inverse,
-    Kronecker,
     Ones,
     Piece,
     Product,
@@ -39,14 +41,17 @@ from nablax.printing.expression import (
     Symbol,
     Transpose,
     Unit,
+    factors_of,
+    reversed_factors,
 )
 from nablax.printing.expression import Number as NumberExpression
+from nablax.printing.multiples import multiply, powered
 
 LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _with_roots_below(
-    coefficient: Number, scalars: dict[Expression, Fraction], term: Monomial, chain: Chain = ()
+    coefficient: Number, scalars: dict[Expression, Fraction], term: Monomial, chain: Factors = ()
 ) -> Form:
     """½√2 is 1/√2."""
     for factor in term.factors:
@@ -180,20 +185,13 @@ class Writer:
                 base, exponent = self._scalar(group[0])
             else:
                 base, exponent = self._component(group)
-            number, parts = opened(base, exponent)
-            coefficient *= number
-            for one, power in parts:
-                scalars[one] = scalars.get(one, Fraction(0)) + power
+            coefficient *= multiply(scalars, base, exponent)
         if p.rank == 0:
             return _with_roots_below(coefficient, scalars, term)
         pulled: list[Scale] = []
         network = self._network(rest, pulled)
         for scale in pulled:
-            coefficient *= scale.coefficient
-            for inside, sign in ((scale.scalars, 1), (scale.divisors, -1)):
-                for part in inside:
-                    one, power = base_of(part)
-                    scalars[one] = scalars.get(one, Fraction(0)) + sign * power
+            coefficient *= multiply(scalars, replace(scale, body=None))
         self._reduce(network, p.rank, {})
         chain = self._chain(network, p)
         for k, factor in enumerate(chain):
@@ -232,7 +230,7 @@ class Writer:
         if isinstance(written, Product):
             half = len(written.factors) // 2
             left, right = written.factors[:half], written.factors[half:]
-            if 2 * half == len(written.factors) and reversed_chain(right) == left:
+            if 2 * half == len(written.factors) and reversed_factors(right) == left:
                 return Call("norm", (product(right),))
         return None
 
@@ -294,9 +292,9 @@ class Writer:
                 return
             if eliminated(network, rank):
                 continue
-            if self._trace(network, self._free(network, rank), scalars):
+            if self._close(network, self._free(network, rank)):
                 continue
-            self._merge(network, rank)
+            self._merge(network)
             summed = self._free(network, rank)
             if not self._eliminate_one(network, summed, scalars) and any(x >= rank for x in network.weights):
                 raise NotMatrices
@@ -305,93 +303,67 @@ class Writer:
         """Summed labels that stand in no triple."""
         return [label for label in network.weights if label >= rank and not network.held(label)]
 
-    def _trace(self, network: Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
-        """Two summed labels with two edges between them and nothing else: tr(P Q)."""
+    def _close(self, network: Network, summed: Sequence[int]) -> bool:
+        """A summed label with two edges to one other and nothing else: a loop there, the diagonal of P Q."""
         for (a, b), chains in network.edges.items():
-            alone = network.degree(a) == network.degree(b) == 1 and a in summed and b in summed
-            if alone and len(chains) == 2 and not network.weights[a] and not network.weights[b]:
-                forward, back = chains
-                trace = Call("tr", (Product(best_rotation((*forward, *reversed_chain(back)))),))
-                scalars[trace] = scalars.get(trace, Fraction(0)) + 1
-                network.remove(a)
-                network.remove(b)
-                return True
+            for kept, gone in ((a, b), (b, a)):
+                if len(chains) == 2 and gone in summed and not network.weights[gone] and network.degree(gone) == 1:
+                    forward, back = chains if kept == a else map(reversed_factors, chains)
+                    loop = product((*forward, *reversed_factors(back)))
+                    network.weights[kept].append(Call("diagonal", (loop,), (self.size(self._sizes[kept]),)))
+                    network.remove(gone)
+                    return True
         return False
 
-    def _merge(self, network: Network, rank: int) -> None:
+    def _merge(self, network: Network) -> None:
         """Edges between the same labels become one, elementwise."""
-        for pair, chains in list(network.edges.items()):
-            if len(chains) < 2:
-                continue
-            a, b = pair
-            if len(chains) == 2:
-                for kept, gone in ((a, b), (b, a)):
-                    lonely = gone >= rank and not network.weights[gone] and network.degree(gone) == 1
-                    lonely = lonely and not network.held(gone)
-                    if lonely and len(chains) == 2:
-                        forward, back = chains if kept == a else map(reversed_chain, chains)
-                        loop = product((*forward, *reversed_chain(back)))
-                        shape = (self.size(self._sizes[kept]),)
-                        network.weights[kept].append(Call("diagonal", (loop,), shape))
-                        network.remove(gone)
-                        break
-                if pair not in network.edges:
-                    continue
-            network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
+        for pair, chains in network.edges.items():
+            if len(chains) > 1:
+                network.edges[pair] = [(hadamard([product(chain) for chain in chains]),)]
 
     def _eliminate_one(self, network: Network, summed: list[int], scalars: dict[Expression, Fraction]) -> bool:
         for degree in (0, 1, 2):
             for label in summed:
                 if label not in network.weights or network.degree(label) != degree:
                     continue
-                weights, around = network.weights[label], network.neighbours(label)
+                around, size = network.neighbours(label), self.size(self._sizes[label])
                 if degree == 0:
-                    base, exponent = _inner(weights)
-                    scalars[base] = scalars.get(base, Fraction(0)) + exponent
+                    base, exponent = _inner(network.weights[label])
+                    multiply(scalars, base, exponent)
                 elif degree == 1:
                     [(other, chain)] = around
-                    size = (self.size(self._sizes[label]),)
-                    vector = hadamard(weights) if weights else Ones(size)
-                    network.weights[other].append(product((*reversed_chain(chain), *factors_of(vector))))
+                    vector = factors_of(network.vector(label, size))
+                    network.weights[other].append(product((*reversed_factors(chain), *vector)))
                 else:
                     (a, left), (b, right) = around
-                    middle = (
-                        (Call("diag", (hadamard(weights),), (self.size(self._sizes[label]),) * 2),) if weights else ()
-                    )
+                    middle = network.diagonal(label, size)
                     network.remove(label)
-                    network.connect(a, b, (*reversed_chain(left), *middle, *right))
+                    network.connect(a, b, (*reversed_factors(left), *middle, *right))
                     return True
                 network.remove(label)
                 return True
         return False
 
-    def _chain(self, network: Network, p: Poly) -> Chain:
+    def _chain(self, network: Network, p: Poly) -> Factors:
         """What is left between the free labels."""
-        self._merge(network, p.rank)
+        self._merge(network)
         shape = self.shape(p.axes)
-        rows = network.weights.get(0, [])
+        rows, columns = network.weights.get(0, []), network.weights.get(1, [])
+        left = factors_of(network.vector(0, shape[0]))
         if p.rank == 1:
-            return factors_of(hadamard(rows)) if rows else (Ones(shape),)
-        columns = network.weights.get(1, [])
+            return left
+        outer = (*left, *reversed_factors(factors_of(network.vector(1, shape[1]))))
         edges = network.edges.get((0, 1))
         if edges is None:
-            left = factors_of(hadamard(rows)) if rows else (Ones(shape[:1]),)
-            right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
-            return (*left, *reversed_chain(right))
+            return outer
         [chain] = edges
         match chain, rows, columns:
             case (Identity() as identity,), [Call("diagonal", (matrix,))], []:
                 return (Hadamard((identity, matrix)),)
             case (Call("tril" | "triu" as side, (Ones(),), _),), _, _ if rows or columns:
-                left = factors_of(hadamard(rows)) if rows else (Ones(shape[:1]),)
-                right = factors_of(hadamard(columns)) if columns else (Ones(shape[1:]),)
-                return (Call(side, (Product((*left, *reversed_chain(right))),), shape),)
+                return (Call(side, (Product(outer),), shape),)
             case _:
-                pass
-        if rows:
-            chain = (Call("diag", (hadamard(rows),), (shape[0],) * 2), *chain)
-        if columns:
-            chain = (*chain, Call("diag", (hadamard(columns),), (shape[1],) * 2))
+                chain = (*network.diagonal(0, shape[0]), *chain, *network.diagonal(1, shape[1]))
         kept = tuple(factor for factor in chain if not isinstance(factor, Identity))
         return crossed(kept) or (chain[0],)
 
@@ -408,7 +380,9 @@ class Writer:
             pieces: list[Piece] = []
             for f in term.factors:
                 if f.atom.name == FOLD:
-                    pieces += self._folded(f, letters)
+                    columns, rows, _ = self.shape(f.atom.axes)
+                    column, row, place = (letters[x] for x in f.labels)
+                    pieces += reversed(places(rows, columns, (row, column, place)))
                     continue
                 pieces.append(Piece(self.atom(f.atom), tuple(letters[x] for x in f.labels), f.exponent))
             free = tuple(letters[k] for k in range(p.rank))
@@ -417,46 +391,29 @@ class Writer:
             return Indexed(Fraction(0), (), tuple(LETTERS[: p.rank]), self.shape(p.axes))
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
-    def _folded(self, factor: Factor, letters: Mapping[int, str]) -> list[Piece]:
-        """Which column and which row a place of stacked columns has, as two matrices of zeros and ones."""
-        columns, rows, _ = self.shape(factor.atom.axes)
-        column, row, place = (letters[x] for x in factor.labels)
-        return [
-            Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), (column, place)),
-            Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), (row, place)),
-        ]
-
-
-def opened(base: Expression, exponent: Fraction) -> tuple[Number, list[tuple[Expression, Fraction]]]:
-    """A scalar product to a whole power as a number and scalars to powers."""
-    if not isinstance(base, Scale) or base.body is not None or exponent.denominator != 1:
-        return Fraction(1), [(base, exponent)]
-    number = base.coefficient ** int(exponent)
-    parts = [(part, exponent) for part in base.scalars] + [(part, -exponent) for part in base.divisors]
-    return number, [(one, sign * power) for part, sign in parts for one, power in [base_of(part)]]
-
 
 def _inner(vectors: list[Expression]) -> tuple[Expression, Fraction]:
     """Σᵢ of a product of vectors."""
     if len(vectors) == 1:
         [vector] = vectors
         if isinstance(vector, Call) and vector.name == "diagonal":
-            return Call("tr", vector.arguments), Fraction(1)
+            [loop] = vector.arguments
+            return Call("tr", (product(best_rotation(factors_of(loop))),)), Fraction(1)
         return Call("sum", (vector,)), Fraction(1)
     left, right = vectors[0], hadamard(vectors[1:])
     if left == right and not isinstance(left, Symbol):
         return Call("norm", (left,)), Fraction(2)
-    options = [(*reversed_chain(factors_of(a)), *factors_of(b)) for a, b in ((left, right), (right, left))]
+    options = [(*reversed_factors(factors_of(a)), *factors_of(b)) for a, b in ((left, right), (right, left))]
     return Product(min(options, key=lambda chain: (_transposes(chain), repr(chain)))), Fraction(1)
 
 
-def _transposes(chain: Chain) -> int:
+def _transposes(chain: Factors) -> int:
     return sum(isinstance(factor, Transpose) for factor in chain)
 
 
-def best_rotation(chain: Chain) -> Chain:
+def best_rotation(chain: Factors) -> Factors:
     """The trace's cyclic order with the fewest transposes, then the least by name."""
     options = []
-    for one in (chain, reversed_chain(chain)):
+    for one in (chain, reversed_factors(chain)):
         options += [(*one[k:], *one[:k]) for k in range(len(one))]
     return min(options, key=lambda option: (_transposes(option), repr(option)))

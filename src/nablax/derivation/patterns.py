@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nablax.derivation.identities import IDENTITIES, Stage, sides
-from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, collected
+from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, collected, content
 from nablax.formula import Operation, Typed
 from nablax.notation import SIGNS
+
+if TYPE_CHECKING:  # whose rules read the rows
+    from nablax.derivation.algebra import Algebra
 
 LENGTH = 2  # stands for every length in a pattern
 TRAITS = {"P": {"orthogonal"}, "Q": {"orthogonal", "orthonormal"}}
@@ -34,12 +37,12 @@ class Pattern:
     right: Poly
     expanded: bool
 
-    @property
+    @cached_property
     def summed(self) -> tuple[int, ...]:
         """Labels over which is summed."""
         return tuple(sorted({x for f in self.left for x in f.labels if x >= self.rank}))
 
-    @property
+    @cached_property
     def heads(self) -> frozenset[tuple[AtomKind, str]]:
         """What a product needs to have for a match."""
         return frozenset(head_of(f.atom) for f in self.left if f.atom.kind is not AtomKind.LEAF)
@@ -261,6 +264,8 @@ def _sum(pattern: Poly, p: Poly, match: Match) -> bool:
         [variable] = alone
         if others:
             return False
+        if len(pattern.terms) == 1 and variable.coefficient < 0 < content(p):  # −u is what is written with a minus
+            return False
         value = Poly(p.axes, tuple(Monomial(t.coefficient / variable.coefficient, t.factors) for t in left))
         return match.values.setdefault(variable.factors[0].atom.name, value) == value
     if len(others) != len(left):
@@ -283,7 +288,7 @@ def _term(pattern: Monomial, term: Monomial, match: Match) -> bool:
 # -- building ----------------------------------------------------------------------------------------------
 
 
-def built(context: Any, pattern: Poly, match: Match, axes: Mapping[int, int] | None = None) -> Poly:
+def built(algebra: Algebra, pattern: Poly, match: Match, axes: Mapping[int, int] | None = None) -> Poly:
     """An instance of a sum, made by an algebra."""
     sizes = match.sizes if axes is None else axes
     shape = tuple(sizes[k] for k in range(pattern.rank))
@@ -292,23 +297,20 @@ def built(context: Any, pattern: Poly, match: Match, axes: Mapping[int, int] | N
         parts = []
         for factor in term.factors:
             own = {k: sizes.get(x, 0) for k, x in enumerate(factor.labels)}
-            parts.append((context.power(_instance(context, factor.atom, match, own), factor.exponent), factor.labels))
-        terms.append(context.product(parts, tuple(range(pattern.rank)), dict(enumerate(shape)), term.coefficient))
-    found: Poly = context.add(terms)
-    return found
+            parts.append((algebra.power(_instance(algebra, factor.atom, match, own), factor.exponent), factor.labels))
+        terms.append(algebra.product(parts, tuple(range(pattern.rank)), dict(enumerate(shape)), term.coefficient))
+    return algebra.add(terms)
 
 
-def _instance(context: Any, atom: Atom, match: Match, axes: Mapping[int, int]) -> Poly:
+def _instance(algebra: Algebra, atom: Atom, match: Match, axes: Mapping[int, int]) -> Poly:
     if atom.kind is AtomKind.LEAF:
         return match.values[atom.name]
     if atom.kind is AtomKind.DELTA:
-        delta: Poly = context.delta(axes[0])
-        return delta
-    arguments = tuple(built(context, argument, match, axes) for argument in atom.arguments)
+        return algebra.delta(axes[0])
+    arguments = tuple(built(algebra, argument, match, axes) for argument in atom.arguments)
     if atom.kind is AtomKind.GROUP:
         return arguments[0]
     shape = max((p.axes for p in arguments), key=len)
-    arguments = tuple(context.broadcast(p, shape) for p in arguments)
-    symmetric = len(shape) == 2 and shape[0] == shape[1] and context.is_symmetric(arguments[0])
-    found: Poly = context.atom(Atom(atom.kind, atom.name, shape, arguments, symmetric))
-    return found
+    arguments = tuple(algebra.broadcast(p, shape) for p in arguments)
+    symmetric = len(shape) == 2 and shape[0] == shape[1] and algebra.is_symmetric(arguments[0])
+    return algebra.atom(Atom(atom.kind, atom.name, shape, arguments, symmetric))

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from nablax.derivation.algebra import Algebra
-from nablax.derivation.problem import SYMMETRIC, Problem
+from nablax.derivation.problem import Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.derivation.write import in_kinds
 from nablax.errors import DerivationError, UnprintableError
 from nablax.formula import Kind, Operation
+from nablax.formula.symmetry import SYMMETRIC_KINDS
 from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import build
 from nablax.graph.fuse import fuse
@@ -112,7 +113,7 @@ def atoms(problem: Problem, sizes: Mapping[str, int]) -> dict[int, Atom]:
         trait = argument.kind.value if argument.kind in TRAITS else ""
         if problem.formula is not None and argument.name in problem.formula.variables:
             trait = "positive" if problem.formula.variables[argument.name].positive else trait
-        found[place] = Atom(kind, argument.name, struct.shape, (), argument.kind in SYMMETRIC, trait)
+        found[place] = Atom(kind, argument.name, struct.shape, (), argument.kind in SYMMETRIC_KINDS, trait)
     return found
 
 

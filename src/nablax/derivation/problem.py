@@ -29,12 +29,12 @@ from nablax.formula import (
     sample_point,
     to_function,
 )
+from nablax.formula.symmetry import SYMMETRIC_KINDS
 from nablax.formula.values import NUMPY
 from nablax.printing.expression import Shape as Names
 
 DTYPE = np.dtype(np.float64)
 Point = dict[str, npt.NDArray[np.float64]]
-SYMMETRIC = frozenset({Kind.SYMMETRIC, Kind.SPD, Kind.DIAGONAL})
 FIRST_PRIME = 101
 LONGEST_LENGTH = 30
 MOVED = 0.1  # how far from a kink, relative to each entry
@@ -309,7 +309,7 @@ def moved(problem: Problem) -> Problem:
             there = at * (1 + shift * (kind is not Kind.ORTHOGONAL))
         else:
             there = at + shift * np.where(at == 0, 1, np.abs(at))
-        return {**point, name: np.asarray((there + there.T) / 2 if kind in SYMMETRIC else there)}
+        return {**point, name: np.asarray((there + there.T) / 2 if kind in SYMMETRIC_KINDS else there)}
 
     return replace(problem, points=points, is_moved=True)
 

@@ -14,6 +14,7 @@ from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.functions import apply, is_larger, matrix_function
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
+from nablax.formula.values import SIGNS
 from nablax.graph.node import Node, NodeTerm
 from nablax.notation import COMPARED, PRIMITIVES, UNCHANGED
 from nablax.ops.kinds import (
@@ -30,6 +31,7 @@ from nablax.ops.kinds import (
 from nablax.ops.scalar_function import Argument, Instruction, ScalarFunction
 from nablax.ops.scalar_function import Number as Literal
 
+FUNCTIONS_OF_MATRICES = {"inv": "inv", "inv_triangular": "inv", "det": "det", "logdet": "logdet"}
 # Values of factorisations: the name of each, and whether it comes transposed.
 FACTORS = {
     "eigh": {0: ("eigenvectors", False), 1: ("eigenvalues", False)},
@@ -39,7 +41,6 @@ SORTED = {  # where the largest and the smallest one are
     ("eigenvalues", "max"): "-1", ("eigenvalues", "min"): "0",
     ("singular_values", "max"): "0", ("singular_values", "min"): "-1",
 }  # fmt: skip
-SIGNS = np.array([[[(i - j) * (j - k) * (k - i) / 2 for k in range(3)] for j in range(3)] for i in range(3)])
 MOST_ENTRIES = 4096  # of an array that is written out
 
 
@@ -173,12 +174,16 @@ class Reader:
                 assert_never(kind)
 
     def _matrix_function(self, kind: MatrixFunction, node: Node) -> Poly:
-        if kind.name in ("inv", "det", "logdet") and len(node.inputs[0].shape) == 2:
-            return matrix_function(self.algebra, kind.name, self.node(node.inputs[0]))
-        if kind.name == "solve" and len(node.inputs[0].shape) == 2:
-            inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
-            return self.algebra.product([(inverse, (0, 1)), (self.node(node.inputs[1]), (1, 2))], (0, 2), {})
         params = dict(kind.params)
+        if kind.name in FUNCTIONS_OF_MATRICES and len(node.inputs[0].shape) == 2:
+            return matrix_function(self.algebra, FUNCTIONS_OF_MATRICES[kind.name], self.node(node.inputs[0]))
+        if kind.name in ("solve", "solve_triangular") and len(node.inputs[0].shape) == 2:
+            inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
+            inverse = self.algebra.transpose(inverse) if params.get("transpose") else inverse
+            left, right = inverse, self.node(node.inputs[1])
+            if not params.get("left_side", True):
+                left, right = right, left
+            return self.algebra.product([(left, (0, 1)), (right, (1, 2))], (0, 2), {})
         if kind.name in ("reduce_max", "reduce_min"):
             return self._extremum(kind.name[-3:], self.node(node.inputs[0]), params["axes"])
         if kind.name == "extremum_weights":
@@ -197,15 +202,6 @@ class Reader:
             return self.algebra.atom(
                 Atom(AtomKind.MATRIX, "cholesky", node.shape, (self.node(node.inputs[0]),), trait="triangular")
             )
-        if kind.name == "inv_triangular" and len(node.shape) == 2:
-            return matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
-        if kind.name == "solve_triangular" and len(node.shape) == 2:
-            inverse = matrix_function(self.algebra, "inv", self.node(node.inputs[0]))
-            inverse = self.algebra.transpose(inverse) if params["transpose"] else inverse
-            sides = [(inverse, (0, 1)), (self.node(node.inputs[1]), (1, 2))]
-            if not params["left_side"]:
-                sides = [(self.node(node.inputs[1]), (0, 1)), (inverse, (1, 2))]
-            return self.algebra.product(sides, (0, 2), {})
         if kind.name == "reciprocal":
             return self.algebra.power(self.node(node.inputs[0]), Fraction(-1))
         raise UnprintableError(kind.name, "")

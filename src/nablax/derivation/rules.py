@@ -5,13 +5,16 @@ A rule looks at the factors of a monomial and returns what replaces them, or Non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from nablax.derivation.patterns import Match, Pattern, built, head_of, matches, patterns
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Number, Poly
+
+if TYPE_CHECKING:  # which applies the rules
+    from nablax.derivation.algebra import Algebra
 
 
 @dataclass(frozen=True)
@@ -29,39 +32,15 @@ class Rewritten:
     eliminated: tuple[int, ...] = ()
 
 
-class Context(Protocol):
-    """What rules need of the algebra."""
-
-    expand: bool
-
-    def group(self, p: Poly) -> tuple[Number, Atom]: ...
-
-    def content(self, p: Poly) -> Number: ...
-
-    def number(self, value: float, axes: Sequence[int] = ()) -> Poly: ...
-
-    def atom(self, atom: Atom) -> Poly: ...
-
-    def delta(self, size: int) -> Poly: ...
-
-    def add(self, polys: Sequence[Poly]) -> Poly: ...
-
-    def scale(self, coefficient: Number, p: Poly) -> Poly: ...
-
-    def product(
-        self, parts: Sequence[tuple[Poly, tuple[Hashable, ...]]], output: Sequence[Hashable], sizes: Mapping[Any, int]
-    ) -> Poly: ...
-
-
-Rule = Callable[[Context, list[Factor], int], Rewritten | None]
+Rule: TypeAlias = "Callable[[Algebra, list[Factor], int], Rewritten | None]"
 
 
 def _without(factors: list[Factor], *gone: Factor) -> list[Factor]:
     return [factor for factor in factors if not any(factor is one for one in gone)]
 
 
-def _masks(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
-    """Ones on one side of the diagonal: [i ≥ j][i ≤ j] = δᵢⱼ, [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ."""
+def _masks(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
+    """Ones on one side of the diagonal: [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ."""
     for factor in factors:
         kind, rest = factor.atom.kind, _without(factors, factor)
         pair = set(factor.labels)
@@ -80,14 +59,10 @@ def _masks(context: Context, factors: list[Factor], rank: int) -> Rewritten | No
             lower = (a, b) if factor.atom.name == "tril" else (b, a)
             if other.exponent > 0 and other.labels == lower and other.atom.trait == "triangular":
                 return Rewritten(rest)
-            both = other.atom.kind is AtomKind.CONSTANT and other.atom.name in MASKS
-            if both and other.labels == factor.labels and other.atom.name != factor.atom.name:
-                delta = Factor(Atom(AtomKind.DELTA, "", factor.atom.axes, symmetric=True), (a, b))
-                return Rewritten([*_without(rest, other), delta])
     return None
 
 
-def _delta(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _delta(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """δᵢⱼ aⱼ = aᵢ, δᵢᵢ = 1."""
     for factor in factors:
         if factor.atom.kind is not AtomKind.DELTA:
@@ -108,7 +83,7 @@ def _delta(context: Context, factors: list[Factor], rank: int) -> Rewritten | No
     return None
 
 
-def _unit(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _unit(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """e_kᵀ e_l = 1 or 0; Σₖ aₖ bₖ e_k = (Σₖ aₖ e_k)(Σₗ bₗ e_l)."""
     for factor in factors:
         if factor.atom.kind is AtomKind.UNIT and factor.labels[0] >= rank:
@@ -129,7 +104,7 @@ def _unit(context: Context, factors: list[Factor], rank: int) -> Rewritten | Non
     return None
 
 
-def _gaps(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _gaps(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """The gap between an eigenvalue and itself counts as zero."""
     for factor in factors:
         if factor.atom.name not in ("gaps", "squared_gaps"):
@@ -142,7 +117,7 @@ def _gaps(context: Context, factors: list[Factor], rank: int) -> Rewritten | Non
     return None
 
 
-def _resolvent(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _resolvent(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """Σₖ vₖvₖᵀ/(λₖ − λ) over the eigenvectors of S that are not v is −(λI − S)⁺, the spectral sum of a book."""
     for gap in (factor for factor in factors if factor.atom.name == "gaps"):
         for k, place, sign in ((*gap.labels, -1), (*gap.labels[::-1], 1)):
@@ -153,13 +128,13 @@ def _resolvent(context: Context, factors: list[Factor], rank: int) -> Rewritten 
             if not single or any(f.exponent != 1 for f in (gap, *vectors)):
                 continue
             [matrix] = vectors[0].atom.arguments
-            atom = _pseudo_inverse(context, matrix, gap.atom.arguments[0], vectors[0].atom, units[0].atom)
+            atom = _pseudo_inverse(algebra, matrix, gap.atom.arguments[0], vectors[0].atom, units[0].atom)
             made = Factor(atom, (vectors[0].labels[0], vectors[1].labels[0]))
             return Rewritten([*_without(factors, gap, *around), made], Fraction(sign), (k, place))
     return None
 
 
-def _kernel(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _kernel(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """(λI − S)⁺ v = 0 for the eigenvector v of λ."""
     for one in (factor for factor in factors if factor.atom.name == "pinv"):
         for label in one.labels:
@@ -167,22 +142,22 @@ def _kernel(context: Context, factors: list[Factor], rank: int) -> Rewritten | N
             alone = label >= rank and sum(label in f.labels for f in factors) == 2
             for vector in vectors if alone else ():
                 for unit in (f for f in factors if f.atom.kind is AtomKind.UNIT and f.labels == vector.labels[1:]):
-                    parts = [(context.atom(vector.atom), (0, 1)), (context.atom(unit.atom), (1,))]
-                    if context.product(parts, (0,), {}) == one.atom.arguments[1]:
+                    parts = [(algebra.atom(vector.atom), (0, 1)), (algebra.atom(unit.atom), (1,))]
+                    if algebra.product(parts, (0,), {}) == one.atom.arguments[1]:
                         return Rewritten([], Fraction(0))
     return None
 
 
-def _pseudo_inverse(context: Context, matrix: Poly, values: Poly, vectors: Atom, unit: Atom) -> Atom:
+def _pseudo_inverse(algebra: Algebra, matrix: Poly, values: Poly, vectors: Atom, unit: Atom) -> Atom:
     """(λI − S)⁺, and with it the eigenvector that spans the kernel."""
     extreme = {"-1": "max", "0": "min"}.get(unit.name)
     if extreme is None:
-        value = context.product([(values, (0,)), (context.atom(unit), (0,))], (), {})
+        value = algebra.product([(values, (0,)), (algebra.atom(unit), (0,))], (), {})
     else:
-        value = context.atom(Atom(AtomKind.MATRIX, extreme, (), (values,)))
-    scaled = context.product([(value, ()), (context.delta(matrix.axes[0]), (0, 1))], (0, 1), {})
-    kernel = context.product([(context.atom(vectors), (0, 1)), (context.atom(unit), (1,))], (0,), {})
-    inside = context.add([scaled, context.scale(-1, matrix)])
+        value = algebra.atom(Atom(AtomKind.MATRIX, extreme, (), (values,)))
+    scaled = algebra.product([(value, ()), (algebra.delta(matrix.axes[0]), (0, 1))], (0, 1), {})
+    kernel = algebra.product([(algebra.atom(vectors), (0, 1)), (algebra.atom(unit), (1,))], (0,), {})
+    inside = algebra.add([scaled, algebra.scale(-1, matrix)])
     return Atom(AtomKind.MATRIX, "pinv", matrix.axes, (inside, kernel), symmetric=True)
 
 
@@ -196,7 +171,7 @@ def is_function(atom: Atom, name: str) -> bool:
     return atom.kind is AtomKind.FUNCTION and atom.name == name
 
 
-def _signs(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _signs(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """X × x = 0, and where products are multiplied out εᵢⱼₐ εₖₗₐ = δᵢₖ δⱼₗ − δᵢₗ δⱼₖ."""
     signs = [factor for factor in factors if factor.atom.name == EPSILON]
     for one in signs:
@@ -205,15 +180,15 @@ def _signs(context: Context, factors: list[Factor], rank: int) -> Rewritten | No
         alone = [f for f in alone if sum(f.labels[0] in other.labels for other in rest) == 1]
         if len(set(one.labels)) < 3 or len({f.atom.key for f in alone}) < len(alone):
             return Rewritten([], Fraction(0))
-        for other in signs if context.expand else ():
+        for other in signs if algebra.expand else ():
             shared = next((x for x in one.labels if other is not one and x in other.labels and x >= rank), None)
             if shared is not None and not any(shared in f.labels for f in rest if f is not other):
                 (a, b), (c, d) = (_behind(f.labels, shared) for f in (one, other))
                 pairs = [((0, 2), (1, 3)), ((0, 3), (1, 2))]
                 same, turned = (
-                    context.product([(context.delta(3), pair) for pair in two], range(4), {}) for two in pairs
+                    algebra.product([(algebra.delta(3), pair) for pair in two], range(4), {}) for two in pairs
                 )
-                content, group = context.group(context.add([same, context.scale(-1, turned)]))
+                content, group = algebra.group(algebra.add([same, algebra.scale(-1, turned)]))
                 return Rewritten([*_without(rest, other), Factor(group, (a, b, c, d))], content, (shared,))
     return None
 
@@ -224,7 +199,7 @@ def _behind(labels: tuple[int, ...], first: int) -> tuple[int, int]:
     return labels[(k + 1) % 3], labels[(k + 2) % 3]
 
 
-def _folds(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _folds(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """foldⱼᵢₖ foldₗₘₖ = δⱼₗ δᵢₘ, and foldⱼᵢₖ foldⱼᵢₗ = δₖₗ."""
     folds = [factor for factor in factors if factor.atom.name == FOLD]
     for k, one in enumerate(folds):
@@ -239,50 +214,33 @@ def _folds(context: Context, factors: list[Factor], rank: int) -> Rewritten | No
     return None
 
 
-def _sigmoid(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
-    """σ(−u) = 1 − σ(u)."""
-    for factor in factors:
-        atom = factor.atom
-        if is_function(atom, "sigmoid") and context.content(atom.arguments[0]) < 0 and factor.exponent.denominator == 1:
-            turned = replace(atom, arguments=(context.scale(-1, atom.arguments[0]),))
-            rest = context.add([context.number(1, atom.axes), context.scale(-1, context.atom(turned))])
-            exponent = int(factor.exponent)
-            if context.expand and exponent > 0:
-                labels = tuple(range(len(atom.axes)))
-                rest, exponent = context.product([(rest, labels)] * exponent, labels, {}), 1
-            content, group = context.group(rest)
-            made = Factor(group, factor.labels, Fraction(exponent))
-            return Rewritten([*_without(factors, factor), made], content**exponent)
-    return None
-
-
 # -- rows of the table -------------------------------------------------------------------------------------
 
 
-def _identities(context: Context, factors: list[Factor], rank: int) -> Rewritten | None:
+def _identities(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """The first row of the table of identities whose left side is part of the product."""
     heads = {head_of(factor.atom) for factor in factors}
     for pattern in patterns():
-        if pattern.heads <= heads and (context.expand or not pattern.expanded):
+        if pattern.heads <= heads and (algebra.expand or not pattern.expanded):
             for match in matches(pattern, factors, rank):
-                found = _replaced(context, pattern, match, factors)
+                found = _replaced(algebra, pattern, match, factors)
                 if found is not None:
                     return found
     return None
 
 
-def _replaced(context: Context, pattern: Pattern, match: Match, factors: list[Factor]) -> Rewritten | None:
+def _replaced(algebra: Algebra, pattern: Pattern, match: Match, factors: list[Factor]) -> Rewritten | None:
     """The right side in place of what the left side matched, as often as it stands in the product."""
-    value, turns = built(context, pattern.right, match), match.turns
-    if context.expand and len(value.terms) > 1 and turns.denominator == 1 and turns > 1 and not pattern.summed:
+    value, turns = built(algebra, pattern.right, match), match.turns
+    if algebra.expand and len(value.terms) > 1 and turns.denominator == 1 and turns > 1 and not pattern.summed:
         labels = tuple(range(value.rank))
-        value, turns = context.product([(value, labels)] * int(turns), labels, {}), Fraction(1)
+        value, turns = algebra.product([(value, labels)] * int(turns), labels, {}), Fraction(1)
     chosen = {id(factor): own.exponent for factor, own in match.chosen}
     kept = [Factor(f.atom, f.labels, f.exponent - match.turns * chosen.get(id(f), 0)) for f in factors]
     kept = [f for f in kept if f.exponent]
     places = {k: match.labels[k] for k in range(pattern.right.rank)}
     if len(value.terms) != 1:
-        content, group = context.group(value)
+        content, group = algebra.group(value)
         made = [Factor(group, tuple(places.values()), turns)]
     else:
         [term] = value.terms
@@ -296,4 +254,4 @@ def _replaced(context: Context, pattern: Pattern, match: Match, factors: list[Fa
     return Rewritten([*kept, *made], content ** int(turns) if content != 1 else Fraction(1), gone)
 
 
-RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _resolvent, _kernel, _signs, _folds, _sigmoid, _identities)
+RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _resolvent, _kernel, _signs, _folds, _identities)

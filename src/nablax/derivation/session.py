@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
+from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.networks import Writer
 from nablax.derivation.planned import Planned, Polys, read
@@ -108,6 +110,18 @@ class Session:
     def is_whole(self, shown: Expression) -> bool:
         """Whether it is the differential of the whole function."""
         return isinstance(shown, Call) and shown.arguments in ((self._written,), (self.function.expression,))
+
+    def known(self) -> dict[str, Any]:
+        """What a derivation by one variable has, and one by several too."""
+        formula = self.problem.formula
+        return {
+            "function": self.function,
+            "differential": self.differential(),
+            "domain": domain(formula) if formula is not None else (),
+            "notes": formula.notes if formula is not None else (),
+            "verification": self.forms.verification,
+            "reading": formula.declaration if formula is not None else "",
+        }
 
     def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
         """A closed form of the problem, with its norms as the formula has them."""

@@ -1,36 +1,86 @@
-"""What every derivation shows of itself: its equations and what is to be known of them, as text, LaTeX and HTML."""
+"""What every derivation shows of itself: its equations and all that belongs to them, as text, LaTeX, HTML, code."""
 
 from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 from nablax.derivation.closed_form import ClosedForm
+from nablax.derivation.fixed import fixed_arrays
+from nablax.derivation.lesson import lesson
 from nablax.derivation.verify import Verification
-from nablax.printing.labels import Label
+from nablax.printing.code import code
+from nablax.printing.document import Document, Section
+from nablax.printing.labels import Label, equation
 
 VALUE_NAMES = ("f", "g", "h", "F", "G", "H", "φ", "ψ")
 Equations = Sequence[tuple[Label, ClosedForm]]
 
 
+@dataclass(frozen=True)
+class DerivationStep:
+    """One step of the derivation by differentials.
+
+    Args:
+        rule: the rule's name.
+        before: what it is applied to.
+        after: what that equals.
+    """
+
+    rule: str
+    before: ClosedForm
+    after: ClosedForm
+
+    def __str__(self) -> str:
+        return f"{self.before} = {self.after}   [{self.rule}]"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Shown(ABC):
-    """A record with equations."""
+    """A function with derivatives in closed form.
+
+    Args:
+        function: the function.
+        differential: df, linear in the differentials of the variables.
+        domain: conditions under which all of it holds.
+        shapes: names of sizes per argument, and of f (g, … where an argument is called f).
+        convention: how derivatives are laid out.
+        notes: what else is to be known.
+        verification: what the check found.
+        reading: how every name of a formula was read, as a declaration; empty for a function.
+        fixed: what each fixed array of a function is that the closed forms name.
+    """
 
     function: ClosedForm
+    differential: ClosedForm
     domain: tuple[str, ...]
-    shapes: Mapping[str, tuple[str, ...]]
+    shapes: Mapping[str, tuple[str, ...]] = field(hash=False)
     convention: str
     notes: tuple[str, ...]
     verification: Verification
-    reading: str
-    fixed: tuple[str, ...]
+    reading: str = ""
+    fixed: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[str, ...]:
+        """The variables of differentiation."""
 
     @abstractmethod
     def equations(self) -> Equations:
-        """All closed forms with their left sides."""
+        """Function, differential and derivatives with their left sides."""
+
+    @abstractmethod
+    def _answers(self) -> Sequence[Section]:
+        """What a lesson says between the differential and the check."""
+
+    @abstractmethod
+    def _derivatives(self) -> Sequence[ClosedForm]:
+        """What code gives beside the value."""
 
     @property
     def value_shape(self) -> tuple[str, ...]:
@@ -63,10 +113,7 @@ class Shown(ABC):
 
     def html(self) -> str:
         """The equations in MathML with what is to be known of them, as one element of HTML."""
-        rows = [
-            form.mathml().replace(">", f">{label.mathml}<mo>=</mo>", 1).replace("<math ", '<math display="block" ', 1)
-            for label, form in self._displayed()
-        ]
+        rows = [equation(label, form.expression, is_block=True) for label, form in self._displayed()]
         said = [
             *([f"read as {self.reading}"] if self.reading else []),
             *self.fixed,
@@ -75,6 +122,88 @@ class Shown(ABC):
         ]
         return "<div>" + "\n".join([*rows, f"<p>{'<br/>'.join(map(escape, said))}</p>"]) + "</div>"
 
+    def explain(self, language: str = "numpy") -> Document:
+        """The derivation as a lesson.
+
+        It says what is asked, how every name is read, where that holds, the differential, each step with its rule and
+        the reason for it (of several variables none), the derivatives with their shapes, what the check found, and the
+        code.
+
+        Args:
+            language: of the code, see `code`.
+
+        Returns:
+            A document; ``print`` shows it as text, `markdown`, `latex` and `html` give it whole, and a notebook shows
+            it with formulas.
+
+        Raises:
+            DerivationError: no such language, or one that lacks a function.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("x'*x").explain().sections[3].title)
+            Differential
+        """
+        return lesson(self, self._answers(), language)
+
+    def code(self, language: str = "numpy") -> str:
+        """Source of one function that gives the value and all derivatives.
+
+        What they share is computed once, and products are multiplied in the planner's order. Where a derivative is a
+        linear map, the function has one more argument, the direction (dA for a variable A), and gives what the map
+        makes of it.
+
+        Args:
+            language: "numpy", "jax", "torch", "julia", or "c" (C99: loops over arrays row by row; the function takes
+                the lengths of the axes, the arguments, and pointers to what it writes, and gives 0, or 1 where there
+                is no memory).
+
+        Returns:
+            Source text.
+
+        Raises:
+            DerivationError: no such language, one that lacks a function, or there are no closed forms.
+
+        Example:
+            >>> from nablax.derivation import derive
+            >>> print(derive("1/2*norm2(A*x-b)^2", "x").code("torch"))
+            import torch
+            <BLANKLINE>
+            <BLANKLINE>
+            def derivatives(A, x, b):
+                t1 = A @ x - b
+                f = 0.5 * (t1 @ t1)
+                gradient = A.T @ t1
+                hessian = A.T @ A
+                return f, gradient, hessian
+            <BLANKLINE>
+        """
+        derivatives = self._derivatives()
+        for form in (*derivatives, self.function):
+            form.refuse_without_notation()
+        expressions = {"f": self.function.expression} | {form.called: form.expression for form in derivatives}
+        return code(expressions, self.function.arguments, language, called="derivatives")
+
+    def with_fixed_arrays(self) -> Self:
+        """The same with a name for each fixed array of a function."""
+        change, sentences = fixed_arrays(list(_forms(self)), [*self.shapes, *(f"d{name}" for name in self.variables)])
+
+        def changed(value: Any) -> Any:
+            match value:
+                case ClosedForm():
+                    return change(value)
+                case DerivationStep(before=before, after=after):
+                    return replace(value, before=change(before), after=change(after))
+                case Mapping():
+                    return {name: changed(one) for name, one in value.items()}
+                case tuple():
+                    return tuple(map(changed, value))
+                case _:
+                    return value
+
+        forms = {one.name: changed(getattr(self, one.name)) for one in fields(self)}
+        return replace(self, **forms | {"fixed": sentences})
+
     def _repr_latex_(self) -> str:
         return f"$${_aligned(self._displayed(), chr(10))}$$"
 
@@ -82,15 +211,38 @@ class Shown(ABC):
         return self.html()
 
     def _known(self) -> dict[str, Any]:
-        """What is to be known of the equations, as plain data."""
+        """What all derivations have, as plain data."""
         return {
+            "function": notations(self.function),
+            "differential": notations(self.differential),
             "domain": list(self.domain),
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "convention": self.convention,
             "notes": list(self.notes),
             "reading": self.reading,
             "fixed": list(self.fixed),
+            "verification": {
+                "points": self.verification.points,
+                "differences": self.verification.differences,
+                "text": str(self.verification),
+            },
         }
+
+
+def _forms(value: Any) -> Iterator[ClosedForm]:
+    """All closed forms of a record, in the order of its fields."""
+    match value:
+        case ClosedForm():
+            yield value
+        case Shown() | DerivationStep():
+            yield from _forms(tuple(getattr(value, one.name) for one in fields(value)))
+        case Mapping():
+            yield from _forms(tuple(value.values()))
+        case tuple():
+            for one in value:
+                yield from _forms(one)
+        case _:
+            pass
 
 
 def value_name(arguments: Collection[str]) -> str:

@@ -10,7 +10,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import jax
@@ -38,6 +37,7 @@ from nablax.printing.expression import (
     Expression,
     Function,
     Identity,
+    LinearMap,
     Number,
     Ones,
     Power,
@@ -47,11 +47,14 @@ from nablax.printing.expression import (
     Symbol,
     Transpose,
     children,
+    factors_of,
     is_row,
+    mapped,
     shape_of,
     transposed,
 )
-from nablax.printing.rewrite import mapped, replaced
+from nablax.printing.multiples import parted, plain
+from nablax.printing.rewrite import rebuilt, replaced
 from nablax.sweeps.local import differential
 from nablax.sweeps.second_order import active, reverse
 
@@ -384,34 +387,6 @@ def _read_aloud(expression: Expression, values: Mapping[str, Expression]) -> Exp
     return aloud(expression)
 
 
-def _flat(expression: Expression) -> Expression:
-    """Numbers and scalars of scaled scalars in one place: ½(2⟨u, dv⟩) = ⟨u, dv⟩."""
-    node = mapped(expression, _flat)
-    if not isinstance(node, Scale):
-        return node
-    number, body = node.coefficient, node.body
-    above: list[Expression] = []
-    below = list(node.divisors)
-    for one in node.scalars:
-        match one:
-            case Scale(own, scalars, divisors, None):
-                number, above, below = number * own, [*above, *scalars], [*below, *divisors]
-            case Number(value):
-                number *= value
-            case _:
-                above.append(one)
-    if isinstance(body, Scale):
-        number, above, below, body = (
-            number * body.coefficient,
-            [*above, *body.scalars],
-            [*below, *body.divisors],
-            body.body,
-        )
-    if number == 1 and not below and len(above) + (body is not None) == 1:
-        return above[0] if body is None else body
-    return Scale(number, tuple(above), tuple(below), body)
-
-
 def substituted(found: Sequence[Step], value: str) -> Step | None:
     """The first differential with all others put in; None where one of them has no step, or it is long."""
     if len(found) < 2 or not isinstance(found[0].before, Call):
@@ -425,7 +400,8 @@ def substituted(found: Sequence[Step], value: str) -> Step | None:
                 break
         else:
             break
-    whole = _flat(whole)
+    # numbers and scalars of scaled scalars in one place: ½(2⟨u, dv⟩) = ⟨u, dv⟩
+    whole = rebuilt(whole, lambda node: plain(node) if isinstance(node, Scale) else node)
     if cost(whole) > LONGEST or any(not isinstance(node.arguments[0], Symbol) for node in _differentials(whole)):
         return None
     return Step("substitution", Symbol(f"d{value}", ()), whole)
@@ -441,26 +417,27 @@ def closing(value: str, gradient: Expression, hessian: Expression | None, direct
     rule = "gradient: ⟨A dx, r⟩ = ⟨dx, Aᵀr⟩" if direction.shape else "gradient"
     found = [Step(rule, Symbol(f"d{value}", ()), paired(gradient, direction))]
     if hessian is not None:
-        one, two = (Symbol(f"{direction.name}_{k}", direction.shape, direction.symmetric) for k in (1, 2))
-        second = paired(hessian, one, two) if not direction.shape else Call("inner", (_times(hessian, one), two))
-        found.append(Step("Hessian: the differential of the gradient", Symbol(f"d²{value}", ()), second))
+        one, two = (replace(direction, name=f"{direction.name}_{k}") for k in (1, 2))
+        found.append(
+            Step("Hessian: the differential of the gradient", Symbol(f"d²{value}", ()), _twice(hessian, one, two))
+        )
     return found
+
+
+def _twice(hessian: Expression, one: Symbol, two: Symbol) -> Expression:
+    """A Hessian on two directions."""
+    if isinstance(hessian, LinearMap):
+        return paired(replaced(hessian.body, hessian.argument, one), two)
+    if not one.shape:
+        return paired(hessian, one, two)
+    whole = parted(hessian)
+    inside = () if whole.body is None or isinstance(whole.body, Identity) else factors_of(whole.body)
+    return Call("inner", (plain(replace(whole, body=Product((*inside, one)) if inside else one)), two))
 
 
 def paired(left: Expression, *others: Expression) -> Expression:
     """⟨a, b⟩; of scalars their product, flat."""
     if shape_of(left):
         return Call("inner", (left, *others))
-    own = left if isinstance(left, Scale) and left.body is None else Scale(Fraction(1), (left,), (), None)
-    if isinstance(left, Number):
-        own = Scale(left.value, (), (), None)
-    found = Scale(own.coefficient, (*own.scalars, *others), own.divisors, None)
-    return others[0] if len(others) == 1 and found == Scale(1, others, (), None) else found
-
-
-def _times(hessian: Expression, one: Symbol) -> Expression:
-    if isinstance(hessian, Scale) and hessian.body is not None:
-        return Scale(hessian.coefficient, hessian.scalars, hessian.divisors, _times(hessian.body, one))
-    if isinstance(hessian, Identity):
-        return one
-    return Product((*(hessian.factors if isinstance(hessian, Product) else (hessian,)), one))
+    own = parted(left)
+    return plain(replace(own, scalars=(*own.scalars, *others)))

@@ -166,6 +166,19 @@ class Poly:
         return hash(self.key)
 
 
+def content(p: Poly) -> Number:
+    """The number that all coefficients are integer multiples of, with the sign of the sum."""
+    numbers = [term.coefficient for term in p.terms] or [Fraction(1)]
+    negative = sum(number < 0 for number in numbers)
+    sign = -1 if 2 * negative > len(numbers) or (2 * negative == len(numbers) and numbers[0] < 0) else 1
+    fractions = [number for number in numbers if isinstance(number, Fraction)]
+    if len(fractions) < len(numbers):
+        return Fraction(sign)
+    over = math.gcd(*(number.numerator for number in fractions))
+    under = math.lcm(*(number.denominator for number in fractions))
+    return sign * Fraction(over, under)
+
+
 def used_labels(*polys: Poly) -> tuple[int, ...]:
     """The axes along which anything changes."""
     rank = max((p.rank for p in polys), default=0)
@@ -182,6 +195,16 @@ def narrowed(p: Poly, used: Sequence[int]) -> Poly:
     names |= {label: label - p.rank + len(used) for label in summed}
     terms = [Monomial(t.coefficient, tuple(f.relabelled(names) for f in t.factors)) for t in p.terms]
     return Poly(tuple(p.axes[label] for label in used), tuple(terms))
+
+
+def placed(factors: Iterable[Factor], names: Mapping[int, int], free: Iterator[int]) -> list[Factor]:
+    """Factors on other labels; a label without a name gets the next free one."""
+    known = dict(names)
+    for factor in factors:
+        for label in factor.labels:
+            if label not in known:
+                known[label] = next(free)
+    return [factor.relabelled(known) for factor in factors]
 
 
 def label_sizes(axes: Sequence[int], factors: Iterable[Factor]) -> dict[int, int]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nablax.derivation.labelled import Chain, Network, Triple, hadamard, product
+from nablax.derivation.labelled import Network, Triple, product
 from nablax.derivation.tensors import EPSILON
-from nablax.printing.expression import Call, Expression, Identity, Kronecker, Ones
+from nablax.printing.expression import Call, Expression, Factors, Identity, Kronecker
 
 
 def eliminated(network: Network, rank: int) -> bool:
@@ -32,11 +32,6 @@ def _is_vector(network: Network, label: int, rank: int) -> bool:
     return label >= rank and not network.degree(label) and network.held(label) == 1
 
 
-def _vector(network: Network, label: int, size: str) -> Expression:
-    weights = network.weights[label]
-    return hadamard(weights) if weights else Ones((size,))
-
-
 def _without(network: Network, triple: Triple, *gone: int) -> None:
     network.triples.remove(triple)
     for label in gone:
@@ -48,7 +43,7 @@ def _cross(network: Network, triple: Triple, rank: int) -> bool:
     for k, label in enumerate(triple.labels):
         if _is_vector(network, label, rank):
             before, behind = triple.labels[k - 1], triple.labels[(k + 1) % 3]
-            matrix = Call("skew", (_vector(network, label, "3"),), ("3", "3"))
+            matrix = Call("skew", (network.vector(label, "3"),), ("3", "3"))
             _without(network, triple, label)
             network.connect(before, behind, (matrix,))
             return True
@@ -61,7 +56,7 @@ def _unstacked(network: Network, triple: Triple, rank: int) -> bool:
     if not _is_vector(network, place, rank) or not network.weights[place]:
         return False
     columns, rows, _ = triple.shape
-    matrix = Call("unvec", (hadamard(network.weights[place]),), (rows, columns))
+    matrix = Call("unvec", (network.vector(place, triple.shape[2]),), (rows, columns))
     _without(network, triple, place)
     network.connect(row, column, (matrix,))
     return True
@@ -72,24 +67,19 @@ def _stacked(network: Network, triple: Triple, rank: int) -> bool:
     column, row, place = triple.labels
     columns, rows, size = triple.shape
     if _is_vector(network, column, rank) and _is_vector(network, row, rank):
-        value: Expression = Kronecker(_vector(network, column, columns), _vector(network, row, rows))
+        value: Expression = Kronecker(network.vector(column, columns), network.vector(row, rows))
     elif row != column and all(
         label >= rank and network.held(label) == 1 and [x for x, _ in network.neighbours(label)] == [other]
         for label, other in ((row, column), (column, row))
     ):
         [(_, chain)] = network.neighbours(row)
-        chain = (*_diagonal(network, row, rows), *chain, *_diagonal(network, column, columns))
+        chain = (*network.diagonal(row, rows), *chain, *network.diagonal(column, columns))
         value = Call("vec", (product(chain),), (size,))
     else:
         return False
     _without(network, triple, column, row)
     network.weights[place].append(value)
     return True
-
-
-def _diagonal(network: Network, label: int, size: str) -> Chain:
-    weights = network.weights[label]
-    return (Call("diag", (hadamard(weights),), (size, size)),) if weights else ()
 
 
 def _pairwise(network: Network, triple: Triple, rank: int) -> bool:
@@ -111,18 +101,18 @@ def _pairwise(network: Network, triple: Triple, rank: int) -> bool:
     return False
 
 
-def _between(network: Network, labels: Sequence[int], sizes: Sequence[str], rank: int) -> Chain | None:
+def _between(network: Network, labels: Sequence[int], sizes: Sequence[str], rank: int) -> Factors | None:
     """What lies between two summed labels and touches nothing else; None where that is not so."""
     one, other = labels
     if one < rank or other < rank:
         return None
     if one == other:
         alone = not network.degree(one) and network.held(one) == 2
-        return (_diagonal(network, one, sizes[0]) or (Identity(sizes[0]),)) if alone else None
+        return (network.diagonal(one, sizes[0]) or (Identity(sizes[0]),)) if alone else None
     if any(network.held(x) != 1 or len(network.neighbours(x)) != 1 for x in labels):
         return None
     [(end, chain)] = network.neighbours(one)
-    return (*_diagonal(network, one, sizes[0]), *chain, *_diagonal(network, other, sizes[1])) if end == other else None
+    return (*network.diagonal(one, sizes[0]), *chain, *network.diagonal(other, sizes[1])) if end == other else None
 
 
 def _beside(network: Network, triple: Triple, rank: int) -> bool:
@@ -131,13 +121,13 @@ def _beside(network: Network, triple: Triple, rank: int) -> bool:
     for label, kept, k in ((row, column, 0), (column, row, 1)):
         if not _is_vector(network, label, rank):
             continue
-        vector = _vector(network, label, triple.shape[1 - k])
+        vector = network.vector(label, triple.shape[1 - k])
         size = triple.shape[k]
         end: int | None = None
-        matrix: Chain = (Identity(size),)
+        matrix: Factors = (Identity(size),)
         if kept >= rank and network.held(kept) == 1 and len(around := network.neighbours(kept)) == 1:
             [(end, chain)] = around
-            matrix = (*_diagonal(network, kept, size), *chain)
+            matrix = (*network.diagonal(kept, size), *chain)
         inside = product(matrix)
         edge = Kronecker(inside, vector) if k == 0 else Kronecker(vector, inside)
         _without(network, triple, label, *(() if end is None else (kept,)))

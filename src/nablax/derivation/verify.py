@@ -19,7 +19,7 @@ from nablax.derivation.effort import in_time
 from nablax.derivation.problem import Problem
 from nablax.errors import VerificationError
 from nablax.formula import Kind
-from nablax.printing.expression import Call, Expression, LinearMap, Symbol, children
+from nablax.printing.expression import Call, Expression, LinearMap, Symbol, walk
 from nablax.printing.rewrite import replaced
 
 POINTS = 3
@@ -217,7 +217,8 @@ class Check:
     ) -> Array:
         name = self._leaf.name
         shapes, values, whole = dict(arguments), dict(point), side
-        while (node := _differential(whole)) is not None:
+        while found := [one for one in walk(whole) if isinstance(one, Call) and one.name == "d"]:
+            node = found[0]
             inside = closed_form(node.arguments[0], arguments, "inside")
 
             def function(at: Array, form: ClosedForm = inside) -> Array:
@@ -261,13 +262,6 @@ def differences(function: Callable[[Array], Array], at: Array, along: Array, ste
     near = function(at + step * along) - function(at - step * along)
     far = function(at + 2 * step * along) - function(at - 2 * step * along)
     return np.asarray((8 * near - far) / (12 * step), np.float64)
-
-
-def _differential(expression: Expression) -> Call | None:
-    """The first differential in an expression."""
-    if isinstance(expression, Call) and expression.name == "d":
-        return expression
-    return next((one for child in children(expression) if (one := _differential(child)) is not None), None)
 
 
 def _shown(form: ClosedForm, point: dict[str, Array]) -> Array:

@@ -8,16 +8,16 @@ from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra, Part
 from nablax.derivation.denominators import over_one_denominator
-from nablax.derivation.forms import cost, scaled
+from nablax.derivation.forms import cost
 from nablax.derivation.networks import Writer
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.formula import Kind
+from nablax.notation import COLUMNS
 from nablax.printing.expression import (
     Call,
     Expression,
     Function,
     Identity,
-    Indexed,
     LinearMap,
     Product,
     Sum,
@@ -26,19 +26,16 @@ from nablax.printing.expression import (
     Unit,
     Where,
     children,
+    product_of,
     shape_of,
+    walk,
 )
-from nablax.printing.rewrite import mapped, replaced
+from nablax.printing.multiples import scaled
+from nablax.printing.rewrite import rebuilt, replaced
 from nablax.printing.unicode import unicode
 
-# Factors of a matrix that always have a name, and what a column of one is called.
+# Factors of a matrix that always have a name.
 FACTORS = {"eigenvectors": "V", "left_vectors": "U", "right_vectors": "V"}
-COLUMNS = {
-    ("eigenvectors", -1): "eigenvector",
-    ("eigenvectors", 0): "first_eigenvector",
-    ("left_vectors", 0): "left_vector",
-    ("right_vectors", 0): "right_vector",
-}
 PREFERRED = {
     "eigenvector": "v", "first_eigenvector": "v", "left_vector": "u", "right_vector": "v", "eigenvalues": "w",
     "singular_values": "s", "gaps": "G", "squared_gaps": "G", "pinv": "P", **FACTORS,
@@ -139,7 +136,7 @@ def with_names(expressions: Sequence[Expression], taken: set[str]) -> list[Expre
     names: list[tuple[Symbol, Expression]] = []
     current = [with_columns(expression) for expression in expressions]
     for _ in range(4):
-        each = [Counter(_nodes(expression)) for expression in current]
+        each = [Counter(walk(expression)) for expression in current]
         counts = sum(each, start=Counter())
         most = {node: max(one[node] for one in each) for node in counts}
         worth = [
@@ -161,61 +158,64 @@ def _is_factor(node: Expression) -> bool:
         case Call("max" | "min", (Call("eigenvalues"),)) | Call("pinv"):
             return True
         case Call(name):
-            return name in FACTORS or name in COLUMNS.values()
+            return name in FACTORS or name in COLUMNS
         case _:
             return False
 
 
 def with_columns(expression: Expression) -> Expression:
     """The expression with products of eigenvectors and a unit vector as that column."""
-    inside = mapped(expression, with_columns)
-    if not isinstance(inside, Product):
-        return inside
-    factors = list(inside.factors)
+    return rebuilt(expression, _with_columns)
+
+
+def _with_columns(node: Expression) -> Expression:
+    if not isinstance(node, Product):
+        return node
+    factors = list(node.factors)
     for k in range(len(factors) - 1):
-        match factors[k], factors[k + 1]:
-            case (Call(name, (Identity(),), shape), Symbol() as array) if ":" in name:  # I[1:]x is x[1:]
-                factors[k : k + 2] = [Call(name, (array,), (shape[0], *array.shape[1:]))]
-                break
-            case (Transpose(Symbol(_, (_,)) as array), Transpose(Call(name, (Identity(),), shape))) if ":" in name:
-                factors[k : k + 2] = [Transpose(Call(name, (array,), shape[:1]))]
-                break
-            case (Call(name, arguments, shape), Unit(place)) if (name, place) in COLUMNS:
-                factors[k : k + 2] = [Call(COLUMNS[name, place], arguments, shape[:1])]
-                break
-            case (Transpose(Unit(place)), Transpose(Call(name, arguments, shape))) if (name, place) in COLUMNS:
-                factors[k : k + 2] = [Transpose(Call(COLUMNS[name, place], arguments, shape[:1]))]
-                break
-            case _:
-                pass
-    else:
-        return inside
-    return with_columns(Product(tuple(factors)) if len(factors) > 1 else factors[0])
+        left, right = factors[k : k + 2]
+        found = _selected(left, right)
+        if isinstance(left, Transpose) and isinstance(right, Transpose):
+            turned = _selected(right.operand, left.operand)
+            found = None if turned is None else Transpose(turned)
+        if found is not None:
+            rest = (*factors[:k], found, *factors[k + 2 :])
+            return _with_columns(product_of(rest))
+    return node
+
+
+def _selected(left: Expression, right: Expression) -> Expression | None:
+    """Two factors of which one selects rows or a column of the other: I[1:]x is x[1:]."""
+    match left, right:
+        case (Call(name, (Identity(),), shape), Symbol() as array) if ":" in name:
+            return Call(name, (array,), (shape[0], *array.shape[1:]))
+        case (Call(name, arguments, shape), Unit(place)):
+            column = next((column for column, one in COLUMNS.items() if one == (name, place)), None)
+            return None if column is None else Call(column, arguments, shape[:1])
+        case _:
+            return None
 
 
 def oriented(expression: Expression, written: Expression) -> Expression:
     """Norms of differences as the formula has them: ‖x − a‖, not ‖a − x‖."""
-    sums = {frozenset(node.terms): node for node in _nodes(written) if isinstance(node, Sum)}
+    sums = {frozenset(node.terms): node for node in walk(written) if isinstance(node, Sum)}
 
     def change(node: Expression) -> Expression:
-        node = mapped(node, change)
         match node:
             case Call("norm" | "norm_F" as name, (Sum(terms),), shape):
                 turned = sums.get(frozenset(scaled(Fraction(-1), term) for term in terms))
                 return node if turned is None else Call(name, (turned,), shape)
-            case LinearMap(argument, body, tensor):
-                return LinearMap(argument, body, change(tensor))
             case _:
                 return node
 
-    return change(expression)
+    return rebuilt(expression, change, indexed=True)
 
 
 def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -> Expression:
     used: list[tuple[Symbol, Expression]] = []
     waiting = [expression]
     while waiting:
-        found = set(_nodes(waiting.pop()))
+        found = set(walk(waiting.pop()))
         for symbol, value in names:
             if symbol in found and (symbol, value) not in used:
                 used.append((symbol, value))
@@ -224,7 +224,7 @@ def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -
     ordered: list[tuple[Symbol, Expression]] = []
     rest = used
     while rest:
-        ready = [pair for pair in rest if not any(other[0] in set(_nodes(pair[1])) for other in rest)]
+        ready = [pair for pair in rest if not any(other[0] in set(walk(pair[1])) for other in rest)]
         ordered += ready
         rest = [pair for pair in rest if pair not in ready]
     if not ordered:
@@ -232,18 +232,6 @@ def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -
     if isinstance(expression, LinearMap):
         return LinearMap(expression.argument, Where(expression.body, tuple(ordered)), expression.tensor)
     return Where(expression, tuple(ordered))
-
-
-def _nodes(expression: Expression) -> list[Expression]:
-    found = [expression]
-    inside = children(expression)
-    if isinstance(expression, LinearMap):
-        inside = (expression.body,)
-    if isinstance(expression, Indexed):
-        return found
-    for child in inside:
-        found += _nodes(child)
-    return found
 
 
 def _nameable(node: Expression, count: int, most: int) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, Tree, UnexpectedInput
 
 from nablax.errors import FormulaError
 from nablax.formula.functions import nearest
 from nablax.formula.grammar import DECLARATION
+from nablax.formula.parse import refused
 from nablax.formula.sizes import Size, symbol
 from nablax.formula.syntax import Span
 from nablax.formula.typed import Kind
@@ -131,20 +132,9 @@ def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Dec
 def _parsed(source: str) -> Tree[Token]:
     try:
         return _parser().parse(source)
-    except UnexpectedCharacters as error:
-        place = cast(int, error.pos_in_stream)
-        reason, span = (
-            f"the character {source[place]!r} has no meaning in a declaration",
-            Span(place, place + 1),
-        )
-    except UnexpectedToken as error:
-        token = error.token
-        at_end = token.type == "$END"
-        span = Span(len(source), len(source)) if at_end else _span(token)
-        reason = "the declaration ends too early" if at_end else f"found {str(token)!r} in a declaration"
     except UnexpectedInput as error:
-        raise FormulaError(f"unreadable declaration: {error}", source) from None
-    raise FormulaError(reason, source, span, "declarations look like A: matrix(m,n), S: symmetric(n), c: constant")
+        advice = "declarations look like A: matrix(m,n), S: symmetric(n), c: constant"
+        raise refused(error, source, "declaration", advice) from None
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import functools
 import re
 from typing import TypeAlias, cast
 
-from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, Transformer, UnexpectedInput
 
 from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS, UNARY, canonical, nearest
@@ -19,6 +19,7 @@ from nablax.formula.parse import (
     check_text,
     check_tree,
     number,
+    refused,
     shortened,
 )
 from nablax.formula.syntax import Binary, BinaryOperator, Call, Expression, Name, Number, Span, Unary
@@ -185,19 +186,8 @@ def parse_nested(source: str) -> Expression:
         tree = cast(Expression, cast(object, _parser().parse(source)))
     except FormulaError as error:
         raise error.within(source) from None
-    except UnexpectedCharacters as error:
-        place = cast(int, error.pos_in_stream)
-        reason = f"the character {source[place]!r} has no meaning in a nested list"
-        raise FormulaError(
-            reason, source, Span(place, place + 1), "names, functions and operators are quoted"
-        ) from None
-    except UnexpectedToken as error:
-        at_end = error.token.type == "$END"
-        span = Span(len(source), len(source)) if at_end else _span(error.token)
-        found = "the nested list ends too early" if at_end else f"found {str(error.token)!r} at the wrong place"
-        raise FormulaError(found, source, span, FORMS) from None
     except UnexpectedInput as error:
-        raise FormulaError(f"unreadable nested list: {error}", source) from None
+        raise refused(error, source, "nested list", FORMS, "names, functions and operators are quoted") from None
     check_tree(tree, source)
     return tree
 

@@ -324,6 +324,28 @@ def check_tree(tree: Expression, source: str) -> None:
         level = [child for node in level for child in children(node)]
 
 
+def refused(error: UnexpectedInput, source: str, what: str, advice: str, of_letter: str = "") -> FormulaError:
+    """The refusal of a text in a smaller language.
+
+    Args:
+        error: where the parser stopped.
+        source: the text.
+        what: it is meant to be.
+        advice: how such a text looks.
+        of_letter: advice for a letter that has no meaning, where it differs.
+    """
+    if isinstance(error, UnexpectedCharacters):
+        place = cast(int, error.pos_in_stream)
+        reason = f"the character {source[place]!r} has no meaning in a {what}"
+        return FormulaError(reason, source, Span(place, place + 1), of_letter or advice)
+    if not isinstance(error, UnexpectedToken):
+        return FormulaError(f"unreadable {what}: {error}", source)
+    if error.token.type == "$END":
+        return FormulaError(f"the {what} ends too early", source, Span(len(source), len(source)), advice)
+    start, end = cast(int, error.token.start_pos), cast(int, error.token.end_pos)
+    return FormulaError(f"found {str(error.token)!r} in a {what}", source, Span(start, end), advice)
+
+
 def _translated(error: UnexpectedInput, source: str) -> FormulaError:
     if isinstance(error, UnexpectedCharacters):
         place = cast(int, error.pos_in_stream)

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from nablax.errors import DerivationError
 from nablax.notation import RELATIONS
-from nablax.printing.languages import DEFINED, Language, identifier
+from nablax.printing.languages import DEFINED, Language, Names
 from nablax.printing.program import (
     Argument,
     Axes,
@@ -79,24 +79,22 @@ class _Writer:
     def __init__(self, program: Program, language: Language) -> None:
         self._program, self._language = program, language
         self._uses = self._counted()
-        self._taken: set[str] = set(language.reserved)
-        self._arguments = {name: self._free(identifier(name, language)) for name in program.arguments}
+        self._names = Names(language, program.names)
+        self._arguments = {name: self._names.variable(name) for name in program.arguments}
         self._lengths = program.lengths()
-        self._preferred = dict(program.names)
         self._named: dict[int, str] = {}
-        self._count_of_names = 0
         self._texts: dict[int, Source] = {}
         self._lines: list[str] = []
         self._imports: dict[str, None] = {}
 
     def function(self) -> str:
         program, language = self._program, self._language
-        called = self._free(program.called)
+        called = self._names.free(program.called)
         if len(program.outputs) == 1:
             self._lines.append(f"return {self._of(program.outputs[0][1])[0]}")
         else:
             for name, place in program.outputs:
-                self._preferred.setdefault(place, name)
+                self._names.preferred.setdefault(place, name)
             returned = [self._output(name, place) for name, place in program.outputs]
             self._lines.append(f"return {', '.join(returned)}")
         if any("**like" in line for line in self._lines):
@@ -113,21 +111,15 @@ class _Writer:
     def _output(self, name: str, place: int) -> str:
         """The name that is returned; a value that has another one is given it too."""
         text = self._of(place)[0]
-        if place in self._named and self._preferred[place] == name:
+        if place in self._named and self._names.preferred[place] == name:
             return text
-        own = self._free(identifier(name, self._language))
+        own = self._names.variable(name)
         self._lines.append(f"{own} = {text}")
-        if place not in self._named and self._preferred[place] == name:
+        if place not in self._named and self._names.preferred[place] == name:
             self._named[place] = own
         return own
 
     # -- names -------------------------------------------------------------------------------------
-
-    def _free(self, name: str) -> str:
-        while name in self._taken:
-            name += "_"
-        self._taken.add(name)
-        return name
 
     def _counted(self) -> Counter[int]:
         """How often each value is written; what is not worth a name is written again with all inside it."""
@@ -153,9 +145,7 @@ class _Writer:
         return self._texts[place]
 
     def _assigned(self, place: int, text: str) -> None:
-        preferred = self._preferred.get(place)
-        self._count_of_names += not preferred
-        name = self._free(identifier(preferred, self._language) if preferred else f"t{self._count_of_names}")
+        name = self._names.value(place)
         self._lines.append(f"{name} = {text}")
         self._named[place] = name
 
@@ -186,9 +176,7 @@ class _Writer:
 
     def _template(self, key: str) -> str:
         if key not in self._language.operations:
-            raise DerivationError(
-                f"{self._language.title} has no function {key}; code of this form is not written in it"
-            )
+            raise self._language.lacks(key)
         return self._language.operations[key]
 
     def _size(self, size: str) -> str:
@@ -368,7 +356,7 @@ class _Writer:
         if name not in templates and name in DEFINED and language.defined:
             return f"{name}({', '.join(texts)})", Level.ATOM
         if name not in templates:
-            raise DerivationError(f"{language.title} has no function {name}; code of this form is not written in it")
+            raise language.lacks(name)
         if name in language.imports:
             self._imports[language.imports[name]] = None
         template = templates[name]
@@ -432,8 +420,8 @@ class _Writer:
             return self._template("einsum").format(spec=spec, operands=texts), Level.ATOM
         pairs = list(zip(operands, axes, strict=True))
         names = [self._array(operand) if one else self._in(operand, ATOM) for operand, one in pairs]
-        indices = {label: self._free(LETTERS[label]) for label in sorted({x for one in axes for x in one})}
-        self._taken -= set(indices.values())
+        indices = {label: self._names.free(LETTERS[label]) for label in sorted({x for one in axes for x in one})}
+        self._names.release(*indices.values())
         lengths = {
             label: self._size(size)
             for operand, one in pairs

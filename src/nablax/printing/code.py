@@ -22,7 +22,6 @@ def code(
     language: str = "numpy",
     *,
     called: str = "closed_form",
-    shapes: Mapping[str, Shape] | None = None,
     is_weighed: bool = True,
 ) -> str:
     """Source of a function that evaluates expressions together.
@@ -32,7 +31,6 @@ def code(
         arguments: names and shapes (names of sizes) of the parameters, in order.
         language: "numpy", "jax", "torch", "julia" or "c".
         called: the function's name.
-        shapes: of returned values that a number may stand for.
         is_weighed: whether other ways to multiply are tried for what the whole program costs with them.
 
     Returns:
@@ -56,5 +54,5 @@ def code(
         listed = ", ".join(map(repr, get_args(LanguageName)))
         raise DerivationError(f"code is written in one of {listed}, not {language!r}")
     written = {name: defined(one) for name, one in expressions.items()}
-    program = lowered(written, arguments, called, shapes, is_weighed=is_weighed)
+    program = lowered(written, arguments, called, is_weighed=is_weighed)
     return loop_source(program) if language == "c" else array_source(program, LANGUAGES[language])

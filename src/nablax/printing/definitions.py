@@ -16,20 +16,18 @@ from nablax.printing.expression import (
     Indexed,
     Inverse,
     Kronecker,
-    LinearMap,
     Number,
     Ones,
     Piece,
     Product,
-    Scale,
     Shape,
     Sum,
     Transpose,
-    Where,
     shape_of,
     transposed,
 )
-from nablax.printing.rewrite import mapped
+from nablax.printing.multiples import scaled
+from nablax.printing.rewrite import rebuilt
 
 ONE = Fraction(1)
 # Coordinates moved in a circle by one place, and by two.
@@ -52,59 +50,50 @@ def defined(expression: Expression) -> Expression:
         >>> unicode(defined(Function("log", (Product((Function("exp", (Symbol("X", ("m", "n")),)), Ones(("n",)))),))))
         'max_rows(X) + log(exp(X − max_rows(X) 𝟏ᵀ) 𝟏)'
     """
-    match expression:
-        case LinearMap(argument, body, tensor):
-            return LinearMap(argument, defined(body), defined(tensor))
-        case Indexed(coefficient, pieces, free, shape):
-            inside = tuple(Piece(defined(piece.array), piece.indices, piece.exponent) for piece in pieces)
-            return Indexed(coefficient, inside, free, shape)
-        case Where(body, names):
-            return Where(defined(body), tuple((symbol, defined(value)) for symbol, value in names))
-        case _:
-            return _defined(mapped(expression, defined))
+    return rebuilt(expression, _defined, indexed=True)
 
 
 def _defined(node: Expression) -> Expression:
     match node:
         case Call("cross", (left, right)):
             pairs = ((Product((NEXT, left)), Product((LAST, right))), (Product((LAST, left)), Product((NEXT, right))))
-            return Sum((Hadamard(pairs[0]), _scaled(-ONE, Hadamard(pairs[1]))))
+            return Sum((Hadamard(pairs[0]), scaled(-ONE, Hadamard(pairs[1]))))
         case Call("skew", (inside,), shape):
             ahead, behind = (Call("diag", (Product((turned, inside)),), shape) for turned in (NEXT, LAST))
-            return Sum((Product((ahead, LAST)), _scaled(-ONE, Product((behind, NEXT)))))
+            return Sum((Product((ahead, LAST)), scaled(-ONE, Product((behind, NEXT)))))
         case Call("vec", (matrix,), shape):
             rows, columns = shape_of(matrix)
-            return Indexed(ONE, (Piece(matrix, ("i", "j")), *_places(rows, columns)), ("k",), shape)
+            return Indexed(ONE, (Piece(matrix, ("i", "j")), *places(rows, columns)), ("k",), shape)
         case Call("unvec", (vector,), (rows, columns) as shape):
-            return Indexed(ONE, (Piece(vector, ("k",)), *_places(rows, columns)), ("i", "j"), shape)
+            return Indexed(ONE, (Piece(vector, ("k",)), *places(rows, columns)), ("i", "j"), shape)
         case Call("pinv", (matrix, kernel)):  # M⁺ = (M + vvᵀ)⁻¹ − vvᵀ, where v alone is taken to zero
             square = Product((kernel, Transpose(kernel)))
-            return Sum((Inverse(Sum((matrix, square))), _scaled(-ONE, square)))
+            return Sum((Inverse(Sum((matrix, square))), scaled(-ONE, square)))
         case Kronecker(left, right) if len(shape_of(left)) == len(shape_of(right)) == 1:
             [columns], [rows] = shape_of(left), shape_of(right)
             pieces = (Piece(left, ("j",)), Piece(right, ("i",)))
-            return Indexed(ONE, (*pieces, *_places(rows, columns)), ("k",), shape_of(node))
+            return Indexed(ONE, (*pieces, *places(rows, columns)), ("k",), shape_of(node))
         case Function("log", (Product((Function("exp", (inside,)), Ones((_,)) as ones)),)):
             return _rows(inside, ones)
         case Function("log", (Sum((Function("exp", (one,)), Function("exp", (other,)))),)):
-            beyond = Function("exp", (Sum((other, _scaled(-ONE, one))),))
+            beyond = Function("exp", (Sum((other, scaled(-ONE, one))),))
             return Sum((one, Function("log", (Sum((Number(ONE), beyond)),))))
         case _:
             return node
 
 
-def _scaled(number: Fraction, expression: Expression) -> Expression:
-    """A multiple of an array or of a scalar."""
-    if shape_of(expression):
-        return Scale(number, (), (), expression)
-    return Scale(number, (expression,), (), None)
+def places(rows: str, columns: str, letters: tuple[str, str, str] = ("i", "j", "k")) -> tuple[Piece, Piece]:
+    """Which row and which column a place of stacked columns has, as two matrices of zeros and ones.
 
-
-def _places(rows: str, columns: str) -> tuple[Piece, Piece]:
-    """Which row and which column a place of stacked columns has, as two matrices of zeros and ones."""
+    Args:
+        rows: the number of rows of the matrix.
+        columns: that of its columns.
+        letters: of row, column and place.
+    """
+    row, column, place = letters
     return (
-        Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), ("i", "k")),
-        Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), ("j", "k")),
+        Piece(Kronecker(Transpose(Ones((columns,))), Identity(rows)), (row, place)),
+        Piece(Kronecker(Identity(columns), Transpose(Ones((rows,)))), (column, place)),
     )
 
 
@@ -112,5 +101,5 @@ def _rows(inside: Expression, ones: Ones) -> Expression:
     """log(exp(X) 𝟏) as m + log(exp(X − m𝟏ᵀ) 𝟏), m the largest entry of each row."""
     shape: Shape = shape_of(inside)
     most = Call("max_rows", (inside,), shape[:1])
-    below = Sum((inside, _scaled(-ONE, Product((most, transposed(ones))))))
+    below = Sum((inside, scaled(-ONE, Product((most, transposed(ones))))))
     return Sum((most, Function("log", (Product((Function("exp", (below,)), ones)),))))

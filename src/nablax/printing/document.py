@@ -8,9 +8,8 @@ from html import escape
 from typing import TypeAlias, assert_never
 
 from nablax.printing.expression import Expression
-from nablax.printing.labels import Label
+from nablax.printing.labels import Label, equation
 from nablax.printing.latex import COMMANDS, latex
-from nablax.printing.mathml import mathml
 from nablax.printing.unicode import SUBSCRIPTS, SUPERSCRIPTS, VULGAR, unicode
 
 
@@ -25,7 +24,7 @@ class Paragraph:
 class Equation:
     """A displayed equation."""
 
-    left: Label | Expression
+    left: Label
     right: Expression
 
 
@@ -72,7 +71,7 @@ LETTERS = (
     | {raised: f"^{{{plain.replace('−', '-')}}}" for plain, raised in SUPERSCRIPTS.items()}
     | {lowered: f"_{{{plain}}}" for plain, lowered in SUBSCRIPTS.items()}
     | {sign: rf"\frac{{{above}}}{{{below}}}" for (above, below), sign in VULGAR.items()}
-    | {"ᵀ": r"^{\top}", "′": "'", "″": "''", "‴": "'''", "…": r"\dots", "≈": r"\approx", "²": "^{2}"}
+    | {"ᵀ": r"^{\top}", "′": "'", "″": "''", "‴": "'''", "⁗": "''''", "…": r"\dots", "≈": r"\approx", "²": "^{2}"}
     | {"σ": r"\sigma", "±": r"\pm", "∈": r"\in", "⁻": "^{-}"}
 )
 STYLE = (
@@ -146,9 +145,9 @@ def _markdown(block: Block, formulas: bool) -> str:
         case Paragraph(text):
             return _plain(text)
         case Equation(left, right) if formulas:
-            return f"$$\n{_left(left, 'latex')} = {latex(right)}\n$$"
+            return f"$$\n{left.latex} = {latex(right)}\n$$"
         case Equation(left, right):
-            return f"    {_left(left, 'unicode')} = {unicode(right)}"
+            return f"    {left.unicode} = {unicode(right)}"
         case Table(head, rows):
             lines = [head, ("---",) * len(head), *rows]
             return "\n".join(f"| {' | '.join(_plain(cell) for cell in row)} |" for row in lines)
@@ -178,7 +177,7 @@ def _latex(block: Block) -> str:
         case Paragraph(text):
             return _words(text)
         case Equation(left, right):
-            return f"\\begin{{equation*}}\n{_left(left, 'latex')} = {latex(right)}\n\\end{{equation*}}"
+            return f"\\begin{{equation*}}\n{left.latex} = {latex(right)}\n\\end{{equation*}}"
         case Table(head, rows):
             lines = " \\\\\n".join(" & ".join(map(_words, row)) for row in rows)
             titles = " & ".join(map(_words, head))
@@ -205,8 +204,7 @@ def _html(block: Block) -> str:
         case Paragraph(text):
             return f"<p>{escape(text)}</p>"
         case Equation(left, right):
-            shown = mathml(right).replace("<math ", '<math display="block" ', 1)
-            return shown.replace(">", f"><mrow>{_left(left, 'mathml')}</mrow><mo>=</mo>", 1)
+            return equation(left, right, is_block=True)
         case Table(head, rows):
             titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
             lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
@@ -219,19 +217,6 @@ def _html(block: Block) -> str:
             return f'<pre><code class="language-{language}">{escape(source.rstrip())}</code></pre>'
         case _:
             assert_never(block)
-
-
-def _left(left: Label | Expression, notation: str) -> str:
-    if isinstance(left, Label):
-        return str(getattr(left, notation))
-    match notation:
-        case "latex":
-            return latex(left)
-        case "unicode":
-            return unicode(left)
-        case _:
-            element = mathml(left)
-            return element[element.index(">") + 1 : element.rindex("</math>")]
 
 
 def sentences(texts: Sequence[str]) -> Block:

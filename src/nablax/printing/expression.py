@@ -6,9 +6,10 @@ point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 Shape = tuple[str, ...]
 
@@ -237,43 +238,80 @@ Expression: TypeAlias = (
     | Power | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | LinearMap | Where
 )  # fmt: skip
 
+Factors = tuple[Expression, ...]
+
 ZERO = Number(Fraction(0))
 ONE = Number(Fraction(1))
 _SIGNS = tuple(tuple(tuple((i - j) * (j - k) * (k - i) / 2 for k in range(3)) for j in range(3)) for i in range(3))
 SIGNS = Array(repr(_SIGNS), ("3", "3", "3"))  # (x × y)ᵢ = εᵢⱼₖ xⱼ yₖ
 
 
+# The fields of each kind in which subexpressions stand; a kind that is not here has none.
+_INSIDE: dict[type, tuple[str, ...]] = {
+    Sum: ("terms",), Product: ("factors",), Hadamard: ("factors",), Scale: ("scalars", "divisors", "body"),
+    Quotient: ("numerator", "denominator"), Transpose: ("operand",), Inverse: ("operand",),
+    Power: ("base", "exponent"), Function: ("arguments",), Call: ("arguments",), Kronecker: ("left", "right"),
+    LinearMap: ("body",), Where: ("names", "body"),
+}  # fmt: skip
+# Those of index notation, into which only what says so looks.
+_INDEXED: dict[type, tuple[str, ...]] = {Piece: ("array",), Indexed: ("pieces",), LinearMap: ("body", "tensor")}
+
+
 def children(expression: Expression) -> tuple[Expression, ...]:
-    """The direct subexpressions."""
-    match expression:
-        case Symbol() | Number() | SizeOf() | Array() | Identity() | Ones() | Unit():
-            return ()
-        case Sum(terms):
-            return terms
-        case Product(factors) | Hadamard(factors):
-            return factors
-        case Scale(_, scalars, divisors, body):
-            return (*scalars, *divisors, *(() if body is None else (body,)))
-        case Quotient(numerator, denominator):
-            return (numerator, denominator)
-        case Transpose(operand) | Inverse(operand):
-            return (operand,)
-        case Power(base, exponent):
-            return (base, exponent)
-        case Function(_, arguments) | Call(_, arguments):
-            return arguments
-        case Kronecker(left, right):
-            return (left, right)
-        case Piece(array):
-            return (array,)
-        case Indexed(_, pieces):
-            return pieces
-        case LinearMap(_, body, _):
-            return (body,)
-        case Where(body, names):
-            return (*(value for _, value in names), body)
-        case _:
-            assert_never(expression)
+    """The direct subexpressions; of a linear map its value."""
+    kind = type(expression)
+    found: list[Expression] = []
+    for name in _INSIDE.get(kind) or _INDEXED.get(kind, ()):
+        value = getattr(expression, name)
+        if name == "names":
+            found += [meaning for _, meaning in value]
+        else:
+            found += value if isinstance(value, tuple) else () if value is None else (value,)
+    return tuple(found)
+
+
+def mapped(node: Expression, change: Callable[[Expression], Expression], *, indexed: bool = False) -> Expression:
+    """An expression with a change made to each direct subexpression.
+
+    Args:
+        node: the expression.
+        change: made to each.
+        indexed: whether index notation is changed too.
+    """
+    kind = type(node)
+    names = _INDEXED[kind] if indexed and kind in _INDEXED else _INSIDE.get(kind, ())
+
+    def changed(name: str, value: Any) -> Any:
+        if name == "names":
+            return tuple((symbol, change(meaning)) for symbol, meaning in value)
+        return tuple(map(change, value)) if isinstance(value, tuple) else None if value is None else change(value)
+
+    return replace(node, **{name: changed(name, getattr(node, name)) for name in names}) if names else node
+
+
+def walk(expression: Expression, *, indexed: bool = False) -> Iterator[Expression]:
+    """Every subexpression, parents before children.
+
+    Args:
+        expression: where to look.
+        indexed: whether what stands in index notation and in the tensor of a linear map is one too.
+    """
+    yield expression
+    if isinstance(expression, Indexed) and not indexed:
+        return
+    tensor = (expression.tensor,) if indexed and isinstance(expression, LinearMap) else ()
+    for child in (*children(expression), *tensor):
+        yield from walk(child, indexed=indexed)
+
+
+def factors_of(expression: Expression) -> Factors:
+    """The factors of a matrix product, or the expression by itself."""
+    return expression.factors if isinstance(expression, Product) else (expression,)
+
+
+def product_of(factors: Factors) -> Expression:
+    """One factor alone, or the product."""
+    return factors[0] if len(factors) == 1 else Product(factors)
 
 
 def shape_of(expression: Expression) -> Shape:
@@ -385,9 +423,14 @@ def transposed(expression: Expression) -> Expression:
         case Scale(coefficient, scalars, divisors, body) if body is not None and len(shape_of(body)) == 2:
             return Scale(coefficient, scalars, divisors, transposed(body))
         case Product(factors) if len(shape_of(expression)) == 2:
-            return Product(tuple(transposed(factor) for factor in reversed(factors)))
+            return Product(reversed_factors(factors))
         case Function(name, arguments) if len(shape_of(expression)) == 2:
             inside = Function(name, tuple(transposed(argument) for argument in arguments))
             return Transpose(expression) if _turns(inside) > _turns(expression) else inside
         case _:
             return Transpose(expression) if shape_of(expression) else expression
+
+
+def reversed_factors(factors: Factors) -> Factors:
+    """The factors of the transpose of a product."""
+    return tuple(transposed(factor) for factor in reversed(factors))

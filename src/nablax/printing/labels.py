@@ -1,4 +1,4 @@
-"""Left sides of equations: what a derivative is called, in each notation."""
+"""Left sides of equations: what a derivative is called."""
 
 from __future__ import annotations
 
@@ -6,38 +6,62 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from nablax.printing.expression import Symbol
-from nablax.printing.latex import latex
-from nablax.printing.mathml import mathml
-from nablax.printing.unicode import unicode
+from nablax.printing import latex, mathml, unicode
+from nablax.printing.expression import Expression
+from nablax.printing.layout import Fenced, Layout, Ratio, Style, Super, Word, row
+from nablax.printing.typeset import name, typeset
 
 PRIMES = {1: "′", 2: "″", 3: "‴", 4: "⁗"}
-POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+NABLA, PARTIAL = Word("∇", Style.MARK), Word("∂", Style.MARK)
 
 
 @dataclass(frozen=True)
 class Label:
-    """One left side.
+    """One left side."""
+
+    layout: Layout
+
+    @property
+    def unicode(self) -> str:
+        """As text."""
+        return unicode.text(self.layout)
+
+    @property
+    def latex(self) -> str:
+        """For math mode."""
+        return latex.text(self.layout)
+
+    @property
+    def mathml(self) -> str:
+        """One element."""
+        return mathml.element(self.layout)
+
+
+def equation(left: Label, right: Expression, *, is_block: bool = False) -> str:
+    """An equation as a ``<math>`` element.
 
     Args:
-        unicode: as text.
-        latex: for math mode.
-        mathml: one element.
+        left: its left side.
+        right: its right side.
+        is_block: whether it stands on a line of its own.
     """
+    shown = mathml.mathml(right).replace(">", f">{left.mathml}<mo>=</mo>", 1)
+    return shown.replace("<math ", '<math display="block" ', 1) if is_block else shown
 
-    unicode: str
-    latex: str
-    mathml: str
+
+def of(expression: Expression) -> Label:
+    """An expression on the left."""
+    return Label(typeset(expression))
 
 
 def function(called: str) -> Label:
     """What a function is called."""
-    return Label(called, called, f"<mi>{called}</mi>")
+    return Label(name(called))
 
 
 def differential(called: str) -> Label:
     """What the differential of a function is called."""
-    return Label(f"d{called}", rf"\mathrm{{d}}{called}", f"<mrow><mi>d</mi><mi>{called}</mi></mrow>")
+    return Label(name(f"d{called}"))
 
 
 def derivative(called: str, order: int, wrt: str, *, value_rank: int, rank: int) -> Label:
@@ -50,39 +74,22 @@ def derivative(called: str, order: int, wrt: str, *, value_rank: int, rank: int)
         value_rank: axes of the function's value; the derivative of an array is ∂f/∂x.
         rank: axes of the first derivative; a number's by a number is f′.
     """
-    power = f"^{{{order}}}" if order > 1 else ""
     if value_rank:
         return partial(called, [wrt] * order)
     if rank:
-        name = f"∇{_power(order)}{called}"
-        return Label(name, rf"\nabla{power} {called}", f"<mrow>{_raised('<mo>∇</mo>', order)}<mi>{called}</mi></mrow>")
-    mark = PRIMES.get(order, f"⁽{_power(order)}⁾")
-    above = "'" * order if order < 4 else rf"^{{({order})}}"
-    number = f"<mrow><mo>(</mo><mn>{order}</mn><mo>)</mo></mrow>"
-    return Label(f"{called}{mark}", f"{called}{above}", f"<msup><mi>{called}</mi>{number}</msup>")
+        return Label(row(_raised(NABLA, order), name(called)))
+    mark: Layout = Fenced("(", Word(str(order), Style.NUMBER), ")")
+    if order in PRIMES:
+        mark = Word(PRIMES[order], Style.MARK)
+    return Label(Super(name(called), mark))
 
 
 def partial(called: str, variables: Sequence[str]) -> Label:
     """A derivative by several variables: ∂²f/∂x∂A."""
-    order = len(variables)
-    symbols = [(Symbol(name, ()), len(list(times))) for name, times in groupby(variables)]
-    lower = "".join(rf"\partial {latex(one)}" + (f"^{{{times}}}" if times > 1 else "") for one, times in symbols)
-    power = f"^{{{order}}}" if order > 1 else ""
-    under = "".join(f"<mo>∂</mo>{_raised(_inside(mathml(one)), times)}" for one, times in symbols)
-    return Label(
-        f"∂{_power(order)}{called}/" + "".join(f"∂{unicode(one)}{_power(times)}" for one, times in symbols),
-        rf"\frac{{\partial{power} {called}}}{{{lower}}}",
-        f"<mfrac><mrow>{_raised('<mo>∂</mo>', order)}<mi>{called}</mi></mrow><mrow>{under}</mrow></mfrac>",
-    )
+    below = [(PARTIAL, _raised(name(one), len(list(times)))) for one, times in groupby(variables)]
+    above = row(_raised(PARTIAL, len(variables)), name(called))
+    return Label(Ratio(above, row(*(part for pair in below for part in pair))))
 
 
-def _power(order: int) -> str:
-    return "".join(POWERS[int(digit)] for digit in str(order)) if order > 1 else ""
-
-
-def _raised(base: str, order: int) -> str:
-    return f"<msup>{base}<mn>{order}</mn></msup>" if order > 1 else base
-
-
-def _inside(element: str) -> str:
-    return element[element.index(">") + 1 : element.rindex("</math>")]
+def _raised(base: Layout, order: int) -> Layout:
+    return Super(base, Word(str(order), Style.NUMBER)) if order > 1 else base

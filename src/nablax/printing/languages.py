@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from nablax.errors import DerivationError
 from nablax.notation import FUNCTIONS, GREEK, RELATIONS
 
 
@@ -50,6 +51,47 @@ class Language:
     dotted: bool = False
     defined: bool = False
     is_ascii: bool = False
+
+    def lacks(self, function: str) -> DerivationError:
+        """The refusal of a function that the language does not have."""
+        return DerivationError(f"{self.title} has no function {function}; code of this form is not written in it")
+
+
+class Names:
+    """Names of a source, each once, and none that its language has.
+
+    Args:
+        language: in which it is written.
+        preferred: names that a closed form gives to values, by place.
+    """
+
+    def __init__(self, language: Language, preferred: Mapping[int, str]) -> None:
+        self._language = language
+        self.preferred = dict(preferred)
+        self._taken: set[str] = set(language.reserved)
+        self._count = 0
+
+    def free(self, name: str) -> str:
+        """A name like one that is wanted."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
+    def variable(self, name: str) -> str:
+        """The name of what a formula calls so."""
+        return self.free(identifier(name, self._language))
+
+    def value(self, place: int) -> str:
+        """The name of a value: that of the closed form, or a number."""
+        if place in self.preferred:
+            return self.variable(self.preferred[place])
+        self._count += 1
+        return self.free(f"t{self._count}")
+
+    def release(self, *names: str) -> None:
+        """Names that may be used again."""
+        self._taken -= set(names)
 
 
 # Functions that the user defined: the source calls them by name.

@@ -16,6 +16,7 @@ COMMANDS = {
     "≥": r"\ge", "≠": r"\ne", "‖": r"\|", "√": r"\surd ", "⟨": r"\langle", "⟩": r"\rangle",
     "∇": r"\nabla", "∂": r"\partial", "·": r"\cdot", "→": r"\to", "⌊": r"\lfloor", "⌋": r"\rfloor",
     "⌈": r"\lceil", "⌉": r"\rceil", "∞": r"\infty", "×": r"\times",
+    "′": r"\prime", "″": r"\prime\prime", "‴": r"\prime\prime\prime", "⁗": r"\prime\prime\prime\prime",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from nablax.errors import DerivationError
 from nablax.printing.expression import Shape
-from nablax.printing.languages import C, identifier
+from nablax.printing.languages import C, Names
 from nablax.printing.program import (
     Argument,
     Basis,
@@ -73,19 +73,18 @@ class _Text:
 class _Writer:
     def __init__(self, program: Program) -> None:
         self._program, self._values = program, program.values
-        self._taken: set[str] = set(C.reserved)
+        self._known = Names(C, program.names)
         # lengths first: what they are called is seen most
-        self._lengths = {size: self._free(identifier(size, C)) for size in program.lengths()}
-        self._arguments = {name: self._free(identifier(name, C)) for name in program.arguments}
-        self._loops = [self._free(letter) for letter in LETTERS]
+        self._lengths = {size: self._known.variable(size) for size in program.lengths()}
+        self._arguments = {name: self._known.variable(name) for name in program.arguments}
+        self._loops = [self._known.free(letter) for letter in LETTERS]
         self._names: dict[int, str] = {}
-        self._count_of_names = 0
         self._lines: list[str] = []
         self._depth = 1
         self._workspace: list[tuple[str, str]] = []
         self._helpers: dict[str, None] = {}
-        self._called = self._free(program.called)
-        self._outputs = {name: self._free(identifier(name, C)) for name, _ in program.outputs}
+        self._called = self._known.free(program.called)
+        self._outputs = {name: self._known.variable(name) for name, _ in program.outputs}
         self._stored = self._choose()
 
     def function(self) -> str:
@@ -197,12 +196,6 @@ class _Writer:
 
     # -- names and sizes ---------------------------------------------------------------------------
 
-    def _free(self, name: str) -> str:
-        while name in self._taken:
-            name += "_"
-        self._taken.add(name)
-        return name
-
     def _shape(self, place: int) -> Shape:
         return self._values[place].shape
 
@@ -240,10 +233,7 @@ class _Writer:
     def _name(self, place: int) -> str:
         """The name of a stored value, made where it has none."""
         if place not in self._names:
-            preferred = self._program.names.get(place)
-            self._count_of_names += not preferred
-            name = self._free(identifier(preferred, C) if preferred else f"t{self._count_of_names}")
-            self._names[place] = name
+            name = self._names[place] = self._known.value(place)
             if self._shape(place):
                 self._workspace.append((name, self._count(self._shape(place))))
         return self._names[place]
@@ -251,13 +241,16 @@ class _Writer:
     def _line(self, text: str) -> None:
         self._lines.append("    " * self._depth + text)
 
-    def _nest(self, labels: Sequence[tuple[str, str]], body: Callable[[], None]) -> None:
-        """Loops around a body."""
-        for name, size in labels:
-            self._line(f"for (long {name} = 0; {name} < {size}; {name}++)")
+    def _nest(self, labels: Sequence[tuple[str, str]], body: Callable[[], None], *, is_block: bool = False) -> None:
+        """Loops around a body; around a block of several statements with braces."""
+        for k, (name, size) in enumerate(labels, 1):
+            brace = " {" if is_block and k == len(labels) else ""
+            self._line(f"for (long {name} = 0; {name} < {size}; {name}++){brace}")
             self._depth += 1
         body()
         self._depth -= len(labels)
+        if is_block:
+            self._lines.append("    " * (self._depth + len(labels) - 1) + "}")
 
     def _over(self, shape: Shape) -> list[tuple[str, str]]:
         return [(self._loops[k], self._size(size)) for k, size in enumerate(shape)]
@@ -324,15 +317,15 @@ class _Writer:
             self._nest([loops[label] for label in output], lambda: self._line(f"{target} = 0.0;"))
             self._nest([loops[label] for label in (*outer, *summed, inner)], lambda: self._line(f"{target} += {term};"))
         else:
-            total = self._free("total")
-            self._taken.discard(total)
+            total = self._known.free("total")
+            self._known.release(total)
 
             def add() -> None:
                 self._line(f"double {total} = 0.0;")
                 self._nest(inside, lambda: self._line(f"{total} += {term};"))
                 self._line(f"{target} = {total};")
 
-            self._block([loops[label] for label in output], add)
+            self._nest([loops[label] for label in output], add, is_block=True)
 
     def _closes(self, text: str) -> bool:
         """Whether the first bracket closes at the end."""
@@ -342,16 +335,6 @@ class _Writer:
             if depth == 0:
                 return k == len(text) - 1
         return False
-
-    def _block(self, labels: Sequence[tuple[str, str]], body: Callable[[], None]) -> None:
-        """Loops around several statements."""
-        for k, (name, size) in enumerate(labels):
-            self._line(f"for (long {name} = 0; {name} < {size}; {name}++)" + (" {" if k == len(labels) - 1 else ""))
-            self._depth += 1
-        body()
-        self._depth -= 1
-        self._line("}")
-        self._depth -= len(labels) - 1
 
     def _reduction(self, place: int, value: Reduction) -> None:
         shape = self._shape(value.operand)
@@ -372,7 +355,7 @@ class _Writer:
             self._nest(loops[kept:], lambda: self._line(f"{target} = {step.format(target, inner)};"))
 
         if kept:
-            self._block(loops[:kept], reduce)
+            self._nest(loops[:kept], reduce, is_block=True)
         else:
             reduce()
 
@@ -389,7 +372,7 @@ class _Writer:
 
     def _routine(self, place: int, value: Routine) -> None:
         if value.name not in ("inv", "solve", "det", "logdet", "cholesky"):
-            raise DerivationError(f"C has no function {value.name}; code of this form is not written in it")
+            raise C.lacks(value.name)
         arrays = [self._plain(operand) for operand in value.operands]
         n = self._size(self._shape(value.operands[0])[0])
         if value.name == "cholesky":
@@ -397,7 +380,7 @@ class _Writer:
             self._line(f"cholesky({n}, {arrays[0]}, {self._name(place)});")
             return
         self._helpers |= {"eliminate": None, value.name: None}
-        work = self._free(f"w{len(self._workspace) + 1}")
+        work = self._known.free(f"w{len(self._workspace) + 1}")
         self._workspace.append((work, f"{n} * {n}"))
         if value.name in ("det", "logdet"):
             self._line(f"const double {self._name(place)} = {value.name}({n}, {arrays[0]}, {work});")
@@ -505,7 +488,7 @@ class _Writer:
 
     def _function(self, name: str, texts: Sequence[_Text]) -> _Text:
         if name not in C.functions:
-            raise DerivationError(f"C has no function {name}; code of this form is not written in it")
+            raise C.lacks(name)
         if name in C.imports:
             self._helpers[C.imports[name]] = None
         template = C.functions[name]

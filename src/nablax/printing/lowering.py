@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from nablax.errors import DerivationError
-from nablax.notation import FUNCTIONS, RELATIONS
+from nablax.notation import COLUMNS, FUNCTIONS, RELATIONS
 from nablax.printing.builder import Builder
 from nablax.printing.costs import cost
 from nablax.printing.expression import (
@@ -65,17 +65,12 @@ ROUTINES = {
     "singular_values": ("singular_values", 1), "left_vectors": ("left_vectors", 2),
     "right_vectors": ("right_vectors", 2), "cholesky": ("cholesky", 2),
 }  # fmt: skip
-COLUMNS = {
-    "eigenvector": ("eigenvectors", -1), "first_eigenvector": ("eigenvectors", 0),
-    "left_vector": ("left_vectors", 0), "right_vector": ("right_vectors", 0),
-}  # fmt: skip
 
 
 def lowered(
     expressions: Mapping[str, Expression],
     arguments: Mapping[str, Shape],
     called: str,
-    shapes: Mapping[str, Shape] | None = None,
     *,
     is_weighed: bool = True,
 ) -> Program:
@@ -85,7 +80,6 @@ def lowered(
         expressions: what is returned, by name; of a linear map its value, of one more parameter, the direction.
         arguments: names and shapes (names of sizes) of the parameters, in order.
         called: the function's name.
-        shapes: of returned values that a number may stand for.
         is_weighed: whether other ways to multiply are tried for what the whole program costs with them.
 
     Returns:
@@ -103,11 +97,11 @@ def lowered(
             # Whoever gives a direction that is not symmetric gets what is printed, in whatever order it is multiplied.
             expression = replaced(expression.body, direction, Symbol(direction.name, direction.shape))
         bodies[name] = expression
-    best = _Lowering(parameters, Choices(), bodies, shapes or {})
+    best = _Lowering(parameters, Choices(), bodies)
     tried: set[Choices] = set()
     while is_weighed and (choice := next((one for one in best.choices() if one not in tried), None)) is not None:
         tried.add(choice)
-        other = _Lowering(parameters, best.made ^ choice, bodies, shapes or {})
+        other = _Lowering(parameters, best.made ^ choice, bodies)
         best = other if other.cost < best.cost else best
     return Program(called, parameters, tuple(best.builder.values), by_place(best.names), best.outputs)
 
@@ -118,7 +112,6 @@ class _Lowering:
         arguments: Mapping[str, Shape],
         choices: Choices,
         bodies: Mapping[str, Expression],
-        shapes: Mapping[str, Shape],
     ) -> None:
         self.builder, self.made = Builder(), choices
         self.names: list[tuple[str, int]] = []
@@ -126,20 +119,14 @@ class _Lowering:
         self._named: dict[Symbol, int] = {}
         self._known: dict[Expression, int] = {}
         self._products = Products(self.builder, self.of, choices)
-        self.outputs = self._outputs(bodies, shapes)
+        self.outputs = self._outputs(bodies)
         self.cost = cost(self.builder.values, (place for _, place in self.outputs))
 
-    def _outputs(self, bodies: Mapping[str, Expression], shapes: Mapping[str, Shape]) -> tuple[tuple[str, int], ...]:
+    def _outputs(self, bodies: Mapping[str, Expression]) -> tuple[tuple[str, int], ...]:
         found = []
         for name, body in bodies.items():
             self._named, self._known = {}, {}  # two closed forms may use one name for two things
-            place = self.of(body)
-            wanted = shapes.get(name, ())
-            if wanted and not self.builder.shape(place):
-                filled = self.builder.add(Fill(0 if body in (Number(Fraction(0)),) else 1, wanted))
-                is_number = isinstance(body, Number) and body.value in (0, 1)
-                place = filled if is_number else self.builder.elementwise("multiply", place, filled)
-            found.append((name, place))
+            found.append((name, self.of(body)))
         return tuple(found)
 
     def choices(self) -> Iterator[Choices]:
@@ -203,8 +190,6 @@ class _Lowering:
                 return self._power(array, Number(exponent)) if exponent != 1 else self.of(array)
             case Indexed():
                 return self._indexed(node)
-            case LinearMap(_, _, tensor):
-                return self.of(tensor)
             case Where(body, names):
                 for symbol, meaning in names:
                     place = self._named[symbol] = self.of(meaning)
@@ -305,8 +290,6 @@ class _Lowering:
                 return self._routine("logdet", self.of(matrix))
             case "pow", [base, exponent]:
                 return self._power(base, exponent)
-            case "relu", [argument]:
-                return elementwise("max", self.of(argument), number(Fraction(0)))
             case _ if name in FUNCTIONS or name in RELATIONS:
                 return elementwise(name, *map(self.of, inside))
             case _:
@@ -344,8 +327,6 @@ class _Lowering:
                 return build.add(Reduction("max", self._routine("singular_values", first), ()))
             case "norm_nuc":
                 return build.total(self._routine("singular_values", first))
-            case "matrix_power":
-                return self._matrix_power(inside[0], inside[1])
             case "softmax" | "softmax_rows" | "logsumexp":
                 return self._exponentials(name, first)
             case "gaps" | "squared_gaps":
@@ -354,12 +335,8 @@ class _Lowering:
                 of, place = COLUMNS[name]
                 vectors = self._routine(of, first)
                 return build.add(Pick(vectors, 1, place, build.shape(vectors)[:1]))
-            case "inv":
-                return self._products.inverse(inside[0])
             case _ if name in ROUTINES:
                 return self._routine(name, first)
-            case _ if not shape or name in FUNCTIONS:
-                return build.elementwise(name, *places)
             case _:
                 raise DerivationError(f"{name} has no program")
 
@@ -418,12 +395,6 @@ class _Lowering:
         apart = build.add(Elementwise("add", (w, build.elementwise("negate", w)), ((0,), (1,)), shape))
         inverse = build.elementwise("divide", build.scalar(Fraction(1)), build.elementwise("add", apart, eye))
         return build.elementwise("add", inverse, build.elementwise("negate", eye))
-
-    def _matrix_power(self, base: Expression, exponent: Expression) -> int:
-        value = exponent.value if isinstance(exponent, Number) else Fraction(0)
-        if not isinstance(value, Fraction) or value.denominator != 1 or value < 1:
-            raise DerivationError("a matrix to a power that is no whole number has no program")
-        return self._products.product((base,) * int(value)) if value > 1 else self.of(base)
 
     def _kronecker(self, left: Expression, right: Expression) -> int:
         pair = []

@@ -45,11 +45,11 @@ def text(layout: Layout) -> str:
         case Space():
             return '<mspace width="0.17em"/>'
         case Super(base, exponent):
-            return f"<msup>{_one(base)}{_one(exponent)}</msup>"
+            return f"<msup>{element(base)}{element(exponent)}</msup>"
         case Sub(base, index):
-            return f"<msub>{_one(base)}{_one(index)}</msub>"
+            return f"<msub>{element(base)}{element(index)}</msub>"
         case Ratio(numerator, denominator):
-            return f"<mfrac>{_one(numerator)}{_one(denominator)}</mfrac>"
+            return f"<mfrac>{element(numerator)}{element(denominator)}</mfrac>"
         case Fenced(opening, body, closing):
             left, right = (f'<mo stretchy="true">{escape(sign)}</mo>' for sign in (opening, closing))
             return f"<mrow>{left}{text(body)}{right}</mrow>"
@@ -57,7 +57,7 @@ def text(layout: Layout) -> str:
             assert_never(layout)
 
 
-def _one(layout: Layout) -> str:
+def element(layout: Layout) -> str:
     """A layout as exactly one element."""
     inside = text(layout)
     single = isinstance(layout, Row | Super | Sub | Ratio | Fenced) or (

@@ -17,20 +17,22 @@ from nablax.printing.costs import WRITTEN, elements, length
 from nablax.printing.expression import (
     Call,
     Expression,
+    Factors,
     Identity,
     Inverse,
     Product,
     Scale,
     Sum,
     Transpose,
+    factors_of,
     is_row,
+    product_of,
+    reversed_factors,
     shape_of,
-    transposed,
 )
-from nablax.printing.program import Basis, Contraction, Elementwise, Eye, Pick, Routine
+from nablax.printing.program import Basis, Contraction, Elementwise, Pick, Routine
 
 Labels = tuple[int, ...]
-Chain = tuple[Expression, ...]
 Labelled = tuple[Expression, Labels, bool]
 
 
@@ -61,8 +63,8 @@ class Choices:
     """
 
     inverted: frozenset[Expression] = frozenset()
-    otherwise: frozenset[tuple[Chain, int]] = frozenset()
-    together: frozenset[Chain] = frozenset()
+    otherwise: frozenset[tuple[Factors, int]] = frozenset()
+    together: frozenset[Factors] = frozenset()
 
     def __xor__(self, other: Choices) -> Choices:
         """The choices in which one of the two differs from the default."""
@@ -80,8 +82,8 @@ class Met:
     """
 
     inverses: dict[int, tuple[set[Expression], set[int]]] = field(default_factory=dict)
-    sums: dict[tuple[Chain, int], None] = field(default_factory=dict)
-    chains: dict[Chain, int] = field(default_factory=dict)
+    sums: dict[tuple[Factors, int], None] = field(default_factory=dict)
+    chains: dict[Factors, int] = field(default_factory=dict)
 
     def need(self, inverse: Expression, matrix: int, place: int) -> None:
         """The inverse of a matrix, for a value."""
@@ -89,7 +91,7 @@ class Met:
         written.add(inverse)
         places.add(place)
 
-    def enter(self, factors: Chain, *, trace: bool) -> None:
+    def enter(self, factors: Factors, *, trace: bool) -> None:
         """The chains of a product."""
         for chain, turned in _chains(factors, trace):
             key = turned if turned in self.chains else chain
@@ -155,10 +157,10 @@ class Products:
         found = self._plain(waiting[0])
         return single(self._builder, (found.place, found.labels), output)
 
-    def _with_chains(self, factors: Chain, *, trace: bool) -> Chain:
+    def _with_chains(self, factors: Factors, *, trace: bool) -> Factors:
         """The factors with the chains that are multiplied first as one factor each."""
         for chain in sorted(self._choices.together, key=repr):  # a set has another order in every process
-            turned = tuple(transposed(one) for one in reversed(chain))
+            turned = reversed_factors(chain)
             if is_row(chain[0]):  # a vector is a column
                 chain, turned = turned, chain
             size, count = len(chain), len(factors)
@@ -214,13 +216,6 @@ class Products:
 def multiplied(builder: Builder, factors: Sequence[tuple[int, Labels]], output: Labels) -> int:
     """A labelled product of any number of arrays, pair by pair in the planner's order."""
     waiting = list(factors)
-    for k, (place, labels) in enumerate(waiting):  # a Kronecker delta on a summed label renames it
-        if not isinstance(builder.values[place], Eye) or len(waiting) == 1 or set(labels) <= set(output):
-            continue
-        old, new = labels if labels[0] not in output else labels[::-1]
-        rest = [(p, tuple(new if x == old else x for x in ls)) for j, (p, ls) in enumerate(waiting) if j != k]
-        if any(new in ls for _, ls in rest):
-            return multiplied(builder, rest, output)
     sizes = {
         label: length(size)
         for place, labels in waiting
@@ -285,14 +280,9 @@ def _shape(builder: Builder, operands: Sequence[tuple[int, Labels]], output: Lab
 # -- chains of expressions -----------------------------------------------------------------------------
 
 
-def _factors_of(term: Expression) -> Chain:
-    match term:
-        case Product(factors):
-            return factors
-        case Scale(body=body) if body is not None:
-            return _factors_of(body)
-        case _:
-            return (term,)
+def _factors_of(term: Expression) -> Factors:
+    """The factors of a product, or of one that is scaled."""
+    return _factors_of(term.body) if isinstance(term, Scale) and term.body is not None else factors_of(term)
 
 
 def _with_factor(factors: Sequence[Expression], place: int, term: Expression) -> Expression:
@@ -301,7 +291,7 @@ def _with_factor(factors: Sequence[Expression], place: int, term: Expression) ->
         return Scale(term.coefficient, term.scalars, term.divisors, _with_factor(factors, place, term.body))
     inside = () if isinstance(term, Identity) and len(factors) > 1 else _factors_of(term)
     whole = (*factors[:place], *inside, *factors[place + 1 :])
-    return whole[0] if len(whole) == 1 else Product(whole)
+    return product_of(whole)
 
 
 def _labelled(factors: Sequence[Expression], trace: bool) -> tuple[list[Labelled], tuple[int, ...]]:
@@ -347,7 +337,7 @@ def _order(shapes: Sequence[Labelled], output: tuple[int, ...]) -> list[tuple[in
 
 
 @lru_cache(maxsize=4096)
-def _cost(factors: Chain, trace: bool) -> float:
+def _cost(factors: Factors, trace: bool) -> float:
     """The cost of a product in the planner's order, that of sums inside it included."""
     shapes, output = _labelled(factors, trace)
     sizes = _sizes(shapes)
@@ -368,7 +358,7 @@ def _cost(factors: Chain, trace: bool) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _chains(factors: Chain, trace: bool) -> tuple[tuple[Chain, Chain], ...]:
+def _chains(factors: Factors, trace: bool) -> tuple[tuple[Factors, Factors], ...]:
     """Parts of a product of two and more factors, the product itself too; of a trace, also across its ends.
 
     A part is a matrix or a vector: at its end may stand a vector, or at its beginning a row. With each the factors of
@@ -376,7 +366,7 @@ def _chains(factors: Chain, trace: bool) -> tuple[tuple[Chain, Chain], ...]:
     """
     ranks = [0 if isinstance(one, Identity) else -1 if is_row(one) else len(shape_of(one)) for one in factors]
     count = len(factors)
-    found: dict[Chain, Chain] = {}
+    found: dict[Factors, Factors] = {}
     for start in range(count):
         for size in range(2, count if trace else count - start + 1):
             places = [k % count for k in range(start, start + size)]
@@ -385,7 +375,7 @@ def _chains(factors: Chain, trace: bool) -> tuple[tuple[Chain, Chain], ...]:
                 break
             if (own[0], own[-1]) != (-1, 1):
                 chain = tuple(factors[k] for k in places)
-                found[chain] = tuple(transposed(one) for one in reversed(chain))
+                found[chain] = reversed_factors(chain)
             if own[-1] == 1:
                 break
     return tuple(found.items())

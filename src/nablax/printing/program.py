@@ -113,10 +113,6 @@ class Reduction:
     operand: int
     shape: Shape
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Pick:
@@ -127,10 +123,6 @@ class Pick:
     place: int
     shape: Shape
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -139,10 +131,6 @@ class Part:
     operand: int
     ranges: tuple[tuple[int | None, int | None], ...]
     shape: Shape
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +149,10 @@ Value: TypeAlias = Leaf | Elementwise | Contraction | Reduction | Pick | Part | 
 def operands_of(value: Value) -> tuple[int, ...]:
     """The places of the values that a value is computed from."""
     match value:
-        case Elementwise() | Contraction() | Reduction() | Pick() | Part() | Routine():
+        case Elementwise() | Contraction() | Routine():
             return value.operands
+        case Reduction() | Pick() | Part():
+            return (value.operand,)
         case _:
             return ()
 

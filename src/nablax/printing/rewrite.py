@@ -1,4 +1,4 @@
-"""Replacing a subexpression everywhere."""
+"""Changes everywhere in an expression."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from fractions import Fraction
 
-from nablax.printing.expression import (
-    Call,
-    Expression,
-    Function,
-    Hadamard,
-    Indexed,
-    Inverse,
-    Kronecker,
-    LinearMap,
-    Number,
-    Piece,
-    Power,
-    Product,
-    Quotient,
-    Scale,
-    Sum,
-    Transpose,
-    Where,
-)
+from nablax.printing.expression import Expression, Indexed, LinearMap, Number, Scale, Where, mapped
+
+
+def rebuilt(expression: Expression, change: Callable[[Expression], Expression], *, indexed: bool = False) -> Expression:
+    """An expression with a change made to every subexpression, the inner ones first.
+
+    Args:
+        expression: where to look.
+        change: made to each.
+        indexed: whether index notation is changed too.
+    """
+
+    def whole(node: Expression) -> Expression:
+        return change(mapped(node, whole, indexed=indexed))
+
+    return whole(expression)
 
 
 def replaced(expression: Expression, old: Expression, new: Expression) -> Expression:
@@ -45,6 +42,19 @@ def replaced(expression: Expression, old: Expression, new: Expression) -> Expres
     return change(expression)
 
 
+def without_names(expression: Expression) -> Expression:
+    """The expression with its named subexpressions written out."""
+    match expression:
+        case LinearMap(body=body):
+            return replace(expression, body=without_names(body))
+        case Where(body, names):
+            for symbol, value in reversed(names):
+                body = replaced(body, symbol, value)
+            return body
+        case _:
+            return expression
+
+
 def with_decimals(expression: Expression, kept: Collection[int]) -> Expression:
     """The expression with fractions that end as decimal numbers, such as 41/100, written as these.
 
@@ -62,53 +72,12 @@ def with_decimals(expression: Expression, kept: Collection[int]) -> Expression:
         return float(value)
 
     def change(node: Expression) -> Expression:
-        node = mapped(node, change)
         match node:
             case Number(value):
                 return Number(decimal(value))
-            case Scale(coefficient, scalars, divisors, body):
-                return Scale(decimal(coefficient), scalars, divisors, body)
-            case Indexed(coefficient):
+            case Scale(coefficient) | Indexed(coefficient):
                 return replace(node, coefficient=decimal(coefficient))
-            case LinearMap(tensor=tensor):
-                return replace(node, tensor=change(tensor))
             case _:
                 return node
 
-    return change(expression)
-
-
-def mapped(node: Expression, change: Callable[[Expression], Expression]) -> Expression:
-    """An expression with a change made to each direct subexpression."""
-    match node:
-        case Sum(terms):
-            return Sum(tuple(map(change, terms)))
-        case Product(factors):
-            return Product(tuple(map(change, factors)))
-        case Hadamard(factors):
-            return Hadamard(tuple(map(change, factors)))
-        case Scale(coefficient, scalars, divisors, body):
-            inside = None if body is None else change(body)
-            return Scale(coefficient, tuple(map(change, scalars)), tuple(map(change, divisors)), inside)
-        case Quotient(numerator, denominator):
-            return Quotient(change(numerator), change(denominator))
-        case Transpose(operand):
-            return Transpose(change(operand))
-        case Inverse(operand):
-            return Inverse(change(operand))
-        case Power(base, exponent):
-            return Power(change(base), change(exponent))
-        case Function(name, arguments):
-            return Function(name, tuple(map(change, arguments)))
-        case Call(name, arguments, shape):
-            return Call(name, tuple(map(change, arguments)), shape)
-        case Kronecker(left, right):
-            return Kronecker(change(left), change(right))
-        case LinearMap():
-            return replace(node, body=change(node.body))
-        case Where(body, names):
-            return Where(change(body), tuple((symbol, change(value)) for symbol, value in names))
-        case Piece() | Indexed():
-            return node
-        case _:
-            return node
+    return rebuilt(expression, change, indexed=True)

@@ -9,7 +9,7 @@ from nablax.printing.layout import Fenced, Layout, Ratio, Row, Space, Style, Sub
 from nablax.printing.typeset import typeset
 
 SUPERSCRIPTS = dict(
-    zip("0123456789+-−()ᵀabcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ᵀᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
+    zip("0123456789+-−()ᵀ′″‴⁗abcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ᵀ′″‴⁗ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
 )
 SUBSCRIPTS = dict(zip("0123456789-ijklmnprstuvx", "₀₁₂₃₄₅₆₇₈₉₋ᵢⱼₖₗₘₙₚᵣₛₜᵤᵥₓ", strict=True))
 VULGAR = {

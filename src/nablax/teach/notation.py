@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, assert_never
 
@@ -48,6 +49,7 @@ from nablax.printing.expression import (
     Transpose,
     shape_of,
 )
+from nablax.printing.multiples import multiply, parted, plain, powered
 
 Names = Mapping[Node, Expression]
 LETTERS = "ijklmnpqrstuvw"
@@ -137,50 +139,17 @@ def times(*factors: Expression) -> Expression:
     powers: dict[Expression, Fraction] = {}
     arrays: list[Expression] = []
     for factor in factors:
-        own, parts, inside = _apart(factor)
-        coefficient *= own
-        for base, exponent in parts:
-            powers[base] = powers.get(base, Fraction(0)) + exponent
-        arrays += inside
+        whole = parted(factor)
+        coefficient *= multiply(powers, replace(whole, body=None))
+        arrays += (
+            whole.body.factors if isinstance(whole.body, Hadamard) else () if whole.body is None else (whole.body,)
+        )
     if coefficient == 0:
         return ZERO
-    above = tuple(_raised(b, e) for b, e in powers.items() if e > 0)
-    below = tuple(_raised(b, -e) for b, e in powers.items() if e < 0)
+    above = tuple(powered(b, e) for b, e in powers.items() if e > 0)
+    below = tuple(powered(b, -e) for b, e in powers.items() if e < 0)
     body = None if not arrays else arrays[0] if len(arrays) == 1 else Hadamard(tuple(arrays))
-    if coefficient == 1 and not below:
-        if body is None and not above:
-            return ONE
-        if body is None and len(above) == 1:
-            return above[0]
-        if body is not None and not above:
-            return body
-    if body is None and not above and not below:
-        return Number(coefficient)
-    return Scale(coefficient, above, below, body)
-
-
-def _apart(factor: Expression) -> tuple[Fraction | float, list[tuple[Expression, Fraction]], list[Expression]]:
-    """A factor as a number, powers of scalars, and arrays."""
-    match factor:
-        case Number(value):
-            return value, [], []
-        case Scale(coefficient, scalars, divisors, body):
-            parts = [p for s in scalars for p in _apart(s)[1]]
-            parts += [(base, -exponent) for d in divisors for base, exponent in _apart(d)[1]]
-            inside: list[Expression] = [] if body is None else _apart(body)[2]
-            return coefficient, parts, inside
-        case Hadamard(factors):
-            return Fraction(1), [], list(factors)
-        case Power(base, Number(Fraction() as exponent)) if not shape_of(base):
-            return Fraction(1), [(base, exponent)], []
-        case _ if shape_of(factor):
-            return Fraction(1), [], [factor]
-        case _:
-            return Fraction(1), [(factor, Fraction(1))], []
-
-
-def _raised(base: Expression, exponent: Fraction) -> Expression:
-    return base if exponent == 1 else Power(base, Number(exponent))
+    return plain(Scale(coefficient, above, below, body))
 
 
 def power(base: Expression, exponent: Fraction) -> Expression:
@@ -194,7 +163,7 @@ def power(base: Expression, exponent: Fraction) -> Expression:
         if isinstance(inner, Fraction):
             return times(power(base.base, inner * exponent))
     if exponent < 0 and not shape_of(base):
-        return Scale(Fraction(1), (), (_raised(base, -exponent),), None)
+        return Scale(Fraction(1), (), (powered(base, -exponent),), None)
     return Power(base, Number(exponent))
 
 
