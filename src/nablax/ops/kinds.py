@@ -210,6 +210,7 @@ class Call:
         ruled: the function with a forward rule of its own that it calls, if it is such a call.
         second: of its only input, weights of its result and a direction the gradient of the weighted sum along the
             direction, where that is known better than from its text.
+        case: the only value of its first input for which its results are not zero, if there is one.
         memory: derivatives of the call, once found.
     """
 
@@ -230,6 +231,7 @@ class Call:
     solve: LinearSolve | None = field(default=None, repr=False)
     ruled: Equation | None = field(default=None, repr=False)
     second: Callable[..., Any] | None = field(default=None, repr=False)
+    case: int | None = None
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
