@@ -231,7 +231,10 @@ class _Reader:
         dtype = jnp.result_type(*(equation.outputs[k].dtype for k in floats)) if floats else None
         width = bool(floats) + len(others)
         key = (equation, floats, others)
-        shared = _shared_axes(equation, floats) if floats and not others and self.opened is None else ()
+        # integers beside the floats (the pivots of lu) have no axes to pack; only where a table states them is it known
+        # that they follow along
+        whole_call = not others or bool(isinstance(equation, Equation) and equation.batch_axes)
+        shared = _shared_axes(equation, floats) if floats and whole_call and self.opened is None else ()
         packed = _packed(equation, floats, shared)
         plain = equation if isinstance(equation, Equation) else None
         call = Call(
