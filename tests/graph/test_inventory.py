@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import primitives
 
-from nablax.graph.inventory import DATA, OPAQUE, REWRITTEN, TABLES, Reading, entry
+from nablax.graph.inventory import DATA, OPAQUE, REWRITTEN, TABLES, Reading, entry, library
 from nablax.graph.node import reachable
 from nablax.ops.elementwise import ROWS
 from nablax.ops.kinds import Contraction, Elementwise, IndexMap, MatrixFunction, Opaque, Selection
@@ -65,3 +65,10 @@ def test_the_reader_does_what_the_entry_says(name: str) -> None:
 
 def test_an_unknown_primitive_has_no_entry() -> None:
     assert entry("no_such_primitive") is None
+
+
+def test_functions_of_the_library_are_one_operation() -> None:
+    found = {one.name: one.reading for one in library()}
+    assert found == {
+        **dict.fromkeys(("det", "inv", "slogdet", "solve"), Reading.STRUCTURED), "expm": Reading.WHOLE,
+    }  # fmt: skip

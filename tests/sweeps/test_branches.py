@@ -119,3 +119,124 @@ def test_only_one_case_is_run() -> None:
 
     assert_close(nb.hessian(f)(x), np.diag(-np.sin(x)))
     assert_close(nb.hessian_diagonal(f)(x), -np.sin(x))
+
+
+# -- what moves elements ---------------------------------------------------------------------------------------------------
+
+TURNED = np.array([3, 1, 0, 2, 5, 4])
+Y = np.array([0.3, -1.1, 0.7, 2.1, -0.4, 1.3])
+Places = set[tuple[int, int]]
+
+
+def diagonal(*rows: int) -> Places:
+    return {(k, k) for k in rows}
+
+
+def both(pairs: list[tuple[int, int]]) -> Places:
+    return {(a, b) for a, b in pairs} | {(b, a) for a, b in pairs}
+
+
+def cube(x: Any) -> Any:
+    return jnp.sum(x**3)
+
+
+def products(x: Any) -> Any:
+    return jnp.sum(x[1:] ** 2 * x[:-1] ** 2)
+
+
+# a function, and the places of its Hessian: the union over the cases, found by hand
+MOVED: dict[str, tuple[Callable[[Any], Any], Places]] = {
+    "gathers": (
+        lambda x: cube(jax.lax.cond(x[0] > 0, lambda x: x[TURNED], lambda x: x[::-1], x)), diagonal(*range(6))
+    ),
+    "slices": (lambda x: cube(jax.lax.cond(x[0] > 0, lambda x: x[1:4], lambda x: x[2:5], x)), diagonal(1, 2, 3, 4)),
+    "scatters": (
+        lambda x: cube(
+            jax.lax.cond(
+                x[0] > 0,
+                lambda x: jnp.zeros(8).at[TURNED[:3]].set(x[:3]),
+                lambda x: jnp.zeros(8).at[2:5].add(x[3:]),
+                x,
+            )
+        ),
+        diagonal(*range(6)),
+    ),
+    "neighbours or the two ends": (
+        lambda x: products(jax.lax.switch(jnp.int32(x[3]), [lambda x: x[:2], lambda x: x[::5], lambda x: x[1:3]], x)),
+        diagonal(0, 1, 2, 5) | both([(0, 1), (0, 5), (1, 2)]),
+    ),
+    "a slope and a turn": (
+        lambda x: cube(jax.lax.cond(x[0] < 0, jnp.sin, lambda x: x[::-1] ** 2 * np.arange(6.0), x)), diagonal(*range(6))
+    ),
+    "products of neighbours, or nothing": (
+        lambda x: jnp.sum(jax.lax.cond(x[0] > 0, lambda x: x[1:] * x[:-1], lambda x: jnp.zeros(5), x)),
+        both([(k, k + 1) for k in range(5)]),
+    ),
+    "positions as operands": (
+        lambda x: cube(jax.lax.cond(x[0] > 0, lambda x, p: x[p], lambda x, p: x[:3], x, TURNED[:3])), diagonal(0, 1, 2, 3)
+    ),
+    "several results": (
+        lambda x: sum(
+            cube(y) for y in jax.lax.cond(x[0] > 0, lambda x: (x[1:3], x[4]), lambda x: (x[:2], jnp.sin(x[1])), x)
+        ),
+        diagonal(0, 1, 2, 4),
+    ),
+    "one condition, asked twice": (
+        lambda x: jnp.sum(
+            jax.lax.cond(x[0] > 0, lambda x: x[:2], lambda x: x[2:4], x) ** 2
+            * jax.lax.cond(x[0] > 0, lambda x: x[1:3], lambda x: x[3:5], x) ** 2
+        ),
+        diagonal(0, 1, 2, 3, 4) | both([(0, 1), (1, 2), (2, 3), (3, 4)]),
+    ),
+    "a branch in a branch": (
+        lambda x: cube(
+            jax.lax.cond(
+                x[0] > 0, lambda x: jax.lax.cond(x[1] > 0, lambda x: x[:2], lambda x: x[1:3], x), lambda x: x[3:5], x
+            )
+        ),
+        diagonal(0, 1, 2, 3, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_the_union_over_the_cases_is_stored(name: str) -> None:
+    f, places = MOVED[name]
+    for x in (Y, -Y, np.abs(Y)):
+        want = np.asarray(jax.hessian(f)(x))
+        found = nb.hessian_sparse(f)(x)
+        assert_close(found.todense(), want)
+        assert {tuple(pair) for pair in np.asarray(found.indices).tolist()} == places
+        assert set(zip(*np.nonzero(want), strict=True)) <= places
+        assert_close(nb.hessian_diagonal(f)(x), np.diag(want))
+
+
+@pytest.mark.parametrize("name", ["gathers", "several results", "products of neighbours, or nothing"])
+def test_every_verb_where_cases_move_elements(name: str) -> None:
+    check_every_verb(MOVED[name][0], Y, tolerance=1e-10)
+
+
+def test_a_case_that_is_not_finite_and_moves_elements() -> None:
+    f = lambda x: cube(jax.lax.cond(x[0] > 9.0, lambda x: jnp.log(x[::-1] - 9.0), jnp.sin, x))
+    assert_close(nb.hessian_sparse(f)(Y).todense(), jax.hessian(f)(Y))
+    assert_close(nb.hvp(f)(Y, Y), jax.hessian(f)(Y) @ Y)
+    along = lambda t: f(Y + t * Y)
+    assert_close(nb.derivative_along(f, 3)(Y, [Y, Y, Y]), jax.grad(jax.grad(jax.grad(along)))(0.0), tolerance=1e-10)
+
+
+def test_the_jacobian_of_cases_that_move_elements() -> None:
+    f = lambda x: jax.lax.cond(x[0] > 0, lambda x: x[1:4], lambda x: jnp.sin(x[2:5]), x)
+    found = nb.jacobian_sparse(f)(Y)
+    assert {tuple(pair) for pair in np.asarray(found.indices).tolist()} == {
+        (k, k + j) for k in range(3) for j in (1, 2)
+    }
+    for x in (Y, -Y):
+        assert_close(nb.jacobian_sparse(f)(x).todense(), jax.jacobian(f)(x))
+
+
+def test_a_case_that_multiplies_by_a_matrix_is_dense() -> None:
+    dense = np.cos(np.arange(36.0)).reshape(6, 6)
+    f = lambda x: cube(jax.lax.cond(x[0] > 0, lambda x: dense @ x, lambda x: x[::-1], x))
+    found = nb.hessian_sparse(f)(Y)
+    assert found.nse == 36
+    assert_close(found.todense(), jax.hessian(f)(Y))

@@ -15,6 +15,7 @@ import pytest
 from jax.extend import core
 from oracles import assert_close
 
+import nablax as nb
 from nablax.contraction.index import fresh
 from nablax.contraction.term import Factor, Term, identity
 from nablax.errors import DifferentiationError
@@ -285,3 +286,17 @@ def test_derivatives_keep_no_graph_alive(generator: np.random.Generator) -> None
     del problem, node, given
     gc.collect()
     assert call() is None
+
+
+def test_a_stack_of_factorisations_couples_no_two_matrices() -> None:
+    """The pivots are integers beside the float result, and follow along the batch."""
+    stack = np.random.default_rng(2).normal(size=(3, 2, 2)) + 3 * np.eye(2)
+    right = np.array([0.4, -1.2])
+
+    def f(vector: Any) -> Any:
+        solve = lambda a: jax.scipy.linalg.lu_solve(jax.scipy.linalg.lu_factor(a), right)
+        return jnp.sum(jnp.tanh(jax.vmap(solve)(vector.reshape(3, 2, 2))))
+
+    found = nb.hessian_sparse(f)(stack.ravel())
+    assert found.nse == 3 * 4 * 4
+    assert_close(found.todense(), jax.hessian(f)(stack.ravel()))

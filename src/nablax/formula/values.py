@@ -101,40 +101,8 @@ def _columns(left: Any, right: Any) -> tuple[Any, Any]:
     return (left[:, None], right) if left.ndim < right.ndim else (left, right[:, None])
 
 
-# Numerator of the Padé approximant of order 13 of exp, and the largest norm of which it is exact in double precision.
-PADE = (
-    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
-    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
-)  # fmt: skip
-LARGEST_NORM = 5.371920351148152
-MOST_HALVINGS = 16
-
-
-def _exponential(matrix: jax.Array) -> jax.Array:
-    """The exponential of a matrix by halving, one rational function and squaring (Higham 2005).
-
-    JAX's own chooses among five orders; each is compiled, for a derivative several times over.
-    """
-    norm = jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(matrix), axis=0)))
-    halvings = jnp.clip(jnp.ceil(jnp.log2(norm / LARGEST_NORM)), 0, MOST_HALVINGS)
-    x = matrix / 2.0**halvings
-    second = x @ x
-    fourth = second @ second
-    powers = (jnp.eye(len(matrix), dtype=matrix.dtype), second, fourth, fourth @ second)
-
-    def side(first: int) -> jax.Array:
-        """The even or the odd powers; of the odd ones x is left out."""
-        low = sum(PADE[first + 2 * k] * power for k, power in enumerate(powers))
-        return low + powers[3] @ sum(PADE[first + 8 + 2 * k] * power for k, power in enumerate(powers[1:]))
-
-    even, odd = side(0), x @ side(1)
-    start = jnp.linalg.solve(even - odd, even + odd)
-
-    def squared(power: jax.Array, turn: jax.Array) -> tuple[jax.Array, None]:
-        return jnp.where(turn < halvings, power @ power, power), None
-
-    found: jax.Array = jax.lax.scan(squared, start, jnp.arange(MOST_HALVINGS, dtype=matrix.dtype))[0]
-    return found
+# So often may the exponential of a matrix be halved; JAX gives nan beyond.
+MOST_HALVINGS = 64
 
 
 JAX = Values(
@@ -153,7 +121,7 @@ JAX = Values(
         "trigamma": lambda x: jax.scipy.special.polygamma(1, x),
         "polygamma": jax.scipy.special.polygamma,
         "Phi": lambda x: (1 + jax.scipy.special.erf(x / np.sqrt(2.0))) / 2,
-        "expm": _exponential,
+        "expm": functools.partial(jax.scipy.linalg.expm, max_squarings=MOST_HALVINGS),
     },
 )
 NUMPY = Values(

@@ -19,12 +19,13 @@ from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.node import Node, map_of, reachable
 from nablax.graph.plain import found as library_function
-from nablax.graph.recognise import NUMERIC, PLAIN, called, recognise
+from nablax.graph.recognise import NUMERIC, PLAIN, called, recognise, whole
 from nablax.graph.rewritten import on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
 from nablax.ops.jaxprs import Equation, LinearSolve, Literal, Program, Value, Variable, trace_alone
 from nablax.ops.kinds import Call, Constant, Opaque, Packed
+from nablax.ops.library_row import LibraryCall
 from nablax.ops.plain_arrays import Special, special, to_plain
 from nablax.ops.scalar_function import Argument, Builder, number, read_equation
 
@@ -112,7 +113,13 @@ class _Reader:
             return self.run(equation.body, inputs)
         if equation.is_call and equation.body is not None:
             known = recognise(self.graph, equation, inputs, self.functions)
-            return known if known is not None else self.run(equation.body, inputs)
+            if known is not None:
+                return known
+            library = whole(equation, inputs)
+            if library is None:
+                return self.run(equation.body, inputs)
+            self.graph.line = self.line or equation.line
+            return self.opaque(library, inputs, read)
         if self.itself is not None and self.itself.called_by(equation, inputs):
             return self.itself.values
         self.graph.line = self.line or equation.line
@@ -213,7 +220,7 @@ class _Reader:
         return node
 
     def opaque(
-        self, equation: Equation | _OnPlainArrays, inputs: Sequence[Node], read: Sequence[int]
+        self, equation: Equation | _OnPlainArrays | LibraryCall, inputs: Sequence[Node], read: Sequence[int]
     ) -> Mapping[int, Node]:
         """One call for all results that are read.
 
@@ -224,7 +231,10 @@ class _Reader:
         dtype = jnp.result_type(*(equation.outputs[k].dtype for k in floats)) if floats else None
         width = bool(floats) + len(others)
         key = (equation, floats, others)
-        shared = _shared_axes(equation, floats) if floats and not others and self.opened is None else ()
+        # integers beside the floats (the pivots of lu) have no axes to pack; only where a table states them is it known
+        # that they follow along
+        whole_call = not others or bool(isinstance(equation, Equation) and equation.batch_axes)
+        shared = _shared_axes(equation, floats) if floats and whole_call and self.opened is None else ()
         packed = _packed(equation, floats, shared)
         plain = equation if isinstance(equation, Equation) else None
         call = Call(
@@ -241,6 +251,7 @@ class _Reader:
             open_loop=None if plain is None else plain.open_loop,
             solve=plain.linear_solve if plain is not None and len(floats) == len(read) else None,
             ruled=plain if plain is not None and plain.is_ruled else None,
+            second=equation.second if isinstance(equation, LibraryCall) else None,
         )
 
         def result(place: int, shape: tuple[int, ...], dtype: Any) -> Node:
@@ -277,8 +288,10 @@ def unpacked(graph: Graph, node: Node, packed: Sequence[Packed]) -> dict[int, No
     return found
 
 
-def _shared_axes(equation: Equation | _OnPlainArrays, floats: Sequence[int]) -> tuple[SharedAxis, ...]:
+def _shared_axes(equation: Equation | _OnPlainArrays | LibraryCall, floats: Sequence[int]) -> tuple[SharedAxis, ...]:
     """Axes of some results of an opaque equation along which they act on each element alone."""
+    if isinstance(equation, LibraryCall):
+        return tuple(((axis,), places) for axis, places in equation.batch_axes)
     if not isinstance(equation, Equation):
         return ()
     if equation.branches is not None:
@@ -336,7 +349,7 @@ def _axes_of_rule(equation: Equation, floats: Sequence[int]) -> tuple[SharedAxis
 
 
 def _packed(
-    equation: Equation | _OnPlainArrays, floats: Sequence[int], shared: Sequence[SharedAxis]
+    equation: Equation | _OnPlainArrays | LibraryCall, floats: Sequence[int], shared: Sequence[SharedAxis]
 ) -> tuple[Packed, ...]:
     """Where float results of an equation lie in the array that holds them."""
     found, start = [], 0

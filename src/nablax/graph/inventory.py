@@ -8,9 +8,13 @@ from enum import Enum
 
 from nablax.graph.from_jaxpr import TABLES
 from nablax.graph.linear_rows import row_of
+from nablax.graph.recognise import CALLED
 from nablax.graph.rewritten import PRODUCTS
 from nablax.ops.elementwise import ROWS as ELEMENTWISE
 from nablax.ops.jaxprs import INLINED
+from nablax.ops.library_functions import ROWS as WHOLE
+from nablax.ops.linear_map import ROWS as LINEAR
+from nablax.ops.matrix_functions import ROWS as MATRIX
 
 
 class Reading(Enum):
@@ -21,6 +25,7 @@ class Reading(Enum):
     REWRITTEN = "read as other operations"
     LOOP = "opaque for first derivatives; second ones turn by turn"
     INLINED = "read as its body"
+    WHOLE = "one operation, whose derivatives are stated as programs"
     OPAQUE = "opaque: differentiated by JAX"
     DATA = "no derivative"
 
@@ -118,3 +123,18 @@ def entry(name: str) -> Entry | None:
     if name in DATA:
         return Entry(name, Reading.DATA, DATA[name])
     return None
+
+
+def library() -> tuple[Entry, ...]:
+    """How functions of JAX's library are read that are calls and become one operation, sorted by name.
+
+    Example:
+        >>> [one.name for one in library()]
+        ['det', 'expm', 'inv', 'slogdet', 'solve']
+    """
+    rows = (row for table in (MATRIX, LINEAR) for row in table.values())
+    named = {*CALLED, *(row.name for row in rows if row.function is not None)}
+    found = [
+        Entry(name, Reading.STRUCTURED, "matrix function" if name not in LINEAR else "linear map") for name in named
+    ]
+    return tuple(sorted([*found, *(Entry(name, Reading.WHOLE) for name in WHOLE)], key=lambda one: one.name))

@@ -7,7 +7,7 @@ on the same shapes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from nablax.graph.graph import Graph
 from nablax.graph.linear_rows import mapped
 from nablax.graph.node import Node
 from nablax.ops.jaxprs import Equation, trace
+from nablax.ops.library_functions import ROWS as WHOLE
+from nablax.ops.library_row import LibraryCall, LibraryRow
 from nablax.ops.linear_map import ROWS as LINEAR
 from nablax.ops.linear_map import LinearRow
 from nablax.ops.matrix_functions import ROWS as MATRIX
@@ -46,6 +48,9 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[Graph, Sequence[Node]]
     "slogdet": (jnp.linalg.slogdet, _slogdet),
     "det": (jnp.linalg.det, _det),
 }
+
+
+CALLED = frozenset(_FUNCTIONS)
 
 
 def _det_anywhere(graph: Graph, inputs: Sequence[Node]) -> list[Node] | None:
@@ -98,6 +103,27 @@ def called(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> list[Nod
         shapes = row.shapes(*(x.shape for x in inputs))
         return [graph.matrix_function(row.name, inputs, shape, output=k) for k, shape in enumerate(shapes)]
     return None
+
+
+def whole(equation: Equation, inputs: Sequence[Node]) -> LibraryCall | None:
+    """The call of a library function that stays whole; None if it is none. One over batch axes is such a call, too."""
+    row = WHOLE.get(equation.called)
+    if row is None or len(inputs) != 1 or inputs[0].dtype.name not in row.dtypes or 0 in inputs[0].shape:
+        return None
+    options = tuple(sorted(row.options(equation).items()))
+    if _text_over_batch(row, options, inputs[0].shape, inputs[0].dtype.name) != equation.text:
+        return None
+    return LibraryCall(row, options, equation.outputs, equation.line)
+
+
+@lru_cache(maxsize=256)
+def _text_over_batch(
+    row: LibraryRow, options: tuple[tuple[str, Any], ...], shape: tuple[int, ...], dtype: str
+) -> str | None:
+    function: Callable[..., Any] = partial(row.function, **dict(options))
+    for _ in range(len(shape) - row.rank):
+        function = jax.vmap(function)
+    return _text(row.function.__name__, function, ((shape, dtype),))
 
 
 @lru_cache(maxsize=256)

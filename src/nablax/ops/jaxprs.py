@@ -450,7 +450,7 @@ def _flops(equation: Any) -> float:
 def _batch_axes(name: str, params: dict[str, Any], ranks: Sequence[int]) -> tuple[BatchAxis, ...]:
     if name in _PASSED_ON and len(ranks) == 1:
         return tuple((k, (k,)) for k in range(ranks[0]))
-    if name == "cholesky":
+    if name in ("cholesky", "lu"):
         return tuple((k, (k,)) for k in range(ranks[0] - 2))
     if name == "triangular_solve" and ranks[0] == ranks[1]:
         return tuple((k, (k, k)) for k in range(ranks[0] - 2))

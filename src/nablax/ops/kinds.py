@@ -208,6 +208,9 @@ class Call:
         open_loop: the loop of unknown length that it is, if it is one.
         solve: the linear system that it solves, if it is a solve.
         ruled: the function with a forward rule of its own that it calls, if it is such a call.
+        second: of its only input, weights of its result and a direction the gradient of the weighted sum along the
+            direction, where that is known better than from its text.
+        case: the only value of its first input for which its results are not zero, if there is one.
         memory: derivatives of the call, once found.
     """
 
@@ -227,6 +230,8 @@ class Call:
     open_loop: OpenLoop | None = field(default=None, repr=False)
     solve: LinearSolve | None = field(default=None, repr=False)
     ruled: Equation | None = field(default=None, repr=False)
+    second: Callable[..., Any] | None = field(default=None, repr=False)
+    case: int | None = None
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from nablax.contraction.block import Block, Part, Share
 from nablax.contraction.index import fresh
 from nablax.contraction.term import compose, identity, swap_sides
+from nablax.graph.cases import excluded
 from nablax.graph.node import Node, NodeTerm
 from nablax.sweeps.steps import Step
 
@@ -82,7 +83,9 @@ def is_diagonal(form: NodeTerm) -> bool:
 
 
 def _sandwich(left: NodeTerm, form: NodeTerm, right: NodeTerm, share: Share) -> list[Part[Node]]:
-    """Left' form right: sides (open, left's node, right's node); nothing where index maps never meet."""
+    """Left' form right: sides (open, left's node, right's node); nothing where index maps or cases never meet."""
+    if excluded(left, form, right):
+        return []
     half = compose(form, 1, left, 0)  # sides (open, column, row)
     whole = None if half is None else compose(half, 1, right, 0)
     return [] if whole is None else [Part(whole, share)]

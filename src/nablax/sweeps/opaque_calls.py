@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -315,8 +316,13 @@ def second_derivative(
                 found = backward.function(*(at[value] for value in distinct), cotangent)
                 return [found[p] for p in coupled]
 
+            def stated(unit: Any) -> list[Any]:
+                assert kind.call.second is not None
+                along = partial(kind.call.second, *inputs)
+                return [over_axes(lambda weight: along(weight, unit), len(extents))(cotangent)]
+
             values = [inputs[places[0]] for places in groups_moved]
-            tangent = linearized(gradients, values)
+            tangent = linearized(gradients, values) if kind.call.second is None else stated
             still = [jnp.zeros_like(value) for value in values[1:]]
             units = jnp.eye(size, dtype=dtype).reshape(-1, *(n if k in kept else 1 for k, n in enumerate(shape)))
             units = jnp.broadcast_to(units, (size, *shape))

@@ -1,4 +1,4 @@
-"""Opaque nodes whose derivatives are programs: solves by the implicit function theorem, and functions with a rule.
+"""Opaque nodes whose derivatives are programs: solves by the implicit function theorem, functions with rules, branches.
 
 A linear solve is defined by an equation: A(a) x = b gives, for legs L on x and with m = A^-T L,
 
@@ -8,6 +8,10 @@ where x itself stands for an input. A function y = f(x) with a forward rule, dy 
 core d(L R)/d(x, y), of which the symmetric half counts. `jax.lax.custom_root` is such a function, and its rule holds a
 solve. Neither the product A x nor the rule R is opaque: both are read as graphs, so that what they keep apart stays
 apart, and an n by n matrix of a solve never becomes n² columns.
+
+A branch has the legs and cores of all its cases, each computed where its case is chosen and zero elsewhere: places that
+are known while tracing stay known, and what is stored is the union over the cases. That is done where cases move
+elements or act on each alone; one that multiplies by a matrix is a dense block in any case.
 
 All of it is found on placeholders for the inputs and the value of the node, which count as independent.
 """
@@ -23,12 +27,13 @@ import jax.numpy as jnp
 
 from nablax.contraction.index import Label, along, fresh
 from nablax.contraction.term import Factor, Term, compose, elements, identity, swap_sides
+from nablax.graph.evaluate import evaluate
 from nablax.graph.from_jaxpr import Itself, read, unpacked
 from nablax.graph.fuse import fuse
 from nablax.graph.graph import Graph
 from nablax.graph.node import Node, NodeTerm, reachable
 from nablax.ops.jaxprs import LinearSolve, Program
-from nablax.ops.kinds import Opaque
+from nablax.ops.kinds import Call, Constant, Opaque, Placeholder
 from nablax.sweeps.legs import merge, multiply_out
 from nablax.sweeps.local import differential, moved
 from nablax.sweeps.opaque_calls import opaque_kind, places_of, structs_of, traced, with_values
@@ -57,8 +62,13 @@ def pull_through(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> Legs:
     Returns:
         For each such input the legs on it.
     """
+    if opaque_kind(node).call.branches is not None:
+        # a row that stands on some elements of a branch reaches but some of its inputs
+        some = elements({x for index in leg.sides[1] for x in index.labels}) < node.size
+        if (leg.sides[0] or some) and _is_read(graph, node):
+            return _cases_pulled(graph, leg, node, mask)
     # one row is one transposed derivative of JAX, whatever the structure
-    if leg.sides[0] and _is_read(node):
+    elif leg.sides[0] and _is_read(graph, node):
         return _solve_pulled(graph, leg, node, mask) if _solve(node) else _rule_pulled(graph, leg, node, mask)
     return {source: [term] for source, term in pull_opaque_all(graph, leg, node, mask).items()}
 
@@ -77,7 +87,7 @@ def push_through(graph: Graph, leg: NodeTerm, node: Node, source: Node, mask: in
         Legs with sides (columns, axes of the node).
     """
     columns = elements(x for index in leg.sides[0] for x in index.labels)
-    if not leg.sides[0] or not _is_read(node) or (_solve(node) and columns < node.size):
+    if not leg.sides[0] or not _is_read(graph, node) or (_solve(node) and columns < node.size):
         return [push_opaque(graph, leg, node, source)]
     jacobian = pull_through(graph, identity(fresh(node.shape)), node, mask)
     pushed = (compose(leg, 1, term, 1) for term in jacobian.get(source, ()))
@@ -96,8 +106,10 @@ def core_through(graph: Graph, node: Node, adjoint: NodeTerm, mask: int) -> Form
     Returns:
         As `nablax.sweeps.local.second_differential`: the node itself may stand for an input.
     """
-    if not _is_read(node):
+    if not _is_read(graph, node):
         return opaque_core(graph, node, adjoint, mask)
+    if opaque_kind(node).call.branches is not None:
+        return _cases_core(graph, node, adjoint, mask)
     return _solve_core(graph, node, adjoint, mask) if _solve(node) else _rule_core(graph, node, adjoint, mask)
 
 
@@ -105,10 +117,12 @@ def _solve(node: Node) -> LinearSolve | None:
     return opaque_kind(node).call.solve
 
 
-def _is_read(node: Node) -> bool:
-    """Whether the node is a solve, or the float results of a function with a rule of its own."""
+def _is_read(graph: Graph, node: Node) -> bool:
+    """Whether the node is a solve, or the float results of a function with a rule of its own or of a sparse branch."""
     call = opaque_kind(node).call
-    return opaque_kind(node).place == 0 and (call.solve is not None or call.ruled is not None)
+    if opaque_kind(node).place != 0:
+        return False
+    return call.solve is not None or call.ruled is not None or (call.branches is not None and _is_sparse(graph, node))
 
 
 # -- on placeholders ---------------------------------------------------------------------------------------------------
@@ -363,4 +377,123 @@ def _rule_core(graph: Graph, node: Node, adjoint: NodeTerm, mask: int) -> Forms:
                 found.setdefault((row, column), []).extend(halves)
             else:
                 found.setdefault((column, row), []).extend(turned)
+    return found
+
+
+# -- branches ----------------------------------------------------------------------------------------------------------
+
+
+def _is_sparse(graph: Graph, node: Node) -> bool:
+    """Whether the Jacobians of all cases together have at most half as many values as a dense one.
+
+    A branch that acts on each element along every axis is no such: JAX moves all elements at once.
+    """
+    call = opaque_kind(node).call
+    moving = [k for k, x in enumerate(node.inputs) if x.depends]
+    if len(call.batch_axes) == len(node.shape) and all(at[k] is not None for _, at in call.batch_axes for k in moving):
+        return False
+    key = ("sparse", tuple(x if isinstance(x.kind, Constant) else None for x in node.inputs))
+    if key not in call.memory:
+        stands = _stands(graph, node)
+        stored: dict[Node, float] = {}
+        for number in range(len(call.branches or ())):
+            for stand, terms in _case_below(
+                graph, node, number, stands, _spread(node), list(stands.of.values())
+            ).items():
+                sizes = (elements({x for side in term.sides for index in side for x in index.labels}) for term in terms)
+                stored[stand] = stored.get(stand, 0.0) + sum(sizes)
+        call.memory[key] = all(2.0 * count <= node.size * stand.size for stand, count in stored.items())
+    return bool(call.memory[key])
+
+
+def _case_below(graph: Graph, node: Node, number: int, stands: _Stands, leg: NodeTerm, ends: Collection[Node]) -> Legs:
+    """A leg on a branch pulled through one of its cases, on placeholders."""
+    call = opaque_kind(node).call
+    assert call.branches is not None
+    outputs = fuse(graph, read(graph, call.branches[number], stands.inputs[1:]), -1)
+    whole = stands.of[node]
+    starts: Legs = {}
+    for k, part in unpacked(graph, whole, call.packed).items():
+        for within in legs_below(graph, {part: [identity(fresh(part.shape))]}, [whole]).get(whole, ()):
+            start = compose(leg, 1, within, 1)
+            if start is not None:
+                starts.setdefault(outputs[k], []).append(start)
+    return legs_below(graph, starts, [end for end in ends if end is not whole])
+
+
+def _where_chosen(
+    graph: Graph, node: Node, number: int, stands: _Stands, weights: Mapping[Node, Node], terms: Sequence[NodeTerm]
+) -> list[NodeTerm]:
+    """Terms on placeholders with factors that are computed where a case is chosen, and zero where it is not.
+
+    Each has a factor that is one or zero, by which terms of two cases are known to exclude each other.
+    """
+    kind, index = opaque_kind(node), node.inputs[0]
+    given = [*stands.inputs[1:], *weights]
+    operands = dict.fromkeys(factor.operand for term in terms for factor in term.factors)
+    standing = [one for one in operands if any(isinstance(x.kind, Placeholder) for x in reachable([one]))]
+    # whether a branch inside takes a case is known where this one is not taken, too: it is one or zero
+    asked = [
+        one
+        for one in standing
+        if isinstance(one.kind, Opaque) and one.kind.call.case is not None and not one.kind.place
+    ]
+    computed = [one for one in standing if one not in asked]
+    structs = [jax.ShapeDtypeStruct((), node.dtype), *structs_of(computed)]
+
+    def run(which: Any, *arrays: Any) -> list[Any]:
+        def chosen(*arrays: Any) -> list[Any]:
+            one = jnp.ones((), node.dtype)
+            return [one, *evaluate(computed, [], dict(zip(given, arrays, strict=True)))]
+
+        def other(*_: Any) -> list[Any]:
+            return [jnp.zeros(x.shape, x.dtype) for x in structs]
+
+        found: list[Any] = jax.lax.cond(which == number, chosen, other, *arrays)
+        return found
+
+    key = ("case", number, node.dtype, tuple(given), tuple(computed))
+    call = Call(key, run, key, len(structs), len(structs), case=number)
+    inputs = (index, *node.inputs[1:], *weights.values())
+    made = [
+        graph.opaque(Opaque(f"{kind.name} case", (key, k), call, k, x.size, kind.line), inputs, x.shape, x.dtype)
+        for k, x in enumerate(structs)
+    ]
+    known = dict(zip(computed, made[1:], strict=True))
+    real = dict(zip(given, inputs[1:], strict=True))
+    known |= {one: moved(graph, one, real) for one in asked}
+    found = []
+    for term in terms:
+        factors = [Factor(known.get(one.operand, one.operand), one.axes) for one in term.factors]
+        found.append(term.replace(factors=[*factors, Factor(made[0], ())]))
+    return found
+
+
+def _cases_pulled(graph: Graph, leg: NodeTerm, node: Node, mask: int) -> Legs:
+    stands = _stands(graph, node)
+    real = {stand: x for x, stand in stands.of.items() if x.depends & mask and x is not node}
+    found: Legs = {}
+    for number in range(len(opaque_kind(node).call.branches or ())):
+        for stand, terms in _case_below(graph, node, number, stands, _spread(node), list(real)).items():
+            own = _where_chosen(graph, node, number, stands, {}, terms)
+            products = (compose(leg, 1, term, 0) for term in own)
+            found.setdefault(real[stand], []).extend(multiply_out(graph, one) for one in products if one is not None)
+    return found
+
+
+def _cases_core(graph: Graph, node: Node, adjoint: NodeTerm, mask: int) -> Forms:
+    stands = _stands(graph, node)
+    real = {stand: x for x, stand in stands.of.items() if x.depends & mask and x is not node}
+    weight, given, start = _weighted(graph, stands, adjoint, node)
+    found: Forms = {}
+    for number in range(len(opaque_kind(node).call.branches or ())):
+        legs = _case_below(graph, node, number, stands, start, list(real))
+        ends = list(legs)
+        for p, row in enumerate(ends):
+            for column, terms in _slopes(graph, legs[row], ends[p:]).items():
+                own = _where_chosen(graph, node, number, stands, {weight: given}, terms)
+                pair = (real[row], real[column])
+                if pair[::-1] in found and row is not column:
+                    pair, own = pair[::-1], [swap_sides(term, 1, 2) for term in own]
+                found.setdefault(pair, []).extend(own)
     return found
