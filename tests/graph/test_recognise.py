@@ -11,7 +11,7 @@ import pytest
 from oracles import check_every_verb
 
 from nablax.graph.node import reachable
-from nablax.ops.kinds import MatrixFunction
+from nablax.ops.kinds import Contraction, Elementwise, IndexMap, Leaf, MatrixFunction
 from nablax.planning.question import pose
 
 A = np.array([[3.0, 0.4], [0.1, 2.5]])
@@ -45,8 +45,16 @@ def test_known_functions_are_rows(f: Any, row: str) -> None:
     assert row in names(f, A)
 
 
-def test_the_determinant_is_left_to_jax_which_is_exact_for_singular_matrices() -> None:
-    assert names(jnp.linalg.det, A) == set()
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_the_determinant_of_few_rows_is_a_polynomial(rows: int) -> None:
+    problem = pose(jnp.linalg.det, (np.eye(rows),), [0], scalar="")
+    kinds = {type(node.kind) for node in reachable(problem.outputs)}
+    assert kinds <= {Leaf, IndexMap, Elementwise, Contraction}
+
+
+def test_the_determinant_of_more_rows_is_one_that_holds_for_singular_matrices() -> None:
+    assert names(jnp.linalg.det, np.eye(4)) == {"det_anywhere"}
+    assert names(jax.vmap(jnp.linalg.det), np.ones((2, 4, 4))) == {"det_anywhere"}
 
 
 def test_a_function_of_the_users_own_with_a_known_name() -> None:

@@ -19,7 +19,7 @@ from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.node import Node, map_of, reachable
 from nablax.graph.plain import found as library_function
-from nablax.graph.recognise import NUMERIC, PLAIN, called, recognise, whole
+from nablax.graph.recognise import NUMERIC, PLAIN, called, recognise, whole, written_out
 from nablax.graph.rewritten import on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
@@ -115,6 +115,9 @@ class _Reader:
             known = recognise(self.graph, equation, inputs, self.functions)
             if known is not None:
                 return known
+            polynomial = written_out(equation, inputs)
+            if polynomial is not None:
+                return self.instead(equation, polynomial, inputs)
             library = whole(equation, inputs)
             if library is None:
                 return self.run(equation.body, inputs)

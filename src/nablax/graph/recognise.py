@@ -17,6 +17,7 @@ from nablax.graph.contraction_rows import reshaped_units
 from nablax.graph.graph import Graph
 from nablax.graph.linear_rows import mapped
 from nablax.graph.node import Node
+from nablax.ops.determinants import POLYNOMIALS
 from nablax.ops.jaxprs import Equation, trace
 from nablax.ops.library_functions import ROWS as WHOLE
 from nablax.ops.library_row import LibraryCall, LibraryRow
@@ -54,8 +55,8 @@ CALLED = frozenset(_FUNCTIONS)
 
 
 def _det_anywhere(graph: Graph, inputs: Sequence[Node]) -> list[Node] | None:
-    if inputs[0].shape[-1] <= 3:
-        return None  # written out by JAX as a polynomial
+    if inputs[0].shape[-1] in POLYNOMIALS:
+        return None
     return [graph.matrix_function("det_anywhere", inputs, inputs[0].shape[:-2])]
 
 
@@ -74,9 +75,9 @@ def recognise(graph: Graph, equation: Equation, inputs: Sequence[Node], function
         return None
     if name not in functions | _INSTEAD.keys():
         return called(graph, equation, inputs)
-    function, build = _FUNCTIONS[name]
+    _, build = _FUNCTIONS[name]
     given = tuple((node.shape, node.dtype.name) for node in inputs)
-    if given and _text(name, function, given) == equation.text:
+    if given and _is_text_of(name, equation, given):
         matrix = inputs[0].shape
         same_batch = len(inputs) == 1 or len(inputs[1].shape) in (1, len(matrix))
         if same_batch and (len(inputs) == 1 or len(inputs[1].shape) == 1 or inputs[1].shape[:-2] == matrix[:-2]):
@@ -105,6 +106,20 @@ def called(graph: Graph, equation: Equation, inputs: Sequence[Node]) -> list[Nod
     return None
 
 
+def written_out(equation: Equation, inputs: Sequence[Node]) -> Callable[[Any], Any] | None:
+    """The polynomial of a determinant of few rows; None for any other call.
+
+    JAX eliminates with a rule of its own: nothing inside is told apart, and a stack of them would couple all matrices.
+    """
+    if equation.called != "det" or len(inputs) != 1 or len(inputs[0].shape) < 2:
+        return None
+    shape, dtype = inputs[0].shape, inputs[0].dtype.name
+    polynomial = POLYNOMIALS.get(shape[-1])
+    if polynomial is None or shape[-2] != shape[-1] or not jnp.issubdtype(inputs[0].dtype, jnp.floating):
+        return None
+    return (lambda x: (polynomial(x),)) if _is_text_of("det", equation, ((shape, dtype),)) else None
+
+
 def whole(equation: Equation, inputs: Sequence[Node]) -> LibraryCall | None:
     """The call of a library function that stays whole; None if it is none. One over batch axes is such a call, too."""
     row = WHOLE.get(equation.called)
@@ -124,6 +139,17 @@ def _text_over_batch(
     for _ in range(len(shape) - row.rank):
         function = jax.vmap(function)
     return _text(row.function.__name__, function, ((shape, dtype),))
+
+
+def _is_text_of(name: str, equation: Equation, given: tuple[tuple[tuple[int, ...], str], ...]) -> bool:
+    """Whether a call is one of a function, on stacks of matrices, or of one matrix mapped over all axes or some."""
+    most = len(given[0][0]) - 1 if len(given) == 1 else 1
+    return any(_text(name, _mapped(name, axes), given) == equation.text for axes in range(most))
+
+
+@lru_cache(maxsize=64)
+def _mapped(name: str, axes: int) -> Callable[..., Any]:
+    return jax.vmap(_mapped(name, axes - 1)) if axes else _FUNCTIONS[name][0]
 
 
 @lru_cache(maxsize=256)

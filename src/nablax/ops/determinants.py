@@ -8,7 +8,7 @@ With X = U S V', A = U' dX V and s the sign det(U) det(V'),
 the second through the cofactors, which are a row of their own.
 
 No inverse stands here: both hold at a singular matrix, and lose nothing near one. A third derivative differentiates the
-frame, and so needs singular values that differ.
+frame, and so needs singular values that differ. Of one to three rows a determinant is the polynomial that it is.
 
 Source: Magnus and Neudecker 2019, chapter 8; the cofactors of a product are the products of cofactors.
 """
@@ -16,7 +16,7 @@ Source: Magnus and Neudecker 2019, chapter 8; the cofactors of a product are the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -47,6 +47,21 @@ def _det(graph: Maker[Any], y: Any, inputs: Sequence[Any]) -> Differential:
 
 def _flat(graph: Maker[Any], y: Any, inputs: Sequence[Any], **params: Any) -> Differential:
     return {}
+
+
+# -- of few rows ------------------------------------------------------------------------------------------------------
+
+
+def _of_two_rows(x: Any) -> Any:
+    return x[..., 0, 0] * x[..., 1, 1] - x[..., 0, 1] * x[..., 1, 0]
+
+
+def _of_three_rows(x: Any) -> Any:
+    (a, b, c), (d, e, f), (g, h, i) = ([x[..., row, k] for k in range(3)] for row in range(3))
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+POLYNOMIALS: Mapping[int, Callable[[Any], Any]] = {1: lambda x: x[..., 0, 0], 2: _of_two_rows, 3: _of_three_rows}
 
 
 # -- at any matrix ----------------------------------------------------------------------------------------------------
