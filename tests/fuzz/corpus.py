@@ -10,4 +10,5 @@ CORPUS: dict[str, tuple[tuple[int, ...], list[Step]]] = {
     "a branch of a sum along an axis": ((2, 3), [("along", 0, 0, 11), ("branch", 1, 0, 3), ("times", 2, 0, 0)]),
     "a matrix function of what a loop leaves": ((2, 2), [("loop", 0, 0, 13), ("logdet", 1, 0, 1), ("exp", 2, 0, 0)]),
     "a result with a rule that is read twice": ((3, 1), [("hypot", 0, 0, 15), ("inverse", 1, 0, 50)]),
+    "one element read in four places": ((), [("selection", 0, 0, 0), ("along", 0, 0, 40)]),
 }

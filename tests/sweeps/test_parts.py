@@ -135,6 +135,11 @@ def groups(function: Callable[[Any], Any], extent: int) -> list[list[int]]:
     return [[k for k, other in enumerate(readers) if sweep.asked.couples(one, other)] for one in readers]
 
 
+def many(x: Any) -> Any:
+    first = jnp.sum(jnp.sin(x[:6])) * jnp.sum(jnp.sin(x[:5])) * jnp.sum(jnp.sin(x[1:6])) * jnp.sum(jnp.sin(x[4:6]))
+    return first * jnp.sum(jnp.cos(x[6:]))
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
@@ -144,9 +149,11 @@ def groups(function: Callable[[Any], Any], extent: int) -> list[list[int]]:
         # neighbours share an element, and so all three are one: nothing is apart
         (lambda x: jnp.sum(jnp.sin(x[:5]) * jnp.cos(x[7:]) * jnp.exp(x[4:9])), []),
         (lambda x: jnp.sum(jnp.sin(x[:6])) * jnp.sum(jnp.cos(x)), []),
+        (lambda x: jnp.sum(jnp.sin(x[:6])) * jnp.sum(jnp.cos(x[3:9])) * jnp.prod(x[2:5]) * jnp.sum(x[:4] ** 3), []),
+        (many, [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [4]]),
         (lambda x: jnp.sum(jnp.sin(x[1:]) * jnp.cos(x[:-1])), []),
     ],
-    ids=["slices", "strides", "two overlap", "a chain", "read whole", "all overlap"],
+    ids=["slices", "strides", "two overlap", "a chain", "read whole", "four in one", "two of many", "all overlap"],
 )
 def test_parts_have_no_element_in_common(function: Callable[[Any], Any], expected: list[list[int]]) -> None:
     assert groups(function, 12) == expected

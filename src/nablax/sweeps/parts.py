@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
+import scipy.sparse.csgraph
 
 from nablax.contraction.index import positions_over
 from nablax.graph.node import Node, NodeTerm
@@ -52,26 +54,21 @@ def _grouped(
 ) -> list[tuple[Node, ...]] | None:
     """Readers of a leaf that overlap, together; None where one reads it otherwise than by static index maps."""
     last = np.full(leaf.size, -1)  # the last reader of each element
-    above = list(range(len(readers)))  # a forest: another reader of the same group, itself at the root
-
-    def root(k: int) -> int:
-        while above[k] != k:
-            k = above[k] = above[above[k]]
-        return k
-
+    met: list[tuple[int, int]] = []
     for k, reader in enumerate(readers):
         for term in (jacobian(reader) or {}).get(leaf, ()):
             places = positions_of(term, leaf)
             if places is None:
                 return None
-            for other in np.unique(last[places]):
-                if other >= 0:
-                    above[root(int(other))] = root(k)
+            met += [(int(other), k) for other in np.unique(last[places]) if other >= 0]
             last[places] = k
-    groups: dict[int, list[Node]] = {}
-    for k, reader in enumerate(readers):
-        groups.setdefault(root(k), []).append(reader)
-    return [tuple(group) for group in groups.values()]
+    rows, columns = np.array(met, int).reshape(-1, 2).T
+    edges = scipy.sparse.coo_array((np.ones(len(met)), (rows, columns)), (len(readers), len(readers)))
+    count, group = scipy.sparse.csgraph.connected_components(edges, directed=False)
+    found: list[list[Node]] = [[] for _ in range(count)]
+    for reader, k in zip(readers, group, strict=True):
+        found[k].append(reader)
+    return [tuple(readers) for readers in found]
 
 
 def positions_of(term: NodeTerm, leaf: Node) -> npt.NDArray[np.int64] | None:
