@@ -15,7 +15,7 @@ def main(
     part: Annotated[list[str] | None, typer.Option(help=f"{', '.join(PARTS)}; repeatable; all without.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Problems whose name contains this; repeatable.")] = None,
     solver: Annotated[list[str] | None, typer.Option(help="Solvers of this name; repeatable.")] = None,
-    most: Annotated[int, typer.Option(help="Unknowns of the largest problem.")] = 1_000_000,
+    most: Annotated[int, typer.Option(help="Unknowns of the largest problem.")] = cutest.LARGEST,
     limit: Annotated[float, typer.Option(help="Seconds of one solver on one problem.")] = 60.0,
     seconds: Annotated[float, typer.Option(help="Seconds of all problems together.")] = 1e9,
     since: Annotated[str, typer.Option(help="Measure anew what was measured before this time (UTC, ISO format).")] = "",

@@ -18,6 +18,8 @@ import jax
 
 from benchmarks.minimise.peers import DENSE, LARGEST_DENSE, SOLVERS, Compiled, Run
 
+# Unknowns of the largest problem that is run.
+LARGEST = 1_000_000
 KEPT = Path(__file__).with_name("kept.jsonl")
 # A step that has no common divisor with the number of problems visits them scattered: a part of a run is a sample.
 SCATTER = 71

@@ -145,7 +145,7 @@ def nablax_run(problem: Compiled, method: str, limit: float) -> Run:
     counts = found.counts
     # a point is counted once, whether f alone was asked there or also its gradient: every trial, and the start
     points = max(int(counts.values) + 1, int(counts.gradients))
-    note = "" if bool(found.converged) else nb.optimise.told(found.status)[:40]
+    note = "" if bool(found.converged) else nb.optimise.told(found.status).partition(";")[0].partition(".")[0]
     return Run(
         bool(found.converged), float(found.value), points, int(counts.hessians) + int(counts.products), seconds, note
     )
