@@ -159,10 +159,34 @@ def test_parts_have_no_element_in_common(function: Callable[[Any], Any], expecte
     assert groups(function, 12) == expected
 
 
-def test_a_large_leaf_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    def function(x: Any) -> Any:
+def test_long_axes_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def strides(x: Any) -> Any:
+        return jnp.sum(jnp.sin(x[::2]) * jnp.cos(x[1::2]))
+
+    def halves(x: Any) -> Any:
         return jnp.sum(jnp.sin(x[:6]) * jnp.cos(x[6:]))
 
-    assert groups(function, 12) == [[0], [1]]
-    monkeypatch.setattr(parts, "MOST_LOOKED_AT", 11)
-    assert groups(function, 12) == []
+    assert groups(strides, 12) == groups(halves, 12) == [[0], [1]]
+    monkeypatch.setattr(parts, "MOST_LOOKED_AT", 23)
+    assert groups(strides, 12) == []
+    assert groups(halves, 12) == [[0], [1]]
+
+
+def test_parts_of_a_flat_vector_of_parameters() -> None:
+    """A hundred million parameters: their parts are told apart by where they begin and end."""
+
+    def loss(p: Any, X: Any) -> Any:
+        h = X
+        for k in range(4):
+            W = p[k * 10**8 // 4 : k * 10**8 // 4 + 10_000].reshape(100, 100)
+            h = h + jnp.tanh(h @ W)
+        return jnp.mean(jax.nn.logsumexp(h, -1))
+
+    problem = pose(
+        loss, (jax.ShapeDtypeStruct((10**8,), "float32"), jnp.ones((3, 100), "float32")), (0,), scalar="a test"
+    )
+    [leaf], [output] = problem.asked, problem.outputs
+    nodes = active(output, leaf.depends)
+    sweep = Elimination(problem.graph, nodes, frozenset({leaf}), 1, Asked.own_blocks([leaf]), 2, None)
+    assert sweep.asked.parts is not None
+    assert sum(1 for node in nodes if leaf in node.inputs) == 4
