@@ -533,3 +533,12 @@ def test_refusals(call: Any, error: Any, text: str) -> None:
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == text
+
+
+def test_a_singular_hessian_is_not_taken_for_an_indefinite_one() -> None:
+    a = jnp.arange(1.0, 41.0)
+    found = nb.minimise(lambda x: (a @ x - 1) ** 2, jnp.zeros(40), method="trust-region")
+    assert found.reason == "asked for; dense"
+    np.testing.assert_allclose(a @ found.x, 1.0, rtol=1e-9)
+    np.testing.assert_allclose(found.x, a / (a @ a), rtol=1e-3)
+    assert (found.iterations, found.counts.factorisations) == (1, 2)

@@ -97,8 +97,7 @@ def test_a_place_of_the_diagonal_that_is_not_stored_can_be_shifted() -> None:
 @pytest.mark.parametrize("full", [banded(12, 1) - 4 * np.eye(12), arrow(30) - 2 * np.eye(30)])
 def test_the_step_is_the_lowest_in_the_ball(full: Any) -> None:
     gradient, radius = np.cos(np.arange(float(len(full)))), 0.7
-    seed = np.ones(len(full))
-    found = step_in_ball(stored(full), gradient, radius, seed)
+    found = step_in_ball(stored(full), gradient, radius)
     model = lambda p: gradient @ p + p @ full @ p / 2
     # the global minimum by bisection of the multiplier on the eigenvalues
     values, vectors = np.linalg.eigh(full)
@@ -110,3 +109,14 @@ def test_the_step_is_the_lowest_in_the_ball(full: Any) -> None:
     lowest = -vectors @ (turned / (values + high))
     assert np.linalg.norm(found.step) <= 1.1 * radius + 1e-12
     assert model(found.step) <= 0.8 * model(lowest)
+
+
+def test_a_singular_matrix_takes_two_factors() -> None:
+    full, kept = banded(40, 2), np.arange(40) != 7
+    full[7] = full[:, 7] = 0.0
+    gradient = np.where(kept, np.cos(np.arange(40.0)), 0.0)
+    found = step_in_ball(stored(full), gradient, 100.0)
+    expected = np.linalg.solve(full[np.ix_(kept, kept)], gradient[kept])
+    np.testing.assert_allclose(found.step[kept], -expected, rtol=1e-7)
+    np.testing.assert_allclose(found.predicted, gradient[kept] @ expected / 2, rtol=1e-12)
+    assert (found.step[7], found.factors) == (0.0, 2)  # what is flat is not moved along

@@ -17,7 +17,7 @@ from nablax.optimise.least_squares import GaussNewton, LevenbergMarquardt
 from nablax.optimise.line import LineSearch
 from nablax.optimise.newton import GradientDescent, Newton, NewtonCG
 from nablax.optimise.rounding import rounding
-from nablax.optimise.sparse_trust_region import NAME
+from nablax.optimise.sparse_trust_region import SparseTrustRegion
 from nablax.optimise.state import Method
 from nablax.optimise.trust_region import SMALL, SteihaugToint, TrustRegion
 from nablax.optimise.wrapped import Optimistix, Transformation
@@ -53,17 +53,17 @@ class Chosen:
     """A minimiser.
 
     Args:
-        method: the method; None for the trust region on a sparse Hessian, whose factors are the host's.
+        method: the method.
         reason: why.
     """
 
-    method: Method | None
+    method: Method
     reason: str
 
     @property
     def name(self) -> str:
         """Of the method."""
-        return NAME if self.method is None else self.method.name
+        return self.method.name
 
 
 def choose(
@@ -137,7 +137,8 @@ def _by_structure(c: Curvature | None, size: int, search: LineSearch | None, tra
     kind, stored = structure.kind.value, structure.stored
     if size > MOST_SMALL and not traced and _is_sparse(c, size):
         return Chosen(
-            None, f"{size:,} unknowns, the Hessian is {kind} with {stored:,} values: sparse factors on the host"
+            SparseTrustRegion(len(c.places)),
+            f"{size:,} unknowns, the Hessian is {kind} with {stored:,} values: sparse factors on the host",
         )
     if kind in COMPILED and size > MOST_SMALL and not any(part.kind.value == "sparse" for part in structure.parts):
         found = f"{size:,} unknowns, the Hessian is {kind}"
@@ -161,9 +162,9 @@ def _named(name: str, c: Curvature | None, size: int, search: LineSearch | None,
     eps = rounding(dtype)
     match name:
         case "trust-region":
-            sparse = c is not None and size > SMALL and not traced and _is_sparse(c, size)
-            how = "; sparse factors on the host" if sparse else "; dense"
-            return Chosen(None if sparse else TrustRegion(), asked + how)
+            if c is not None and size > SMALL and not traced and _is_sparse(c, size):
+                return Chosen(SparseTrustRegion(len(c.places)), f"{asked}; sparse factors on the host")
+            return Chosen(TrustRegion(), f"{asked}; dense")
         case "newton":
             structured = c is not None and size > SMALL and c.structure.kind.value in (*SPARSE, *FACTORED)
             assert c is not None

@@ -200,7 +200,6 @@ def _traced(
     check_output(f, x0, args, make is Residuals)
     c = None if make is Residuals else objective.at(start)
     chosen = choose(name, c, start.size, bounds=flat_bounds, search=search, traced=True, dtype=start.dtype)
-    assert chosen.method is not None
     tolerance = rounding(start.dtype) ** 0.5 if tol is None else tol
     first = started(chosen.method, objective, start, tolerance)
     state = advanced(chosen.method, objective, first, max_iterations)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.optimise.choose import Chosen, choose
+from nablax.optimise.host_steps import HostSteps, Stand
 from nablax.optimise.line import LineSearch
 from nablax.optimise.objective import Counts, Objective
 from nablax.optimise.outcome import Status, item_of, number_of
@@ -26,6 +27,7 @@ Function = Callable[..., Any]
 # Value, norm of the gradient and smallest eigenvalue.
 MEASURES = 3
 WHOLE = np.dtype(np.int32)
+FLOATS: dict[int, Any] = {4: np.float32, 8: np.float64}
 RUNNING = number_of(Status.running)
 
 
@@ -84,7 +86,7 @@ class Programs:
         def objective(data: Any) -> Objective:
             return make(f, like, together(data, static))
 
-        flat = make(f, like, ())
+        self._flat = flat = make(f, like, ())
         self.like, self.size, self.dtype = like, flat.size, flat.dtype
         self.tolerance = rounding(flat.dtype) ** 0.5
         self._structure = jax.tree.structure(like)
@@ -106,14 +108,15 @@ class Programs:
         x = objective.flat(x0)
         c = objective.at(x) if curved else None
         chosen = choose(name, c, x.size, bounds=bounds, search=search, traced=False, dtype=x.dtype)
-        found = chosen, self._loop(chosen.method)
+        found = chosen, self._loop(chosen.method, c)
         if bounds is None:
             self._choices[key] = found
         return found
 
-    def _loop(self, method: Method | None) -> Loop:
-        if method is None:
-            return _HostLoop(SparseTrustRegion(self._objective), self._objective, self._structure)
+    def _loop(self, method: Method, c: Any) -> Loop:
+        if isinstance(method, SparseTrustRegion):
+            steps = HostSteps(method, self._objective, self._flat, c.places, reported)
+            return _HostLoop(steps, self._structure, self.dtype)
         arrays, structure = jax.tree.flatten(method)
         if structure not in self._wholes:
             self._wholes[structure] = _Whole(structure, self._objective, self.size <= SMALL)
@@ -156,14 +159,7 @@ class _Whole:
             own, method = objective(data), jax.tree.unflatten(structure, arrays)
             finite = jnp.all(jnp.isfinite(state.x))
             state = advanced(method, own, state, limit)
-            best, value, gradient, norm, eigenvalue = summary(method, own, state)
-            [status] = jax.tree.leaves(state.status)
-            numbers = [status, finite, state.iteration, *jax.tree.leaves(state.counts)]
-            # one array of bits: each that is brought to the host takes its time
-            whole = jnp.stack([jnp.asarray(one).astype(int) for one in numbers])
-            measures = jnp.stack([jnp.asarray(one).astype(float) for one in (value, norm, eigenvalue)])
-            bits = jnp.concatenate([whole, jax.lax.bitcast_convert_type(measures, whole.dtype)])
-            return bits, jax.tree.leaves(best), jax.tree.leaves(gradient), Packing(state).packed(state)
+            return *reported(method, own, state, finite), Packing(state).packed(state)
 
         def from_start(arrays: Any, leaves: Any, tolerance: Any, limit: Any, data: Any) -> tuple[Any, ...]:
             return run(arrays, state_of(arrays, leaves, tolerance, data), limit, data)
@@ -203,47 +199,66 @@ class _CompiledLoop:
         return self._told(leaves, self.whole.resumed(self.arrays, leaves, packed, limit, data))
 
     def _told(self, leaves: Any, found: tuple[Any, ...]) -> Report:
-        bits, x, gradient, packed = found
-        whole = np.asarray(bits)  # here the host waits; the point and the gradient stay where they are
-        status, finite, iterations, *counts = whole[:-MEASURES].tolist()
-        value, norm, eigenvalue = whole[-MEASURES:].view(f"f{whole.itemsize}").astype(self.dtype)
-        return Report(
-            jax.tree.unflatten(self.structure, x),
-            value,
-            jax.tree.unflatten(self.structure, gradient),
-            norm,
-            eigenvalue,
-            iterations,
-            Counts(*counts),
-            item_of(status),
-            status == RUNNING,
-            bool(finite),
-            (leaves, packed),
-        )
+        *arrays, packed = found
+        return _report(arrays, self.structure, self.dtype, (leaves, packed))
 
 
 @dataclass(frozen=True)
 class _HostLoop:
-    host: SparseTrustRegion
-    objective: Callable[[Any], Objective]
+    steps: HostSteps
     structure: Any
+    dtype: Any
 
     def begin(self, leaves: Any, tolerance: float, limit: int, data: Any) -> Report:
-        x = np.asarray(self.objective(data).flat(jax.tree.unflatten(self.structure, leaves)))
-        report = self._ran(self.host.start(x, tolerance), limit, data)
-        return report if np.all(np.isfinite(x)) else report._replace(begins_finite=False)
+        x = jax.tree.unflatten(self.structure, leaves)
+        stand = self.steps.looked(x, on_device(tolerance, self.dtype), data)
+        return self._told(self.steps.advanced(stand, limit, data))
 
     def advance(self, found: Report, limit: int, data: Any) -> Report:
-        return self._ran(found.state, limit, data)
+        return self._told(self.steps.advanced(found.state, limit, data))
 
-    def _ran(self, state: State, limit: int, data: Any) -> Report:
-        state, going = self.host.advance(state, limit, data)
-        own = self.objective(data)
-        best, value, slopes = self.host.best(state)
-        norm = state.norm if slopes is state.gradient else np.max(np.abs(slopes))
-        x, gradient = (own.tree(jnp.asarray(v)) for v in (best, slopes))
-        counts = Counts(*map(int, jax.tree.leaves(state.counts)))
-        return Report(x, value, gradient, norm, np.nan, int(state.iteration), counts, state.status, going, True, state)
+    def _told(self, stand: Stand) -> Report:
+        return _report(self.steps.told(stand), self.structure, self.dtype, stand)
+
+
+def _report(arrays: Any, structure: Any, dtype: Any, state: Any) -> Report:
+    bits, x, gradient = arrays
+    whole = np.asarray(bits)  # here the host waits; the point and the gradient stay where they are
+    status, finite, iterations, *counts = whole[:-MEASURES].tolist()
+    value, norm, eigenvalue = whole[-MEASURES:].view(FLOATS[whole.itemsize]).astype(dtype, copy=False)
+    return Report(
+        jax.tree.unflatten(structure, x),
+        value,
+        jax.tree.unflatten(structure, gradient),
+        norm,
+        eigenvalue,
+        iterations,
+        Counts(*counts),
+        item_of(status),
+        status == RUNNING,
+        bool(finite),
+        state,
+    )
+
+
+def reported(method: Method, objective: Objective, state: State, finite: Any) -> tuple[Any, Any, Any]:
+    """What the host is told: a report's numbers as one array of bits, leaves of the point and of the gradient.
+
+    Each array that is brought to the host takes its time.
+
+    Args:
+        method: the minimiser.
+        objective: the function.
+        state: where it stands.
+        finite: whether the start was finite.
+    """
+    best, value, gradient, norm, eigenvalue = summary(method, objective, state)
+    [status] = jax.tree.leaves(state.status)
+    numbers = [status, finite, state.iteration, *jax.tree.leaves(state.counts)]
+    whole = jnp.stack([jnp.asarray(one).astype(int) for one in numbers])
+    measures = jnp.stack([jnp.asarray(one).astype(float) for one in (value, norm, eigenvalue)])
+    bits = jnp.concatenate([whole, jax.lax.bitcast_convert_type(measures, whole.dtype)])
+    return bits, jax.tree.leaves(best), jax.tree.leaves(gradient)
 
 
 def summary(method: Method, objective: Objective, state: State) -> Any:

@@ -42,21 +42,21 @@ class Remembered:
             compared.
         """
         owner, method = _parts(function)
+        known = self._known.get((id(owner), method is None))
         try:
-            hash((key, function if method is None else method))
-            entry = self._entry(owner, None if method is None else _Content.of(owner))
+            if known is None or (known.content is not None and not known.content.is_that_of(owner)):
+                known = self._anew(owner, None if method is None else _Content.of(owner))
+            found = known.values.get((method, key))
         except (TypeError, ValueError):
             return make(function)
-        if (method, key) not in entry.values:
-            entry.values[method, key] = make(_standing_for(entry.reference, method))
-        return entry.values[method, key]
+        if found is None:
+            found = known.values[method, key] = make(_standing_for(known.reference, method))
+        return found
 
-    def _entry(self, owner: Any, content: _Content | None) -> _Entry:
+    def _anew(self, owner: Any, content: _Content | None) -> _Entry:
         own = (id(owner), content is None)
-        entry = self._known.get(own)
-        if entry is None or (content is not None and not content.is_that_of(entry.content)):
-            entry = _Entry(weakref.ref(owner, lambda _: self._known.pop(own, None)), content)
-            self._known[own] = entry
+        entry = _Entry(weakref.ref(owner, lambda _: self._known.pop(own, None)), content)
+        self._known[own] = entry
         return entry
 
 
@@ -79,11 +79,12 @@ class _Content:
         leaves, arranged = jax.tree.flatten(dict(vars(owner)))
         return cls(arranged, tuple(map(_told_apart, leaves)))
 
-    def is_that_of(self, other: _Content | None) -> bool:
-        """Whether nothing has changed."""
-        if other is None or self.arranged != other.arranged:
-            return False
-        return all(_is_same(one, old) for one, old in zip(self.leaves, other.leaves, strict=True))
+    def is_that_of(self, owner: Any) -> bool:
+        """Whether nothing of an object has changed since."""
+        if isinstance(owner, type):
+            return True
+        leaves, arranged = jax.tree.flatten(dict(vars(owner)))
+        return arranged == self.arranged and all(map(_is_same, leaves, self.leaves))
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,16 @@ class _Entry:
 
 
 def _told_apart(leaf: Any) -> Any:
+    if isinstance(leaf, VALUES):
+        return leaf
     if isinstance(leaf, OPAQUE):
         raise TypeError(f"a {type(leaf).__name__} may change inside")
-    return leaf if isinstance(leaf, VALUES) else weakref.ref(leaf)
+    return weakref.ref(leaf)
 
 
 def _is_same(one: Any, old: Any) -> bool:
-    if isinstance(one, weakref.ref) and isinstance(old, weakref.ref):
-        return one() is old()
+    if type(old) is weakref.ref:
+        return old() is one
     return type(one) is type(old) and bool(one == old)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.linalg import lapack
 
 from nablax.optimise.elimination import elimination
 
 with warnings.catch_warnings():  # scipy.sparse sets a filter when it is imported; the user's stay as they were
-    import scipy.linalg
     import scipy.sparse
     import scipy.sparse.linalg
 
@@ -22,10 +23,12 @@ SPARSEST_BAND = 4
 # (Conn, Gould and Toint 2000, section 7.3.10).
 LENGTH_FIT, HARD_FIT = 0.1, 0.2
 INVERSE_ITERATIONS = 3
+# Curvature down to minus this counts as none, in units of the largest one.
+FLAT = 4e-10
 
 
 class Pattern:
-    """Where the values of a sparse symmetric matrix go, worked out once.
+    """Where the values of a sparse symmetric matrix stand, and in which order it is eliminated; worked out once.
 
     Args:
         rows: of the values.
@@ -35,57 +38,23 @@ class Pattern:
 
     def __init__(self, rows: Any, columns: Any, size: int) -> None:
         missing = np.setdiff1d(np.arange(size), rows[rows == columns])  # diagonal places without a value
-        rows, columns = np.concatenate([rows, missing]), np.concatenate([columns, missing])
         self.size = size
+        self.rows, self.columns = np.concatenate([rows, missing]), np.concatenate([columns, missing])
         self._padding = np.zeros(len(missing))
-        self._natural = _Columns.of(rows, columns, size)
-        self._elimination = elimination(rows, columns, size)
-        place = np.empty(size, np.int64)
-        place[self._elimination.order] = np.arange(size)
-        rows, columns = place[rows], place[columns]
-        width, hubs = self._elimination.width, self._elimination.hubs
-        self._band: tuple[Any, Any] | None = None
-        self._ordered: _Columns | None = None
-        if not hubs and (2 * width + 1) * size <= SPARSEST_BAND * len(rows):
-            below = np.flatnonzero(rows >= columns)
-            self._band = below, (rows - columns)[below] * size + columns[below]
-        elif hubs:
-            self._ordered = _Columns.of(rows, columns, size)
+        main = np.flatnonzero(self.rows == self.columns)
+        self.main = main[np.argsort(self.rows[main])]
+        self.layout = _layout(self.rows, self.columns, size)
+
+    @cached_property
+    def seed(self) -> Any:
+        """A vector from which inverse iterations begin: no eigenvector is orthogonal to it by accident of structure."""
+        return np.cos(np.arange(self.size))
 
     def matrix(self, values: Any) -> Shifted:
         """The matrix with these values."""
-        values = np.concatenate([np.asarray(values, np.float64), self._padding])
-        stored, order = self._natural.matrix(values), self._elimination.order
-        if self._band is not None:
-            taken, places = self._band
-            band = np.zeros((self._elimination.width + 1, self.size))
-            band.ravel()[places] = values[taken]
-            return Shifted(stored, self._natural.diagonal, _Band(band, order))
-        if self._ordered is not None:
-            eliminated = self._ordered.matrix(values)
-            return Shifted(stored, self._natural.diagonal, _Stored(eliminated, self._ordered.diagonal, order))
-        return Shifted(stored, self._natural.diagonal, _Stored(stored, self._natural.diagonal, None))
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Where values go in a matrix that is stored by columns."""
-
-    order: Any
-    rows: Any
-    starts: Any
-    diagonal: Any
-
-    @classmethod
-    def of(cls, rows: Any, columns: Any, size: int) -> _Columns:
-        order = np.lexsort((rows, columns))
-        rows, columns = rows[order].astype(np.int32), columns[order]
-        starts = np.searchsorted(columns, np.arange(size + 1)).astype(np.int32)
-        return cls(order, rows, starts, np.flatnonzero(rows == columns))
-
-    def matrix(self, values: Any) -> Any:
-        size = len(self.starts) - 1
-        return scipy.sparse.csc_matrix((values[self.order], self.rows, self.starts), shape=(size, size))
+        values = np.asarray(values, np.float64)
+        values = np.concatenate([values, self._padding]) if self._padding.size else values
+        return Shifted(self, values, self.layout.arranged(values))
 
 
 @dataclass(frozen=True)
@@ -93,87 +62,170 @@ class Shifted:
     """H, of which H + λI is factorised.
 
     Args:
-        matrix: H, by columns, every diagonal place stored.
-        diagonal: places of the diagonal among its values.
-        eliminated: H as it is factorised.
+        pattern: where its values stand.
+        values: all that are stored, those of the diagonal among them.
+        arranged: the same as they are factorised.
     """
 
-    matrix: Any
-    diagonal: Any
-    eliminated: _Band | _Stored
+    pattern: Pattern
+    values: Any
+    arranged: Any
+
+    @property
+    def diagonal(self) -> Any:
+        """Of H, shape (n,)."""
+        return self.values[self.pattern.main]
 
     def factor(self, shift: float) -> Any:
-        """A factor that solves systems; None where H + λI is not positive definite.
+        """What solves systems with H + λI; None where that is not positive definite.
 
-        In a band it is Cholesky's; elsewhere LU with pivots from the diagonal, which is LDLᵀ.
+        In a band it is Cholesky's factor (LDLᵀ next to the diagonal); elsewhere LU with pivots from the diagonal, which
+        is LDLᵀ.
         """
-        return self.eliminated.factor(shift)
+        return self.pattern.layout.factor(self.arranged, shift)
 
     def bounds(self) -> tuple[float, float]:
         """Below and above all eigenvalues, by Gershgorin's circles."""
-        main = self.matrix.data[self.diagonal]
-        rest = np.asarray(abs(self.matrix).sum(axis=0)).ravel() - np.abs(main)
+        main = self.diagonal
+        rest = np.bincount(self.pattern.rows, np.abs(self.values), self.pattern.size) - np.abs(main)
         return float(np.min(main - rest)), float(np.max(main + rest))
+
+    def quadratic(self, vector: Any) -> float:
+        """vᵀHv."""
+        return float(self.values @ (vector[self.pattern.rows] * vector[self.pattern.columns]))
+
+
+def _layout(rows: Any, columns: Any, size: int) -> _Band | _Columns:
+    """A band where there is one, also of unknowns in another order; else columns in an order that fills in little."""
+    found = elimination(rows, columns, size)
+    if found.hubs or (2 * found.width + 1) * size > SPARSEST_BAND * len(rows):
+        return _Columns.of(rows, columns, found.order if found.hubs else _minimum_degree(rows, columns, size))
+    place = _inverse(found.order)
+    above, below = place[columns], place[rows]
+    taken = np.flatnonzero(below >= above)
+    # an order that is no other takes no time
+    order = None if np.array_equal(found.order, np.arange(size)) else found.order
+    return _Band(size, found.width, taken, above[taken] * (found.width + 1) + (below - above)[taken], order)
+
+
+def _inverse(order: Any) -> Any:
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place
+
+
+def _minimum_degree(rows: Any, columns: Any, size: int) -> Any:
+    """The order that SuperLU finds, of a matrix with these places that is definite whatever its values stand for."""
+    values = np.where(rows == columns, np.bincount(rows, minlength=size)[rows] + 1.0, -1.0)
+    stored = scipy.sparse.csc_matrix((values, (rows, columns)), (size, size))
+    found = scipy.sparse.linalg.splu(
+        stored, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+    )
+    return np.argsort(found.perm_c)
 
 
 @dataclass(frozen=True)
 class _Band:
-    """The lower triangle by diagonals, shape (w + 1, n), of a matrix in an order that makes it a band."""
+    """Values of the lower triangle by columns, w + 1 of each.
 
-    values: Any
+    Args:
+        size: n.
+        width: w, the largest distance from the diagonal.
+        taken: which values are of the lower triangle.
+        places: where they go.
+        order: the unknowns as they stand in the band; None where they stand in their own order.
+    """
+
+    size: int
+    width: int
+    taken: Any
+    places: Any
     order: Any
 
-    def factor(self, shift: float) -> Any:
-        moved = self.values.copy()
-        moved[0] += shift
-        try:
-            lower = scipy.linalg.cholesky_banded(moved, overwrite_ab=True, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            return None
-        return _BandFactor(lower, self.order) if np.all(np.isfinite(lower[0])) else None
+    def arranged(self, values: Any) -> Any:
+        band = np.zeros(self.size * (self.width + 1))
+        band[self.places] = values[self.taken]
+        return band.reshape(self.size, self.width + 1)
+
+    def factor(self, arranged: Any, shift: float) -> Any:
+        if self.width <= 1:
+            beside = arranged[:-1, 1] if self.width else np.zeros(self.size - 1)
+            *factor, failed = lapack.dpttrf(arranged[:, 0] + shift, beside)
+        else:
+            moved = arranged.copy()
+            moved[:, 0] += shift
+            *factor, failed = lapack.dpbtrf(moved.T, lower=1, overwrite_ab=1)
+        fine = failed == 0 and all(np.all(np.isfinite(part[..., 0] if part.ndim > 1 else part)) for part in factor)
+        return _BandFactor(tuple(factor), self.order) if fine else None
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A matrix by columns, in the order in which it is eliminated; without an order, minimum degree is to find it."""
+class _BandFactor:
+    """LDLᵀ of a tridiagonal matrix, as two vectors, or Cholesky's factor of a band."""
 
-    matrix: Any
-    diagonal: Any
+    parts: tuple[Any, ...]
     order: Any
 
-    def factor(self, shift: float) -> Any:
-        matrix = self.matrix.copy()
-        matrix.data[self.diagonal] += shift
-        if not np.all(matrix.data[self.diagonal] > 0) or not np.all(np.isfinite(matrix.data)):
+    def solve(self, vector: Any) -> Any:
+        """(H + λI)⁻¹ times a vector."""
+        right = vector if self.order is None else vector[self.order]
+        solved, _ = lapack.dpttrs(*self.parts, right) if len(self.parts) == 2 else lapack.dpbtrs(*self.parts, right, 1)
+        if self.order is None:
+            return solved
+        found = np.empty_like(solved)
+        found[self.order] = solved
+        return found
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Values by columns, in the order in which they are eliminated.
+
+    Args:
+        order: the unknowns, the first to be eliminated first.
+        taken: the values, column after column.
+        rows: of them.
+        starts: where each column begins.
+        diagonal: where the diagonal stands among them.
+    """
+
+    order: Any
+    taken: Any
+    rows: Any
+    starts: Any
+    diagonal: Any
+
+    @classmethod
+    def of(cls, rows: Any, columns: Any, order: Any) -> _Columns:
+        place = _inverse(order)
+        rows, columns = place[rows], place[columns]
+        taken = np.lexsort((rows, columns))
+        rows, columns = rows[taken].astype(np.int32), columns[taken]
+        starts = np.searchsorted(columns, np.arange(len(order) + 1)).astype(np.int32)
+        return cls(order, taken, rows, starts, np.flatnonzero(rows == columns))
+
+    def arranged(self, values: Any) -> Any:
+        return values[self.taken]
+
+    def factor(self, arranged: Any, shift: float) -> Any:
+        moved, size = arranged.copy(), len(self.order)
+        moved[self.diagonal] += shift
+        if not np.all(moved[self.diagonal] > 0) or not np.all(np.isfinite(moved)):
             return None
-        by = "MMD_AT_PLUS_A" if self.order is None else "NATURAL"
+        matrix = scipy.sparse.csc_matrix((moved, self.rows, self.starts), shape=(size, size))
         try:
             found = scipy.sparse.linalg.splu(
-                matrix, permc_spec=by, diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+                matrix, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
             )
         except RuntimeError:  # "Factor is exactly singular"
             return None
         # pivots off the diagonal are taken only where one on it is zero; signs of pivots are those of eigenvalues
         definite = np.array_equal(found.perm_r, found.perm_c) and np.all(found.U.diagonal() > 0)
-        if not definite:
-            return None
-        return found if self.order is None else _Ordered(found, self.order)
+        return _ColumnsFactor(found, self.order) if definite else None
 
 
 @dataclass(frozen=True)
-class _BandFactor:
-    lower: Any
-    order: Any
-
-    def solve(self, vector: Any) -> Any:
-        """(H + λI)⁻¹ times a vector."""
-        found = np.empty_like(vector)
-        found[self.order] = scipy.linalg.cho_solve_banded((self.lower, True), vector[self.order], check_finite=False)
-        return found
-
-
-@dataclass(frozen=True)
-class _Ordered:
+class _ColumnsFactor:
     factor: Any
     order: Any
 
@@ -190,59 +242,63 @@ class BallStep:
 
     Args:
         step: p.
-        shift: λ; zero for Newton's step.
+        predicted: by how much the model falls, −gᵀp − ½ pᵀHp.
         factors: factorisations that it took.
     """
 
     step: Any
-    shift: float
+    predicted: float
     factors: int
 
 
-def step_in_ball(hessian: Shifted, gradient: Any, radius: float, seed: Any) -> BallStep:
+def step_in_ball(hessian: Shifted, gradient: Any, radius: float) -> BallStep:
     """The lowest point of gᵀp + ½ pᵀHp with ‖p‖ ≤ Δ, by factors of H + λI (Moré and Sorensen 1983, algorithm 3.14).
 
     Args:
         hessian: H.
         gradient: g.
         radius: Δ.
-        seed: a vector from which inverse iterations begin, for the hard case.
 
     Returns:
         The step; its length fits the radius, or it is Newton's inside, or its model value is nearly the lowest.
     """
+    step, factors = _step_in_ball(hessian, gradient, radius)
+    return BallStep(step, -float(gradient @ step) - hessian.quadratic(step) / 2, factors)
+
+
+def _step_in_ball(hessian: Shifted, gradient: Any, radius: float) -> tuple[Any, int]:
     norm = float(np.linalg.norm(gradient))
     least, most = hessian.bounds()
-    main = hessian.matrix.data[hessian.diagonal]
-    low = max(0.0, float(-np.min(main)), norm / radius - most)
+    flat = FLAT * max(-least, most)
+    low = max(0.0, float(-np.min(hessian.diagonal)), norm / radius - most)
     high = max(norm / radius - least, low)
     shift, step = low, np.zeros_like(gradient)
     for count in range(1, MOST_FACTORS + 1):
         factor = hessian.factor(shift)
         if factor is None:
             low = max(low, shift)
-            shift = max(np.sqrt(low * high), low + 0.01 * (high - low))
+            between = max(np.sqrt(low * high), low + 0.01 * (high - low))
+            shift = between if shift > 0 else flat
             continue
         step = -factor.solve(gradient)
         length = float(np.linalg.norm(step))
-        if (shift == 0 and length <= radius) or abs(length - radius) <= LENGTH_FIT * radius:
-            return BallStep(step, shift, count)
+        if (shift <= flat and length <= radius) or abs(length - radius) <= LENGTH_FIT * radius:
+            return step, count
         # d(1/‖p‖)/dλ = pᵀ(H + λI)⁻¹p / ‖p‖³
         newton = shift + (length**2 / float(step @ factor.solve(step))) * (length - radius) / radius
         if length < radius:
             high = min(high, shift)
-            lowest, curvature = _lowest(factor, hessian, shift, seed)
+            lowest, curvature = _lowest(factor, hessian, shift, hessian.pattern.seed - gradient / norm)
             low = max(low, shift - curvature)
             step, lost = _to_border(step, lowest, curvature, radius, shift, gradient)
             if lost or high - low <= 1e-12 * high:
-                return BallStep(step, shift, count)
+                return step, count
         else:
             low = max(low, shift)
         between = max(np.sqrt(low * high), low + 0.01 * (high - low))
         shift = newton if low < newton < high else between
     length = float(np.linalg.norm(step))
-    fallback = step * min(1.0, radius / length) if length > 0 else -gradient * (radius / norm)
-    return BallStep(fallback, shift, MOST_FACTORS)
+    return step * min(1.0, radius / length) if length > 0 else -gradient * (radius / norm), MOST_FACTORS
 
 
 def _lowest(factor: Any, hessian: Shifted, shift: float, seed: Any) -> tuple[Any, float]:
@@ -251,7 +307,7 @@ def _lowest(factor: Any, hessian: Shifted, shift: float, seed: Any) -> tuple[Any
     for _ in range(INVERSE_ITERATIONS):
         vector = factor.solve(vector)
         vector = vector / np.linalg.norm(vector)
-    return vector, float(vector @ (hessian.matrix @ vector) + shift)
+    return vector, hessian.quadratic(vector) + shift
 
 
 def _to_border(

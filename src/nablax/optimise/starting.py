@@ -14,6 +14,8 @@ from nablax.optimise.objective import Objective
 from nablax.optimise.remembered import is_traced
 
 Function = Callable[..., Any]
+# Further arguments that are not data; functions are not, either.
+STATIC = (bool, int, str)
 
 
 def checked_start(x0: Any) -> Any:
@@ -42,8 +44,8 @@ def arrays_of(leaves: Any) -> list[Any]:
     """
     return [
         np.asarray(leaf, jnp.result_type(float)) if type(leaf) is float
-        else jnp.asarray(leaf, leaf.dtype) if getattr(leaf, "weak_type", False)
-        else leaf
+        else leaf if type(leaf) is np.ndarray or not getattr(leaf, "weak_type", False)
+        else jnp.asarray(leaf, leaf.dtype)
         for leaf in leaves
     ]  # fmt: skip
 
@@ -55,7 +57,7 @@ def shapes_of(leaves: Any) -> tuple[Any, ...]:
 
 def check_limits(tol: Any, max_iterations: Any, max_seconds: Any) -> None:
     """Refuse limits that are not positive."""
-    if tol is not None and not is_traced(tol) and not float(tol) > 0:
+    if tol is not None and not isinstance(tol, jax.core.Tracer) and not float(tol) > 0:
         raise ArgumentError(f"minimise got tol={float(tol):g}; it is a positive share of the gradient at the start.")
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
         raise ArgumentError(f"minimise got max_iterations={max_iterations!r}; it is a number of steps, at least 1.")
@@ -138,7 +140,7 @@ def checked_bounds(bounds: Any, objective: Objective, x0: Any) -> tuple[Any, Any
 def apart(args: Any) -> tuple[list[Any], Any]:
     """Data, and the static rest: hashable, with the place of each."""
     leaves, tree = jax.tree.flatten(args)
-    is_data = [not isinstance(leaf, bool | int | str) and not callable(leaf) for leaf in leaves]
+    is_data = [not isinstance(leaf, STATIC) and not callable(leaf) for leaf in leaves]
     data = [leaf for leaf, own in zip(leaves, is_data, strict=True) if own]
     boxes = tuple(None if own else (leaf, type(leaf)) for leaf, own in zip(leaves, is_data, strict=True))
     return data, (tree, boxes)

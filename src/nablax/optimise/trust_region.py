@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -30,6 +31,8 @@ SMALL = 32
 MOST_FACTORS = 12
 # How far the length of a step may be from the radius: the radius is a guess itself.
 LENGTH_FIT = 0.1
+# Curvature down to minus this counts as none, in units of the largest one: a power of the rounding.
+FLAT = 0.6
 
 
 class _Model(eqx.Module):
@@ -41,6 +44,10 @@ class _Model(eqx.Module):
     decomposed: Any
     radius: Any
     past: Past
+
+    def moved(self, radius: Any, past: Past) -> _Model:
+        """The same matrix in another ball."""
+        return _Model(self.matrix, self.eigenvalues, self.vectors, self.decomposed, radius, past)
 
 
 class TrustRegion(Method):
@@ -83,30 +90,19 @@ class TrustRegion(Method):
         return found
 
     def _back(self, state: State) -> State:
-        model, past = state.kept, state.kept.past
-        radius = jnp.minimum(model.radius, past.radius)
-        kept = _Model(model.matrix, model.eigenvalues, model.vectors, model.decomposed, radius, past.returned())
-        return moved(state, past.x, past.value, kept, state.counts)
+        model = state.kept
+        return returned(state, model.radius, model.past, model.moved)
 
     def _forward(self, objective: Objective, state: State) -> State:
-        model = state.kept
         small = state.x.size <= SMALL
-        step, model, factors = (step_by_eigenvalues if small else step_by_factors)(model, state.gradient)
-        slope = state.gradient @ step
-        predicted = -(slope + step @ (model.matrix @ step) / 2)
-        trial = state.x + step
-        value = objective.value(trial)
+        step, model, factors = (step_by_eigenvalues if small else step_by_factors)(state.kept, state.gradient)
+        predicted = -(state.gradient @ step + step @ (model.matrix @ step) / 2)
         counts = state.counts.plus(values=1, factorisations=factors)
-        ratio = gained(state.value, value, predicted, model.past.highest)
-        radius = next_radius(model.radius, jnp.linalg.norm(step), ratio, slope, value - state.value)
-        kept = _Model(model.matrix, model.eigenvalues, model.vectors, model.decomposed, radius, model.past)
-        taken = moved(state, trial, value, kept, counts)
-        refused = stayed(state, kept, counts, stalled=too_small(radius, state.x))
-        return either(ratio > TAKEN, taken, refused)
+        return judged(objective, state, step, predicted, model.radius, model.past, counts, model.moved)
 
     def retreat(self, kept: _Model) -> _Model:
         """A smaller ball."""
-        return _Model(kept.matrix, kept.eigenvalues, kept.vectors, kept.decomposed, kept.radius * CUT, kept.past)
+        return kept.moved(kept.radius * CUT, kept.past)
 
     def best(self, state: State) -> tuple[Any, Any, Any]:
         """The best point so far."""
@@ -146,21 +142,13 @@ class SteihaugToint(Method):
 
     def _back(self, state: State) -> State:
         radius, past = state.kept
-        kept = jnp.minimum(radius, past.radius), past.returned()
-        return moved(state, past.x, past.value, kept, state.counts)
+        return returned(state, radius, past, lambda *kept: kept)
 
     def _forward(self, objective: Objective, state: State) -> State:
         c, (radius, past) = objective.at(state.x), state.kept
         found = conjugate_gradients(lambda v: objective.product(c, v), state.gradient, radius)
-        trial = state.x + found.step
-        value = objective.value(trial)
         counts = state.counts.plus(values=1, products=found.products)
-        ratio = gained(state.value, value, found.predicted, past.highest)
-        slope = state.gradient @ found.step
-        kept = next_radius(radius, jnp.linalg.norm(found.step), ratio, slope, value - state.value), past
-        taken = moved(state, trial, value, kept, counts)
-        refused = stayed(state, kept, counts, stalled=too_small(kept[0], state.x))
-        return either(ratio > TAKEN, taken, refused)
+        return judged(objective, state, found.step, found.predicted, radius, past, counts, lambda *kept: kept)
 
     def retreat(self, kept: Any) -> Any:
         """A smaller ball."""
@@ -170,6 +158,53 @@ class SteihaugToint(Method):
         """The best point so far."""
         past = state.kept[1]
         return past.x, past.value, past.gradient
+
+
+# -- what a step brings ------------------------------------------------------------------------------
+
+
+def judged(
+    objective: Objective,
+    state: State,
+    step: Any,
+    predicted: Any,
+    radius: Any,
+    past: Past,
+    counts: Counts,
+    keep: Callable[[Any, Past], Any],
+) -> State:
+    """The state after a step that is tried: taken or refused, with the next ball.
+
+    Args:
+        objective: the function.
+        state: before.
+        step: from the point there.
+        predicted: by how much the model falls.
+        radius: of the ball.
+        past: the values of the last points.
+        counts: what was evaluated, the trial included.
+        keep: from the next radius and the past, what the method keeps.
+    """
+    trial = state.x + step
+    value, slope = objective.value(trial), state.gradient @ step
+    ratio = gained(state.value, value, predicted, past.highest)
+    radius = next_radius(radius, jnp.linalg.norm(step), ratio, slope, value - state.value)
+    kept = keep(radius, past)
+    taken = moved(state, trial, value, kept, counts)
+    refused = stayed(state, kept, counts, stalled=too_small(radius, state.x))
+    return either(ratio > TAKEN, taken, refused)
+
+
+def returned(state: State, radius: Any, past: Past, keep: Callable[[Any, Past], Any]) -> State:
+    """The state at the best point again, in a ball that is no larger than the one there.
+
+    Args:
+        state: before.
+        radius: of the ball.
+        past: the values of the last points, and the best one.
+        keep: from the next radius and the past, what the method keeps.
+    """
+    return moved(state, past.x, past.value, keep(jnp.minimum(radius, past.radius), past.returned()), state.counts)
 
 
 # -- the radius ------------------------------------------------------------------------------------
@@ -260,7 +295,8 @@ def step_by_eigenvalues(model: _Model, gradient: Any) -> tuple[Any, _Model, Any]
 def step_by_factors(model: _Model, gradient: Any) -> tuple[Any, _Model, Any]:
     """The step by Cholesky factors of H + λI; by eigenvalues only in the hard case.
 
-    Newton's method on 1/‖p(λ)‖ = 1/Δ, kept between bounds on λ (Moré and Sorensen 1983, algorithm 3.2).
+    Newton's method on 1/‖p(λ)‖ = 1/Δ, kept between bounds on λ (Moré and Sorensen 1983, algorithm 3.2). Where H has no
+    factor, it may be singular alone: a very small λ is tried next.
 
     Args:
         model: the model.
@@ -275,6 +311,7 @@ def step_by_factors(model: _Model, gradient: Any) -> tuple[Any, _Model, Any]:
     rest = jnp.sum(jnp.abs(matrix), axis=1) - jnp.abs(diagonal)
     # Gershgorin: every eigenvalue lies in a circle around a diagonal element
     spread = jnp.maximum(jnp.max(rest - diagonal), 0.0), jnp.max(diagonal + rest)
+    flat = rounding(matrix.dtype) ** FLAT * jnp.maximum(spread[0], spread[1])
     low = jnp.maximum(jnp.maximum(0.0, -jnp.min(diagonal)), norm / radius - spread[1])
     high = norm / radius + spread[0]
 
@@ -289,13 +326,14 @@ def step_by_factors(model: _Model, gradient: Any) -> tuple[Any, _Model, Any]:
         step = -solve_triangular(factor, half, lower=True, trans=1)
         length = jnp.linalg.norm(step)
         definite = jnp.isfinite(length)
-        done = definite & (((shift == 0) & (length <= radius)) | (jnp.abs(length - radius) <= LENGTH_FIT * radius))
+        done = definite & (((shift <= flat) & (length <= radius)) | (jnp.abs(length - radius) <= LENGTH_FIT * radius))
         low = jnp.where(~definite | (length > radius), jnp.maximum(low, shift), low)
         high = jnp.where(definite & (length < radius), jnp.minimum(high, shift), high)
         # d(1/‖p‖)/dλ = ‖q‖² / ‖p‖³ with Lᵀ… q = L⁻¹p
         inner = solve_triangular(factor, step, lower=True)
         newton = shift + (length / jnp.linalg.norm(inner)) ** 2 * (length - radius) / radius
         between = jnp.maximum(jnp.sqrt(low * high), low + 0.01 * (high - low))
+        between = jnp.where(~definite & (shift == 0), flat, between)
         fine = definite & (newton > low) & (newton < high)
         shift = jnp.where(done, shift, jnp.where(fine, newton, between))
         return count + 1, low, high, shift, jnp.where(done, step, jnp.zeros_like(step)), done
