@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,7 @@ def problems(only: list[str], most: int) -> Iterator[Any]:
             yield problem
 
 
+@cache
 def _unconstrained() -> Any:
     """The problems, without the thousand others of sif2jax, whose import takes a minute."""
     found = importlib.util.find_spec("sif2jax")

@@ -24,6 +24,15 @@ def arrow(n: int) -> Any:
     return full
 
 
+def bordered(n: int, width: int) -> Any:
+    full = banded(n, width)
+    for k in (3, 0):
+        full[k] = full[:, k] = 0.3 / np.sqrt(n) * np.cos(np.arange(n) + k)
+        full[k, k] = 4.0
+    full[0, 3] = full[3, 0] = 0.1
+    return full
+
+
 def shuffled(full: Any) -> Any:
     order = np.random.default_rng(3).permutation(len(full))
     return full[np.ix_(order, order)]
@@ -35,7 +44,17 @@ def stored(full: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "full", [banded(9, 0), banded(9, 1), banded(12, 3), arrow(30), arrow(300), shuffled(banded(60, 2))]
+    "full",
+    [
+        banded(9, 0),
+        banded(9, 1),
+        banded(12, 3),
+        arrow(30),
+        arrow(300),
+        shuffled(banded(60, 2)),
+        bordered(300, 0),
+        shuffled(bordered(400, 3)),
+    ],
 )
 @pytest.mark.parametrize("shift", [0.0, 2.5])
 def test_systems(full: Any, shift: float) -> None:
@@ -51,6 +70,8 @@ def test_systems(full: Any, shift: float) -> None:
         shuffled(banded(60, 2)) - 4 * np.eye(60),
         arrow(30) - 2 * np.eye(30),
         arrow(300) - 2 * np.eye(300),
+        shuffled(bordered(400, 3)) - 5 * np.eye(400),
+        bordered(300, 1) - np.diag(np.where(np.arange(300) == 3, 6.0, 0.0)),
     ],
 )
 def test_an_indefinite_matrix_has_no_factor(full: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,8 @@ with warnings.catch_warnings():  # scipy.sparse sets a filter when it is importe
 MOST_FACTORS = 40
 # Places of a band for each stored value up to which the band is factorised as a whole.
 SPARSEST_BAND = 4
+# Unknowns behind a band that meet too many others to stand in it.
+WIDEST_BORDER = 64
 # How far the length of a step may be from the radius, and the share of the model that the hard case may lose
 # (Conn, Gould and Toint 2000, section 7.3.10).
 LENGTH_FIT, HARD_FIT = 0.1, 0.2
@@ -95,23 +97,32 @@ class Shifted:
         return float(self.values @ (vector[self.pattern.rows] * vector[self.pattern.columns]))
 
 
-def _layout(rows: Any, columns: Any, size: int) -> _Band | _Columns:
-    """A band where there is one, also of unknowns in another order; else columns in an order that fills in little."""
+def _layout(rows: Any, columns: Any, size: int) -> _Band | _Bordered | _Columns:
+    """A band where there is one, or one with a border; else columns in an order that fills in little."""
     found = elimination(rows, columns, size)
-    if found.hubs or (2 * found.width + 1) * size > SPARSEST_BAND * len(rows):
-        return _Columns.of(rows, columns, found.order if found.hubs else _minimum_degree(rows, columns, size))
-    place = _inverse(found.order)
-    above, below = place[columns], place[rows]
-    taken = np.flatnonzero(below >= above)
-    # an order that is no other takes no time
-    order = None if np.array_equal(found.order, np.arange(size)) else found.order
-    return _Band(size, found.width, taken, above[taken] * (found.width + 1) + (below - above)[taken], order)
+    rest = size - found.hubs
+    if (2 * found.width + 1) * rest <= SPARSEST_BAND * len(rows) and found.hubs <= WIDEST_BORDER:
+        place = _inverse(found.order)
+        band = _Band.of(place[rows], place[columns], rest, found.width)
+        # an order that is no other takes no time
+        order = None if np.array_equal(found.order, np.arange(size)) else found.order
+        return _Bordered.of(band, place[rows], place[columns], order) if found.hubs else replace(band, order=order)
+    return _Columns.of(rows, columns, found.order if found.hubs else _minimum_degree(rows, columns, size))
 
 
 def _inverse(order: Any) -> Any:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     return place
+
+
+def _back(ordered: Any, order: Any) -> Any:
+    """A vector in the unknowns' own order."""
+    if order is None:
+        return ordered
+    found = np.empty_like(ordered)
+    found[order] = ordered
+    return found
 
 
 def _minimum_degree(rows: Any, columns: Any, size: int) -> Any:
@@ -142,6 +153,11 @@ class _Band:
     places: Any
     order: Any
 
+    @classmethod
+    def of(cls, rows: Any, columns: Any, size: int, width: int) -> _Band:
+        taken = np.flatnonzero((rows >= columns) & (rows < size))
+        return cls(size, width, taken, columns[taken] * (width + 1) + (rows - columns)[taken], None)
+
     def arranged(self, values: Any) -> Any:
         band = np.zeros(self.size * (self.width + 1))
         band[self.places] = values[self.taken]
@@ -170,11 +186,73 @@ class _BandFactor:
         """(H + λI)⁻¹ times a vector."""
         right = vector if self.order is None else vector[self.order]
         solved, _ = lapack.dpttrs(*self.parts, right) if len(self.parts) == 2 else lapack.dpbtrs(*self.parts, right, 1)
-        if self.order is None:
-            return solved
-        found = np.empty_like(solved)
-        found[self.order] = solved
-        return found
+        return _back(solved, self.order)
+
+
+@dataclass(frozen=True)
+class _Bordered:
+    """A band, and unknowns behind it that meet too many others: [[B, C], [Cᵀ, D]].
+
+    Args:
+        band: B.
+        hubs: unknowns of the border.
+        taken: which values are of C.
+        beside: where they go, in C by rows.
+        last: which values are of D.
+        corner: where they go.
+        order: the unknowns as they stand in the band, and those of the border; None for their own order.
+    """
+
+    band: _Band
+    hubs: int
+    taken: Any
+    beside: Any
+    last: Any
+    corner: Any
+    order: Any
+
+    @classmethod
+    def of(cls, band: _Band, rows: Any, columns: Any, order: Any) -> _Bordered:
+        hubs, size = int(np.max(rows)) + 1 - band.size, band.size
+        taken = np.flatnonzero((columns >= size) & (rows < size))
+        last = np.flatnonzero((columns >= size) & (rows >= size))
+        beside = rows[taken] * hubs + columns[taken] - size
+        return cls(band, hubs, taken, beside, last, (rows[last] - size) * hubs + columns[last] - size, order)
+
+    def arranged(self, values: Any) -> Any:
+        beside, corner = np.zeros(self.band.size * self.hubs), np.zeros(self.hubs**2)
+        beside[self.beside] = values[self.taken]
+        corner[self.corner] = values[self.last]
+        return self.band.arranged(values), beside.reshape(-1, self.hubs), corner.reshape(-1, self.hubs)
+
+    def factor(self, arranged: Any, shift: float) -> Any:
+        band, beside, corner = arranged
+        inner = self.band.factor(band, shift)
+        if inner is None:
+            return None
+        solved = inner.solve(beside)  # B⁻¹C; the rest is definite where D − CᵀB⁻¹C is
+        lower, failed = lapack.dpotrf(corner + shift * np.eye(self.hubs) - beside.T @ solved, lower=1)
+        fine = failed == 0 and np.all(np.isfinite(lower))
+        return _BorderedFactor(inner, beside, solved, lower, self.order) if fine else None
+
+
+@dataclass(frozen=True)
+class _BorderedFactor:
+    """Of B, with C, B⁻¹C, and Cholesky's factor of D − CᵀB⁻¹C."""
+
+    inner: _BandFactor
+    beside: Any
+    solved: Any
+    lower: Any
+    order: Any
+
+    def solve(self, vector: Any) -> Any:
+        """(H + λI)⁻¹ times a vector."""
+        right = vector if self.order is None else vector[self.order]
+        size = len(self.beside)
+        first = self.inner.solve(right[:size])
+        last, _ = lapack.dpotrs(self.lower, right[size:] - self.beside.T @ first, lower=1)
+        return _back(np.concatenate([first - self.solved @ last, last]), self.order)
 
 
 @dataclass(frozen=True)
@@ -231,9 +309,7 @@ class _ColumnsFactor:
 
     def solve(self, vector: Any) -> Any:
         """(H + λI)⁻¹ times a vector."""
-        found = np.empty_like(vector)
-        found[self.order] = self.factor.solve(vector[self.order])
-        return found
+        return _back(self.factor.solve(vector[self.order]), self.order)
 
 
 @dataclass(frozen=True)
