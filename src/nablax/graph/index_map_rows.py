@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -350,25 +350,12 @@ def _gather(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Map
     return [graph.add([read(windows), still])]
 
 
-def _scatter(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
-    return _scattered(graph, equation, inputs, known, adds=False)
-
-
-def _scatter_add(
-    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
-) -> list[Node] | None:
-    return _scattered(graph, equation, inputs, known, adds=True)
-
-
-def _scattered(
-    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any], *, adds: bool
-) -> list[Node] | None:
+def _written(equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> tuple[AxesMap, AxesMap] | None:
+    """The map of a scatter from the update to the array, and the one that reads what is there."""
     x, starts, update = inputs
     mode = equation.params["mode"]
     if starts not in known or mode not in (Mode.CLIP, Mode.FILL_OR_DROP, Mode.PROMISE_IN_BOUNDS):
         return None
-    if not adds and equation.params["update_jaxpr"] is not None:
-        return None  # a function of the user's own is applied to what is written
     places = Places.of_scatter(equation.params["dimension_numbers"], update.shape, len(x.shape))
     windows = _windows(np.asarray(known[starts]), places, x.shape)
     if not windows.inside.all():
@@ -377,11 +364,40 @@ def _scattered(
         if mode is Mode.CLIP:
             windows = windows.clipped()
     target, grid = windows.axes(places.labels, places.within)
-    written = AxesMap(places.on_grid(grid), tuple(target))
-    if adds:
-        axes = fresh(x.shape)
-        return [graph.index_map((AxesMap(axes, axes), written), (x, update), x.shape)]
-    return _overwritten(graph, x, update, written)
+    return AxesMap(places.on_grid(grid), tuple(target)), AxesMap(tuple(target), places.on_grid(grid))
+
+
+def _scatter(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
+    if equation.params["update_jaxpr"] is not None:
+        return None  # a function of the user's own is applied to what is written
+    found = _written(equation, inputs, known)
+    return None if found is None else _overwritten(graph, inputs[0], inputs[2], found[0])
+
+
+def _scatter_add(
+    graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]
+) -> list[Node] | None:
+    x, _, update = inputs
+    found = _written(equation, inputs, known)
+    if found is None:
+        return None
+    axes = fresh(x.shape)
+    return [graph.index_map((AxesMap(axes, axes), found[0]), (x, update), x.shape)]
+
+
+def _scatter_by(operation: Callable[[Any, Any], Any]) -> Row:
+    """A row for an update that is combined with what is there, place by place; each place is written once."""
+
+    def row(graph: Graph, equation: Equation, inputs: Sequence[Node], known: Mapping[Node, Any]) -> list[Node] | None:
+        x, _, update = inputs
+        found = _written(equation, inputs, known)
+        if found is None:
+            return None
+        there = graph.index_map((found[1],), (x,), update.shape)
+        combined = graph.elementwise(from_jax(operation, x.dtype.name, update.dtype.name), (there, update))
+        return _overwritten(graph, x, combined, found[0])
+
+    return row
 
 
 def _overwritten(graph: Graph, x: Node, update: Node, written: AxesMap) -> list[Node] | None:
@@ -448,6 +464,9 @@ ROWS: Mapping[str, Row] = {
     "gather": _gather,
     "scatter": _scatter,
     "scatter-add": _scatter_add,
+    "scatter-mul": _scatter_by(jax.lax.mul),
+    "scatter-max": _scatter_by(jax.lax.max),
+    "scatter-min": _scatter_by(jax.lax.min),
     "dynamic_update_slice": _dynamic_update_slice,
     "stack": _stack,
     "tile": _tile,

@@ -55,10 +55,7 @@ _FACTORS = "a factorisation without a row"
 
 # Primitives without a row that JAX differentiates, or that only pass values on, and why they have none.
 OPAQUE: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("approx_top_k", "scatter-max", "scatter-min", "scatter-mul", "select_and_scatter"),
-        _AT_RUN_TIME,
-    ),
+    **dict.fromkeys(("approx_top_k", "select_and_scatter"), _AT_RUN_TIME),
     **dict.fromkeys(("all_gather", "all_to_all", "pmax", "pmin", "ppermute", "psum", "ragged_all_to_all"), _COLLECTIVE),
     **dict.fromkeys(("eig", "schur"), _COMPLEX),
     "custom_lin": _USER,
