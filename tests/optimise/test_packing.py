@@ -27,3 +27,11 @@ def test_what_is_packed_comes_out_again() -> None:
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
         np.testing.assert_array_equal(one, other)
+
+
+def test_no_vector_is_long() -> None:
+    tree = [jnp.full(30, float(k)) for k in range(5)]
+    packing = Packing(tree)
+    assert [one.size for one in packing.packed(tree)] == [60, 60, 30]
+    for one, other in zip(packing.unpacked(packing.packed(tree)), tree, strict=True):
+        np.testing.assert_array_equal(one, other)
