@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from nablax.optimise.objective import Counts, Objective
 from nablax.optimise.secular import with_cubic
+from nablax.optimise.spectrum import spectrum
 from nablax.optimise.state import Method, State, either, moved, stayed
 from nablax.optimise.trust_region import TAKEN, gained, too_small
 
@@ -38,7 +39,7 @@ class CubicRegularisation(Method):
         """Gradient, Hessian and eigenvalues."""
         c = objective.at(state.x)
         matrix = objective.matrix(c)
-        values, vectors = jnp.linalg.eigh(matrix)
+        values, vectors = spectrum(matrix)
         kept = _Model(matrix, values, vectors, state.kept.weight)
         counts = state.counts.plus(gradients=1, hessians=1, factorisations=1)
         return c.value.astype(state.x.dtype), objective.gradient(c), kept, counts

@@ -66,6 +66,20 @@ def number_of(item: Any) -> int:
     return int(number)
 
 
+def is_item(item: Any, wanted: Any) -> Any:
+    """Whether an outcome is a certain one, element by element where it is mapped.
+
+    Of an outcome on the host, numpy tells: the comparison of the enumeration itself is a computation on the device,
+    which takes longer than a short minimisation.
+
+    Args:
+        item: an outcome; it may be traced.
+        wanted: a concrete item.
+    """
+    [number] = jax.tree.leaves(item)
+    return number == number_of(wanted)
+
+
 def item_of(number: int) -> Any:
     """The status that a number stands for; the reverse of `number_of`.
 

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from nablax.at_point import curvature
 from nablax.optimise.objective import Counts
-from nablax.optimise.outcome import Status, told
+from nablax.optimise.outcome import Status, is_item, told
 from nablax.optimise.rounding import rounding
 
 Function = Callable[..., Any]
@@ -58,7 +58,7 @@ class Optimum:
     @property
     def converged(self) -> Any:
         """Whether the gradient is as small as asked."""
-        return self.status == Status.converged
+        return is_item(self.status, Status.converged)
 
     def __str__(self) -> str:
         lines = [

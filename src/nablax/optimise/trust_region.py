@@ -15,6 +15,7 @@ from nablax.optimise.objective import Counts, Objective
 from nablax.optimise.past import Past
 from nablax.optimise.rounding import rounding
 from nablax.optimise.secular import in_ball
+from nablax.optimise.spectrum import spectrum
 from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
 
 # Shares of the predicted decrease from which a step is taken, the radius is cut, and it is widened (Conn, Gould and
@@ -73,7 +74,7 @@ class TrustRegion(Method):
         c = objective.at(state.x)
         gradient, matrix, kept = objective.gradient(c), objective.matrix(c), state.kept
         small = state.x.size <= SMALL
-        values, vectors = jnp.linalg.eigh(matrix) if small else (jnp.full_like(state.x, jnp.nan), kept.vectors)
+        values, vectors = spectrum(matrix) if small else (jnp.full_like(state.x, jnp.nan), kept.vectors)
         newton = jnp.linalg.norm((vectors.T @ gradient) / values) if small else _newton_length(matrix, gradient)
         definite = (values[0] > 0) if small else True
         first = first_radius(state.x, jnp.where(definite, newton, jnp.nan))
