@@ -40,8 +40,8 @@ ALLOWED = {
     "program": {"graph", "planning", "calling", "answering", "structure"},
     "at_point": {"endings", "planning", "calling", "answering", "structure", "program", "pictures"},
     "orders": {"graph", "sweeps", "planning", "calling", "answering", "derivatives", "pictures"},
-    # above the verbs, of which it uses the public ones only
-    "optimise": {"derivatives", "at_point"},
+    # above the verbs, of which it uses the public ones only; a function is asked whether it refers to what is traced
+    "optimise": {"ops", "derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},
     "checkpoints": {"contraction", "ops", "planning", "calling", "answering"},
     "definitions": {"notation", "ops", "graph", "formula", "printing"},

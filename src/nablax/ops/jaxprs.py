@@ -346,6 +346,16 @@ def trace(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
     return _program(closed.jaxpr, closed.consts)
 
 
+def refers_to_traced(function: Callable[..., Any], arguments: Sequence[Any]) -> bool:
+    """Whether a function reads arrays that are being traced, beside its arguments.
+
+    Args:
+        function: of arguments like these, with any result.
+        arguments: trees of arrays or shape structs; only shapes and dtypes are used.
+    """
+    return any(isinstance(array, jax.core.Tracer) for array in jax.make_jaxpr(function)(*arguments).consts)
+
+
 def trace_alone(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
     """Trace a function that has nothing to do with the mesh of devices that the caller stands in.
 

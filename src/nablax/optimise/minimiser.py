@@ -15,15 +15,17 @@ from rich.console import Console
 from rich.status import Status as Line
 
 from nablax.errors import ArgumentError
+from nablax.ops.jaxprs import refers_to_traced
 from nablax.optimise.choose import LEAST_SQUARES, choose
 from nablax.optimise.least_squares import LeastSquares, Residuals
 from nablax.optimise.line import LineSearch
 from nablax.optimise.objective import Objective
-from nablax.optimise.outcome import Status, first_of
+from nablax.optimise.outcome import Status, first_of, is_item
 from nablax.optimise.programs import Loop, Programs, Report, summary
 from nablax.optimise.remembered import Remembered, is_traced
 from nablax.optimise.result import Optimum
 from nablax.optimise.rounding import rounding
+from nablax.optimise.sensitivity import minimum
 from nablax.optimise.starting import (
     apart,
     arrays_of,
@@ -82,9 +84,11 @@ def minimise(
     """A local minimum of a function, by its exact derivatives.
 
     All iterations happen in one compiled program, with the function in it; all points and all data run through it. (A
-    run of few unknowns that takes more than 64 steps is resumed by a second program.) Under `jit`, `vmap` and `grad`
-    (of other arguments) the whole minimisation is traced; there are then no limit of time, no callback, and no factors
-    on the host.
+    run of few unknowns that takes more than 64 steps is resumed by a second program.) Under `jit`, `vmap`, `grad` and
+    `jvp` the whole minimisation is traced; there are then no limit of time, no callback, and no factors on the host.
+    How the minimum moves with `args`, and with all else that `f` refers to, follows from ∇f = 0 there (the implicit
+    function theorem), in both modes and to any order; NaN where the run has not converged, and for what is told of the
+    run, such as the smallest eigenvalue. The derivative by `x0` is zero.
 
     Programs are kept with the function, or with the object of a bound method, and are forgotten with it. A method's
     programs are made anew where an attribute of its object was replaced; an array that is written to in place is not
@@ -130,6 +134,12 @@ def minimise(
         >>> found.method, found.reason
         ('trust-region', '2 unknowns: all eigenvalues of the Hessian cost next to nothing')
 
+        The minimum of (x − a)² + x is at a − ½, and its value is a − ¼:
+
+        >>> g = lambda x, a: (x - a) ** 2 + x
+        >>> jax.grad(lambda a: minimise(g, 0.0, a).x)(3.0), jax.grad(lambda a: minimise(g, 0.0, a).value)(3.0)
+        (Array(1., dtype=float32, weak_type=True), Array(1., dtype=float32, weak_type=True))
+
     Source:
         Nocedal and Wright 2006, chapters 3 to 7 and 10; Conn, Gould and Toint 2000; Cartis, Gould and Toint 2011.
     """
@@ -141,17 +151,19 @@ def minimise(
     data, static = apart(args)
     leaves, structure = jax.tree.flatten(x0)
     make = Residuals if residuals else Objective
-    if is_traced(leaves, data):
+    if is_traced(leaves, data, bounds, tol):
         return _traced(make, f, x0, args, method, search, bounds, tol, max_iterations)
 
     leaves = arrays_of(leaves)
 
-    def compiled(own: Function) -> Programs:
+    def compiled(own: Function) -> Programs | None:
         like = checked_start(x0)
         check_output(f, x0, args, residuals)
-        return Programs(make, own, like, static)
+        return None if refers_to_traced(lambda x: f(x, *args), (like,)) else Programs(make, own, like, static)
 
-    programs: Programs = _PROGRAMS.get(f, (make, static, structure, shapes_of(leaves)), compiled)
+    programs: Programs | None = _PROGRAMS.get(f, (make, static, structure, shapes_of(leaves)), compiled)
+    if programs is None:
+        return _traced(make, f, x0, args, method, search, bounds, tol, max_iterations)
     flat_bounds = None
     if bounds is not None:
         objective = make(f, programs.like, args)
@@ -201,18 +213,24 @@ def _traced(
     c = None if make is Residuals else objective.at(start)
     chosen = choose(name, c, start.size, bounds=flat_bounds, search=search, traced=True, dtype=start.dtype)
     tolerance = rounding(start.dtype) ** 0.5 if tol is None else tol
-    first = started(chosen.method, objective, start, tolerance)
-    state = advanced(chosen.method, objective, first, max_iterations)
-    x, value, gradient, norm, eigenvalue = summary(chosen.method, objective, state)
-    status = first_of(Status, (state.status == Status.running, Status.max_iterations), otherwise=state.status)
+
+    def run(start: Any) -> Any:
+        state = advanced(chosen.method, objective, started(chosen.method, objective, start, tolerance), max_iterations)
+        x, _, _, _, eigenvalue = summary(chosen.method, objective, state)
+        status = first_of(Status, (state.status == Status.running, Status.max_iterations), otherwise=state.status)
+        rest = eigenvalue, state.iteration, state.counts, status
+        return objective.flat(x), is_item(status, Status.converged), rest
+
+    x, (eigenvalue, iterations, counts, status) = minimum(objective, start, flat_bounds, run)
+    value, gradient = jax.value_and_grad(objective.value)(x)
     return Optimum(
-        x,
+        objective.tree(x),
         value,
-        gradient,
-        norm,
+        objective.tree(gradient),
+        chosen.method.measure(objective, x, gradient),
         eigenvalue,
-        state.iteration,
-        state.counts,
+        iterations,
+        counts,
         status,
         None,
         chosen.name,
