@@ -48,12 +48,15 @@ class _Done(Exception):
 
 
 class Compiled:
-    """A problem's derivatives, compiled once for SciPy."""
+    """A problem as each solver takes it: a function of a flat vector, the start on the host and on the device.
+
+    Its derivatives are compiled once for SciPy.
+    """
 
     def __init__(self, objective: Callable[..., Any], start: Any, arguments: Any) -> None:
         flat, unravel = ravel_pytree(start)
-        self.start = np.asarray(flat)
-        self.arguments, self.function, self.tree = arguments, objective, start
+        self.start, self.on_device = np.asarray(flat), flat
+        self.arguments = arguments
         f = lambda x, a: objective(unravel(x), a)
         self.flat = f
         self._value = jax.jit(jax.value_and_grad(f))
@@ -138,7 +141,7 @@ def scipy_run(problem: Compiled, method: str, limit: float) -> Run:
 def nablax_run(problem: Compiled, method: str, limit: float) -> Run:
     begin = time.process_time()
     found = nb.minimise(
-        problem.function, problem.tree, problem.arguments, method=method, tol=SHARE, max_iterations=MOST_ITERATIONS,
+        problem.flat, problem.on_device, problem.arguments, method=method, tol=SHARE, max_iterations=MOST_ITERATIONS,
         max_seconds=limit, progress=False,
     )  # fmt: skip
     seconds = time.process_time() - begin
@@ -155,7 +158,7 @@ def optimistix_run(problem: Compiled, method: str, limit: float) -> Run:
     if problem.start.size > LARGEST_DENSE:
         return Run(False, np.nan, 0, 0, 0.0, "not run: holds an n × n matrix")
     begin = time.process_time()
-    found = _bfgs(problem)(jnp.asarray(problem.start), problem.arguments)
+    found = _bfgs(problem)(problem.on_device, problem.arguments)
     x, steps = jax.block_until_ready(found)
     seconds = time.process_time() - begin
     return _judged(problem, x, int(steps), seconds)
@@ -163,7 +166,7 @@ def optimistix_run(problem: Compiled, method: str, limit: float) -> Run:
 
 def optax_run(problem: Compiled, method: str, limit: float) -> Run:
     begin = time.process_time()
-    x, count = jax.block_until_ready(_lbfgs(problem)(jnp.asarray(problem.start), problem.arguments))
+    x, count = jax.block_until_ready(_lbfgs(problem)(problem.on_device, problem.arguments))
     return _judged(problem, x, int(count), time.process_time() - begin)
 
 
