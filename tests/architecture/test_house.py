@@ -40,7 +40,7 @@ ALLOWED = {
     "program": {"graph", "planning", "calling", "answering", "structure"},
     "at_point": {"endings", "planning", "calling", "answering", "structure", "program", "pictures"},
     "orders": {"graph", "sweeps", "planning", "calling", "answering", "derivatives", "pictures"},
-    # above the verbs, of which it uses the public ones only; a function is asked whether it refers to what is traced
+    # above the verbs, of which it uses the public ones only; a function is taken apart from what it refers to
     "optimise": {"ops", "derivatives", "at_point"},
     "neural": {"derivatives", "at_point"},
     "checkpoints": {"contraction", "ops", "planning", "calling", "answering"},

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nablax as nb
+from nablax.optimise import brent, dichotomy, golden_section, newton_1d, parabolic, slope_bisection
 
 METHODS = ["auto", "newton", "steihaug", "cubic", "newton-cg", "l-bfgs", "gradient-descent"]
 
@@ -101,6 +102,48 @@ def test_a_minimum_inside_another() -> None:
 def test_the_start_does_not_count() -> None:
     found = jax.grad(lambda x0: nb.minimise(well, jnp.full(2, x0), 1.0).x[0])(0.3)
     assert found == 0
+
+
+SEARCHES = [dichotomy, golden_section, parabolic, brent, newton_1d, slope_bisection]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=[search.__name__ for search in SEARCHES])
+def test_the_minimum_on_an_interval(search: Callable[..., Any]) -> None:
+    found = lambda a: search(lambda x: (x - a) ** 2 + x**4, -1.0, 2.0, tol=1e-9)
+    x = found(0.7).x
+    moves = lambda a: found(a).x
+    np.testing.assert_allclose(jax.grad(moves)(0.7), slope(x), rtol=1e-7)
+    np.testing.assert_allclose(jax.jvp(moves, (0.7,), (1.0,))[1], slope(x), rtol=1e-7)
+    np.testing.assert_allclose(jax.vmap(jax.grad(moves))(jnp.array([0.7, -0.2]))[0], slope(x), rtol=1e-7)
+    np.testing.assert_allclose(jax.grad(jax.grad(moves))(0.7), -12 * x * slope(x) ** 3, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda a: found(a).value)(0.7), -2 * (x - 0.7), rtol=1e-6)
+    assert np.isnan(jax.grad(lambda a: found(a).interval[0])(0.7))
+
+
+@pytest.mark.parametrize("search", [dichotomy, golden_section, brent])
+def test_a_minimum_at_an_end_moves_with_the_end(search: Callable[..., Any]) -> None:
+    found = lambda a, b: search(lambda x: (x + 3) ** 2, a, b).x
+    np.testing.assert_allclose(jax.grad(found, argnums=(0, 1))(0.5, 2.0), (1.0, 0.0))
+
+
+def test_a_search_without_derivatives_needs_none() -> None:
+    """A function that has no derivative is searched all the same."""
+    host = lambda x: jax.pure_callback(lambda x: (np.asarray(x) - 0.25) ** 2, jax.ShapeDtypeStruct((), x.dtype), x)
+    np.testing.assert_allclose(golden_section(host, -1.0, 2.0, tol=1e-6).x, 0.25, atol=1e-6)
+
+
+def test_integers_that_the_function_refers_to() -> None:
+    """Traced ones too: nothing of them is differentiated, and nothing of them is lost."""
+
+    @jax.jit
+    def moved(a: Any, powers: Any) -> Any:
+        return nb.minimise(lambda x: jnp.sum(x ** (2 * powers)) + jnp.sum((x - a) ** 2), jnp.zeros(2), tol=1e-10).x
+
+    powers = jnp.array([2, 1])
+    x = moved(1.0, powers)
+    want = [slope(x[0]), 0.5]
+    np.testing.assert_allclose(jax.jacfwd(moved)(1.0, powers), want, rtol=1e-8)
+    np.testing.assert_allclose(jax.jacrev(moved)(1.0, powers), want, rtol=1e-8)
 
 
 def test_nothing_is_told_where_there_is_no_minimum() -> None:

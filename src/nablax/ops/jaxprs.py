@@ -346,14 +346,25 @@ def trace(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
     return _program(closed.jaxpr, closed.consts)
 
 
-def refers_to_traced(function: Callable[..., Any], arguments: Sequence[Any]) -> bool:
-    """Whether a function reads arrays that are being traced, beside its arguments.
+def closed(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """A function without what it refers to, and that.
 
     Args:
-        function: of arguments like these, with any result.
+        function: of arguments like these, with any tree of arrays as result.
         arguments: trees of arrays or shape structs; only shapes and dtypes are used.
+
+    Returns:
+        A function of the arrays it refers to and the arguments, and those arrays; some may be traced.
     """
-    return any(isinstance(array, jax.core.Tracer) for array in jax.make_jaxpr(function)(*arguments).consts)
+    found, output = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure = jax.tree.structure(output)
+
+    def run(referred: list[Any], *arguments: Any) -> Any:
+        return jax.tree.unflatten(
+            structure, core.jaxpr_as_fun(core.ClosedJaxpr(found.jaxpr, referred))(*jax.tree.leaves(arguments))
+        )
+
+    return run, list(found.consts)
 
 
 def trace_alone(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.status import Status as Line
 
 from nablax.errors import ArgumentError
-from nablax.ops.jaxprs import refers_to_traced
+from nablax.ops.jaxprs import closed
 from nablax.optimise.choose import LEAST_SQUARES, choose
 from nablax.optimise.least_squares import LeastSquares, Residuals
 from nablax.optimise.line import LineSearch
@@ -25,7 +25,7 @@ from nablax.optimise.programs import Loop, Programs, Report, summary
 from nablax.optimise.remembered import Remembered, is_traced
 from nablax.optimise.result import Optimum
 from nablax.optimise.rounding import rounding
-from nablax.optimise.sensitivity import minimum
+from nablax.optimise.sensitivity import known, minimum, still, untold
 from nablax.optimise.starting import (
     apart,
     arrays_of,
@@ -159,7 +159,8 @@ def minimise(
     def compiled(own: Function) -> Programs | None:
         like = checked_start(x0)
         check_output(f, x0, args, residuals)
-        return None if refers_to_traced(lambda x: f(x, *args), (like,)) else Programs(make, own, like, static)
+        _, referred = closed(lambda x: f(x, *args), (like,))
+        return None if is_traced(referred) else Programs(make, own, like, static)
 
     programs: Programs | None = _PROGRAMS.get(f, (make, static, structure, shapes_of(leaves)), compiled)
     if programs is None:
@@ -216,19 +217,19 @@ def _traced(
 
     def run(start: Any) -> Any:
         state = advanced(chosen.method, objective, started(chosen.method, objective, start, tolerance), max_iterations)
-        x, _, _, _, eigenvalue = summary(chosen.method, objective, state)
         status = first_of(Status, (state.status == Status.running, Status.max_iterations), otherwise=state.status)
-        rest = eigenvalue, state.iteration, state.counts, status
-        return objective.flat(x), is_item(status, Status.converged), rest
+        x, value, gradient, norm, eigenvalue = summary(chosen.method, objective, state)
+        found = objective.flat(x), value, objective.flat(gradient), norm, eigenvalue
+        return *found, state.iteration, state.counts, status
 
-    x, (eigenvalue, iterations, counts, status) = minimum(objective, start, flat_bounds, run)
-    value, gradient = jax.value_and_grad(objective.value)(x)
+    x, value, gradient, norm, eigenvalue, iterations, counts, status = still(run, start)
+    x = minimum(objective.value, x, is_item(status, Status.converged), flat_bounds)
     return Optimum(
         objective.tree(x),
-        value,
-        objective.tree(gradient),
-        chosen.method.measure(objective, x, gradient),
-        eigenvalue,
+        known(objective.value, value, x),
+        objective.tree(known(jax.grad(objective.value), gradient, x)),
+        untold(norm, x),
+        untold(eigenvalue, x),
         iterations,
         counts,
         status,
