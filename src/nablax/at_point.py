@@ -196,7 +196,9 @@ class Curvature:
         leaves = self._leaves
         count, dtype = range(len(leaves)), self._program.reading.dtype
         rows = [
-            jnp.concatenate([blocks[0, a, b].reshape(leaves[a].size, -1).astype(dtype) for b in count], axis=1)
+            jnp.concatenate(
+                [blocks[0, a, b].reshape(leaves[a].size, leaves[b].size).astype(dtype) for b in count], axis=1
+            )
             for a in count
         ]
         _, unravel = ravel_pytree(jax.tree.unflatten(self._program.signature.asked_tree, leaves))

@@ -220,6 +220,15 @@ def test_the_whole_minimisation_is_mapped_and_compiled() -> None:
     assert found.seconds is None
 
 
+@pytest.mark.parametrize("method", ["auto", "newton", "steihaug", "levenberg-marquardt"])
+def test_a_tree_with_a_leaf_of_no_numbers(method: str) -> None:
+    residuals = method == "levenberg-marquardt"
+    f = lambda t: jnp.concatenate([t["a"] - 2, t["b"]]) if residuals else jnp.sum((t["a"] - 2) ** 2) + jnp.sum(t["b"])
+    found = nb.minimise(f, {"a": jnp.ones(3), "b": jnp.zeros(0)}, method=method)
+    np.testing.assert_allclose(found.x["a"], 2.0)
+    assert found.x["b"].shape == (0,)
+
+
 def test_nothing_is_compiled_again() -> None:
     traced = 0
 
@@ -446,7 +455,12 @@ GOOD = lambda x: jnp.sum(x**2)
         (
             lambda: nb.minimise(GOOD, ()),
             ArgumentError,
-            "minimise was given a start without arrays. Pass a floating-point array, or a tree of them.",
+            "minimise was given a start without numbers. Pass a floating-point array, or a tree of them.",
+        ),
+        (
+            lambda: nb.minimise(GOOD, {"a": jnp.zeros(0)}),
+            ArgumentError,
+            "minimise was given a start without numbers. Pass a floating-point array, or a tree of them.",
         ),
         (
             lambda: nb.minimise(lambda x: x**2, jnp.ones(2)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -38,14 +39,20 @@ class Residuals(Objective):
     def linear(self, x: Any) -> tuple[Any, Any]:
         """R and its Jacobian, shape (m, n)."""
         nested = jacobian(self.function)(self.tree(x), *self.arguments)
-        count = len(jax.tree.leaves(self.like))
-        columns = [leaf.size for leaf in jax.tree.leaves(self.like)]
+        unknowns = jax.tree.leaves(self.like)
         blocks = [leaf.astype(self.dtype) for leaf in jax.tree.leaves(nested)]
         rows = [
-            jnp.concatenate([b.reshape(-1, w) for b, w in zip(blocks[k : k + count], columns, strict=True)], axis=1)
-            for k in range(0, len(blocks), count)
+            jnp.concatenate(
+                [_flat(*each) for each in zip(blocks[k : k + len(unknowns)], unknowns, strict=True)], axis=1
+            )
+            for k in range(0, len(blocks), len(unknowns))
         ]
         return self.residuals(x), jnp.concatenate(rows)
+
+
+def _flat(block: Any, unknown: Any) -> Any:
+    """A block of a Jacobian as a matrix, a column for each number of the unknown."""
+    return block.reshape(math.prod(block.shape[: block.ndim - unknown.ndim]), unknown.size)
 
 
 class _Linear(eqx.Module):

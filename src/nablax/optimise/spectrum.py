@@ -36,7 +36,7 @@ def spectrum(matrix: Any) -> tuple[Any, Any]:
     Source:
         Golub and Van Loan 2013, section 8.5.2 (the smaller root of t² + 2τt − 1) and 8.5.3 (cyclic by row).
     """
-    return _by_rotations(matrix) if 1 < matrix.shape[0] <= FEW else tuple(jnp.linalg.eigh(matrix))
+    return _by_rotations(matrix) if 0 < matrix.shape[0] <= FEW else tuple(jnp.linalg.eigh(matrix))
 
 
 def _by_rotations(matrix: Any) -> tuple[Any, Any]:
@@ -57,7 +57,7 @@ def _by_rotations(matrix: Any) -> tuple[Any, Any]:
         rest = sum(jnp.abs(entries[pair]) for pair in pairs)
         return (count < MOST_SWEEPS) & (rest > rounding(dtype) * scale)
 
-    if size == 2:  # one rotation is all
+    if size <= 2:  # one rotation is all
         entries, vectors = sweep(entries, vectors)
     else:
         start = (jnp.asarray(0), entries, vectors)

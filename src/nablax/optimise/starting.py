@@ -21,9 +21,9 @@ STATIC = (bool, int, str)
 def checked_start(x0: Any) -> Any:
     """The shapes and dtypes of a start; refused where it is not of floats."""
     leaves = jax.tree.leaves(x0)
-    if not leaves:
+    if not any(np.size(leaf) for leaf in leaves):
         raise ArgumentError(
-            "minimise was given a start without arrays. Pass a floating-point array, or a tree of them."
+            "minimise was given a start without numbers. Pass a floating-point array, or a tree of them."
         )
     for leaf in leaves:
         dtype = jnp.result_type(leaf) if hasattr(leaf, "dtype") or isinstance(leaf, float | complex) else None
