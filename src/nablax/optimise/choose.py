@@ -123,7 +123,7 @@ def _bounded(bounds: Any, size: int) -> Chosen:
     how = "by conjugate gradients on products" if products else "by a dense factor"
     return Chosen(
         ProjectedNewton(lower=bounds[0], upper=bounds[1], products=products),
-        f"keeps the bounds; {size:,} unknowns, {how}",
+        f"keeps the bounds; {size:,} unknown{'s' if size > 1 else ''}, {how}",
     )
 
 
@@ -132,7 +132,8 @@ def _by_structure(c: Curvature | None, size: int, search: LineSearch | None, tra
     if search is not None:
         return Chosen(Newton(search), "has a line search, which was asked for")
     if size <= SMALL:
-        return Chosen(TrustRegion(), f"{size} unknowns: all eigenvalues of the Hessian cost next to nothing")
+        counted = f"{size} unknown{'s' if size > 1 else ''}"
+        return Chosen(TrustRegion(), f"{counted}: all eigenvalues of the Hessian cost next to nothing")
     structure = c.structure
     kind, stored = structure.kind.value, structure.stored
     if size > MOST_SMALL and not traced and _is_sparse(c, size):
