@@ -11,4 +11,8 @@ CORPUS: dict[str, tuple[tuple[int, ...], list[Step]]] = {
     "a matrix function of what a loop leaves": ((2, 2), [("loop", 0, 0, 13), ("logdet", 1, 0, 1), ("exp", 2, 0, 0)]),
     "a result with a rule that is read twice": ((3, 1), [("hypot", 0, 0, 15), ("inverse", 1, 0, 50)]),
     "one element read in four places": ((), [("selection", 0, 0, 0), ("along", 0, 0, 40)]),
+    "a sum over two nodes of which one is not coupled": (
+        (2, 3),
+        [("along", -1, 17, 43), ("quadratic", 13, 25, 22), ("branch", 14, 30, 51), ("matrix product", -1, 14, 29)],
+    ),
 }

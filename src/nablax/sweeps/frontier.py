@@ -116,11 +116,12 @@ class Frontier:
 
         Args:
             core: the core.
-            live: the nodes under which it is found again (leaves need no finding).
+            live: the nodes under which it is found again, where it has legs (leaves need no finding).
         """
-        standing = dict(self.standing)
+        standing, own = dict(self.standing), core.nodes()
         for node in live:
-            standing[node] = (*standing.get(node, ()), self.count)
+            if node in own:
+                standing[node] = (*standing.get(node, ()), self.count)
         return replace(self, cores={**self.cores, self.count: core}, standing=standing, count=self.count + 1)
 
     def without(self, numbers: Iterable[int], nodes: Iterable[Node]) -> Frontier:
