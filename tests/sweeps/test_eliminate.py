@@ -121,10 +121,10 @@ def test_a_frontier_takes_a_core_and_stays_as_it_was() -> None:
             after, _ = eliminate(sweep, after, node)
     [core] = after.cores.values()
     [leaf] = problem.asked
-    more = empty.with_core(core, [leaf])
+    more = empty.with_core(core, [])
     assert (dict(empty.cores), empty.count, empty.on(leaf)) == ({}, 0, ())
     assert (more.cores[0], more.count, more.on(leaf)) == (core, 1, (0,))
-    assert more.with_core(core, []).on(leaf) == (0,)
+    assert more.with_core(core, [leaf]).on(leaf) == (0,)
     assert eliminate(sweep, empty, leaf) == (empty, None)  # nothing stands there
 
 

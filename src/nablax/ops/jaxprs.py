@@ -346,25 +346,36 @@ def trace(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
     return _program(closed.jaxpr, closed.consts)
 
 
-def closed(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Callable[..., Any], list[Any]]:
-    """A function without what it refers to, and that.
+@dataclass(frozen=True, eq=False)
+class Closed:
+    """A function apart from what it refers to.
+
+    Args:
+        run: of those arrays, as one argument, and of the function's arguments.
+        referred: those arrays; some may be traced.
+        output: tree of shapes of its result.
+    """
+
+    run: Callable[..., Any]
+    referred: list[Any]
+    output: Any
+
+
+def closed(function: Callable[..., Any], arguments: Sequence[Any]) -> Closed:
+    """A function taken apart.
 
     Args:
         function: of arguments like these, with any tree of arrays as result.
         arguments: trees of arrays or shape structs; only shapes and dtypes are used.
-
-    Returns:
-        A function of the arrays it refers to and the arguments, and those arrays; some may be traced.
     """
     found, output = jax.make_jaxpr(function, return_shape=True)(*arguments)
     structure = jax.tree.structure(output)
 
     def run(referred: list[Any], *arguments: Any) -> Any:
-        return jax.tree.unflatten(
-            structure, core.jaxpr_as_fun(core.ClosedJaxpr(found.jaxpr, referred))(*jax.tree.leaves(arguments))
-        )
+        evaluate = core.jaxpr_as_fun(core.ClosedJaxpr(found.jaxpr, referred))
+        return jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(arguments)))
 
-    return run, list(found.consts)
+    return Closed(run, list(found.consts), output)
 
 
 def trace_alone(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:

@@ -118,12 +118,16 @@ def choose(
     return _named(name, c, size, search, traced, dtype)
 
 
+def _counted(size: int) -> str:
+    return f"{size:,} unknown{'s' if size > 1 else ''}"
+
+
 def _bounded(bounds: Any, size: int) -> Chosen:
     products = size > MOST_DENSE
     how = "by conjugate gradients on products" if products else "by a dense factor"
     return Chosen(
         ProjectedNewton(lower=bounds[0], upper=bounds[1], products=products),
-        f"keeps the bounds; {size:,} unknown{'s' if size > 1 else ''}, {how}",
+        f"keeps the bounds; {_counted(size)}, {how}",
     )
 
 
@@ -132,29 +136,28 @@ def _by_structure(c: Curvature | None, size: int, search: LineSearch | None, tra
     if search is not None:
         return Chosen(Newton(search), "has a line search, which was asked for")
     if size <= SMALL:
-        counted = f"{size} unknown{'s' if size > 1 else ''}"
-        return Chosen(TrustRegion(), f"{counted}: all eigenvalues of the Hessian cost next to nothing")
+        return Chosen(TrustRegion(), f"{_counted(size)}: all eigenvalues of the Hessian cost next to nothing")
     structure = c.structure
     kind, stored = structure.kind.value, structure.stored
     if size > MOST_SMALL and not traced and _is_sparse(c, size):
         return Chosen(
             SparseTrustRegion(len(c.places)),
-            f"{size:,} unknowns, the Hessian is {kind} with {stored:,} values: sparse factors on the host",
+            f"{_counted(size)}, the Hessian is {kind} with {stored:,} values: sparse factors on the host",
         )
     if kind in COMPILED and size > MOST_SMALL and not any(part.kind.value == "sparse" for part in structure.parts):
-        found = f"{size:,} unknowns, the Hessian is {kind}"
+        found = f"{_counted(size)}, the Hessian is {kind}"
         return Chosen(Newton(structured=True), f"{found}: systems are solved by {structure.parts[0].solved}")
     if kind in FACTORED and size > MOST_DENSE:
         solved = structure.parts[0].solved
         return Chosen(
-            Newton(structured=True), f"{size:,} unknowns, the Hessian is {kind}: systems are solved by {solved}"
+            Newton(structured=True), f"{_counted(size)}, the Hessian is {kind}: systems are solved by {solved}"
         )
     if size <= MOST_DENSE:
-        return Chosen(TrustRegion(), f"{size:,} unknowns, the Hessian is {kind}: dense Cholesky factors are affordable")
+        return Chosen(TrustRegion(), f"{_counted(size)}, the Hessian is {kind}: dense Cholesky factors are affordable")
     where = ""
     if kind in SPARSE:
         where = ", inside a transformation" if traced else ", and its factors would fill in"
-    return Chosen(SteihaugToint(), f"{size:,} unknowns, the Hessian is {kind}{where}: products with vectors only")
+    return Chosen(SteihaugToint(), f"{_counted(size)}, the Hessian is {kind}{where}: products with vectors only")
 
 
 def _named(name: str, c: Curvature | None, size: int, search: LineSearch | None, traced: bool, dtype: Any) -> Chosen:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from nablax.errors import ArgumentError, OutputError
+from nablax.ops.jaxprs import closed
 from nablax.optimise.outcome import SearchOutcome, first_of, is_item, told
 from nablax.optimise.remembered import Remembered, is_traced
 from nablax.optimise.rounding import rounding
@@ -148,16 +149,12 @@ def _run(
     rule: IntervalRule, f: Function, lower: Any, upper: Any, tolerance: Any, max_steps: int, table: bool
 ) -> Minimum:
     """What is found, moving with the ends and with what the function refers to as a minimum does."""
-
     found: Minimum = still(lambda a, b, tol: _searched(rule, f, a, b, tol, max_steps, table), lower, upper, tolerance)
     reached = is_item(found.status, SearchOutcome.converged) | is_item(found.status, SearchOutcome.at_end)
-    x = minimum(f, found.x, reached, (lower, upper))
-    interval, rows = jax.tree.map(lambda number: _told(number, x), (found.interval, found.table))
-    return Minimum(x, known(f, found.value, x), interval, found.evaluations, found.steps, found.status, rows)
-
-
-def _told(number: Any, x: Any) -> Any:
-    return untold(number, x) if jnp.issubdtype(number.dtype, jnp.floating) else number
+    function = closed(f, (lower,))
+    x = minimum(function, found.x, reached, (lower, upper))
+    interval, rows = untold((found.interval, found.table), x)
+    return Minimum(x, known(function, found.value, x), interval, found.evaluations, found.steps, found.status, rows)
 
 
 def _searched(

@@ -25,7 +25,7 @@ from nablax.optimise.programs import Loop, Programs, Report, summary
 from nablax.optimise.remembered import Remembered, is_traced
 from nablax.optimise.result import Optimum
 from nablax.optimise.rounding import rounding
-from nablax.optimise.sensitivity import known, minimum, still, untold
+from nablax.optimise.sensitivity import known, minimum, slope, still, untold
 from nablax.optimise.starting import (
     apart,
     arrays_of,
@@ -151,18 +151,17 @@ def minimise(
     data, static = apart(args)
     leaves, structure = jax.tree.flatten(x0)
     make = Residuals if residuals else Objective
-    if is_traced(leaves, data, bounds, tol):
-        return _traced(make, f, x0, args, method, search, bounds, tol, max_iterations)
-
-    leaves = arrays_of(leaves)
 
     def compiled(own: Function) -> Programs | None:
         like = checked_start(x0)
-        check_output(f, x0, args, residuals)
-        _, referred = closed(lambda x: f(x, *args), (like,))
-        return None if is_traced(referred) else Programs(make, own, like, static)
+        whole = closed(lambda x: f(x, *args), (like,))
+        check_output(whole.output, residuals)
+        return None if is_traced(whole.referred) else Programs(make, own, like, static)
 
-    programs: Programs | None = _PROGRAMS.get(f, (make, static, structure, shapes_of(leaves)), compiled)
+    programs: Programs | None = None
+    if not is_traced(leaves, data, bounds, tol):
+        leaves = arrays_of(leaves)
+        programs = _PROGRAMS.get(f, (make, static, structure, shapes_of(leaves)), compiled)
     if programs is None:
         return _traced(make, f, x0, args, method, search, bounds, tol, max_iterations)
     flat_bounds = None
@@ -205,12 +204,13 @@ def _traced(
     make: Any, f: Function, x0: Any, args: Any, name: Any, search: Any, bounds: Any, tol: Any, max_iterations: int
 ) -> Optimum:
     """The whole minimisation inside a transformation: no limit of time, no callback, nothing on the host."""
-    objective = make(f, checked_start(x0), args)
+    like = checked_start(x0)
+    check_output(closed(lambda x: f(x, *args), (like,)).output, make is Residuals)
+    objective = make(f, like, args)
     start = objective.flat(x0)
     flat_bounds = None if bounds is None else checked_bounds(bounds, objective, x0)
     if flat_bounds is not None:
         start = jnp.clip(start, *flat_bounds)
-    check_output(f, x0, args, make is Residuals)
     c = None if make is Residuals else objective.at(start)
     chosen = choose(name, c, start.size, bounds=flat_bounds, search=search, traced=True, dtype=start.dtype)
     tolerance = rounding(start.dtype) ** 0.5 if tol is None else tol
@@ -222,14 +222,16 @@ def _traced(
         found = objective.flat(x), value, objective.flat(gradient), norm, eigenvalue
         return *found, state.iteration, state.counts, status
 
-    x, value, gradient, norm, eigenvalue, iterations, counts, status = still(run, start)
-    x = minimum(objective.value, x, is_item(status, Status.converged), flat_bounds)
+    x, value, gradient, *rest = still(run, start)
+    function = closed(objective.value, (start,))
+    x = minimum(function, x, is_item(rest[-1], Status.converged), flat_bounds)
+    norm, eigenvalue, iterations, counts, status = untold(rest, x)
     return Optimum(
         objective.tree(x),
-        known(objective.value, value, x),
-        objective.tree(known(jax.grad(objective.value), gradient, x)),
-        untold(norm, x),
-        untold(eigenvalue, x),
+        known(function, value, x),
+        objective.tree(known(slope(function), gradient, x)),
+        norm,
+        eigenvalue,
         iterations,
         counts,
         status,

@@ -16,6 +16,7 @@ from nablax.optimise.line import LineSearch, Sample, Search
 from nablax.optimise.objective import Counts, Objective
 from nablax.optimise.outcome import SearchOutcome
 from nablax.optimise.rounding import rounding
+from nablax.optimise.spectrum import spectrum
 from nablax.optimise.state import Method, State, either, moved, noise_of, stayed
 
 # Eigenvalues below this share of the largest are replaced by it.
@@ -175,7 +176,7 @@ def newton_direction(matrix: Any, gradient: Any) -> tuple[Any, Any]:
     newton = -jax.scipy.linalg.cho_solve((factor, True), gradient)
 
     def by_magnitude() -> tuple[Any, Any]:
-        values, vectors = jnp.linalg.eigh(matrix)
+        values, vectors = spectrum(matrix)
         sizes = jnp.abs(values)
         sizes = jnp.maximum(sizes, jnp.maximum(FLAT * jnp.max(sizes), rounding(matrix.dtype)))
         return descending(-vectors @ ((vectors.T @ gradient) / sizes), gradient), jnp.asarray(2)

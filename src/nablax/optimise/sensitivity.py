@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from nablax.ops.jaxprs import closed
+from nablax.ops.jaxprs import Closed, closed
 from nablax.optimise.rounding import rounding
 
 Function = Callable[..., Any]
@@ -33,34 +33,39 @@ def still(function: Function, *arguments: Any) -> Any:
         >>> jax.grad(lambda a: still(lambda x: a * x, 2.0))(3.0)
         Array(0., dtype=float32, weak_type=True)
     """
-    run, referred = closed(function, arguments)
-    return run(*jax.lax.stop_gradient((referred, *arguments)))
+    apart = closed(function, arguments)
+    return apart.run(*jax.lax.stop_gradient((apart.referred, *arguments)))
 
 
-def known(function: Function, stored: Any, *arguments: Any) -> Any:
+def slope(function: Closed) -> Closed:
+    """The gradient of a function of one vector."""
+    return Closed(jax.grad(function.run, 1), function.referred, None)
+
+
+def known(function: Closed, stored: Any, x: Any) -> Any:
     """A value that a function gave, with the derivatives of the function.
 
     Args:
-        function: of the arguments.
-        stored: an array, its value there.
-        arguments: trees of arrays.
+        function: of one array.
+        stored: its value there.
+        x: the array.
 
     Example:
-        >>> jax.grad(lambda x: known(jnp.sin, 0.0, x))(0.0)
+        >>> sine = closed(jnp.sin, (0.0,))
+        >>> jax.grad(lambda x: known(sine, 0.0, x))(0.0)
         Array(1., dtype=float32, weak_type=True)
     """
-    run, referred = closed(function, arguments)
-    return _known(run, stored, (referred, *arguments))
+    return _known(function.run, stored, (function.referred, x))
 
 
-def minimum(value: Function, x: Any, reached: Any, bounds: tuple[Any, Any] | None) -> Any:
+def minimum(function: Closed, x: Any, reached: Any, bounds: tuple[Any, Any] | None) -> Any:
     """Where a function is lowest, with the derivatives of such a point by all that the function refers to.
 
     ∇f(x, a) = 0 gives ∂x/∂a = −H⁻¹ ∂²f/∂x∂a; with bounds, x = P(x − ∇f(x, a)) holds unknowns at a bound in place, and
     moves them with it. Forward and reverse, of any order.
 
     Args:
-        value: f, of a flat vector or of a number.
+        function: f, of a flat vector or of a number.
         x: the point, without derivatives.
         reached: whether it is a minimum; the derivatives are NaN where it is none.
         bounds: lower and upper, like `x`; None for none.
@@ -68,24 +73,34 @@ def minimum(value: Function, x: Any, reached: Any, bounds: tuple[Any, Any] | Non
     Example:
         The minimum of (x − a)² + x is at a − ½:
 
-        >>> jax.grad(lambda a: minimum(lambda x: (x - a) ** 2 + x, jnp.array(2.5), True, None))(3.0)
+        >>> def lowest(a):
+        ...     return minimum(closed(lambda x: (x - a) ** 2 + x, (2.5,)), jnp.array(2.5), True, None)
+        >>> jax.grad(lowest)(3.0)
         Array(1., dtype=float32, weak_type=True)
 
     Source:
         Krantz and Parks 2013, The Implicit Function Theorem, theorem 3.3.1; Blondel et al. 2022, Efficient and modular
         implicit differentiation, section 2.
     """
-    run, referred = closed(value, (x,))
-    return _minimum(run, x, reached, (referred, bounds))
+    return _minimum(function.run, x, reached, (function.referred, bounds))
+
+
+def untold(told: Any, x: Any) -> Any:
+    """What is told of the way, whose derivatives nobody could want: NaN, wherever x moves.
+
+    Args:
+        told: a tree of arrays.
+        x: where the way ended.
+    """
+    return jax.tree.map(lambda leaf: _untold(leaf, x) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, told)
 
 
 @jax.custom_jvp
-def untold(told: Any, x: Any) -> Any:
-    """A number about the way, which has no derivative that anybody could want: NaN wherever x moves."""
+def _untold(told: Any, x: Any) -> Any:
     return told
 
 
-@untold.defjvp
+@_untold.defjvp
 def _(primals: Any, tangents: Any) -> Any:
     told, _ = primals
     return told, jnp.full_like(told, jnp.nan) * jnp.sum(tangents[1]).astype(told.dtype)

@@ -65,10 +65,9 @@ def check_limits(tol: Any, max_iterations: Any, max_seconds: Any) -> None:
         raise ArgumentError(f"minimise got max_seconds={float(max_seconds):g}; it is a positive number of seconds.")
 
 
-def check_output(f: Function, x0: Any, args: Any, residuals: bool) -> None:
-    """Refuse a function whose result cannot be minimised."""
-    x = jax.tree.map(jnp.asarray, x0)
-    leaves = jax.tree.leaves(jax.eval_shape(lambda x: f(x, *args), x))
+def check_output(output: Any, residuals: bool) -> None:
+    """Refuse a function whose result, a tree of shapes, cannot be minimised."""
+    leaves = jax.tree.leaves(output)
     shown = ", ".join(f"{leaf.dtype.name}{list(leaf.shape)}" for leaf in leaves) or "nothing"
     real = bool(leaves) and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)
     if residuals:

@@ -346,7 +346,7 @@ def step_by_factors(model: _Model, gradient: Any) -> tuple[Any, _Model, Any]:
 
     def decomposed() -> tuple[Any, _Model, Any]:
         values, vectors = jax.lax.cond(
-            model.decomposed, lambda: (model.eigenvalues, model.vectors), lambda: tuple(jnp.linalg.eigh(matrix))
+            model.decomposed, lambda: (model.eigenvalues, model.vectors), lambda: spectrum(matrix)
         )
         curved, _ = in_ball(values, vectors.T @ gradient, radius)
         known = _Model(matrix, values, vectors, jnp.asarray(True), radius, model.past)

@@ -126,7 +126,7 @@ def eliminate(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Front
         core = open_core(sweep, node, own)
         opened = core is not None
         if core is not None:
-            after = after.with_core(core, (x for x in core.nodes() if x not in sweep.leaves))
+            after = after.with_core(core, sweep.leaves)
     standing = len({k for x in node.inputs for k in after.on(x)})
     return after, Step(node, (*rules, Rule.PULL), (before, standing), opened, rank, width)
 
@@ -246,7 +246,7 @@ def sum_cores(sweep: Elimination, frontier: Frontier, cut: Cut) -> Frontier | No
                 forms[row, column] = [term]
     left = frontier.without(cut.cores, cut.nodes)
     summed = core_of(graph, forms, cut.nodes[-1])
-    return left if summed is None else left.with_core(summed, cut.nodes)
+    return left if summed is None else left.with_core(summed, sweep.leaves)
 
 
 def _merged(graph: Graph, core: Core, nodes: Iterable[Node]) -> Core:

@@ -6,7 +6,7 @@ of second order has forms between two slots; the record allows any number, for d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -111,16 +111,16 @@ class Frontier:
         """Numbers of the cores with a leg on a node."""
         return self.standing.get(node, ())
 
-    def with_core(self, core: Core, live: Iterable[Node]) -> Frontier:
-        """The frontier with one more core.
+    def with_core(self, core: Core, leaves: Container[Node]) -> Frontier:
+        """The frontier with one more core, which is found again under the nodes that its legs stand on.
 
         Args:
             core: the core.
-            live: the nodes under which it is found again, where it has legs (leaves need no finding).
+            leaves: where legs end; they need no finding.
         """
-        standing, own = dict(self.standing), core.nodes()
-        for node in live:
-            if node in own:
+        standing = dict(self.standing)
+        for node in core.nodes():
+            if node not in leaves:
                 standing[node] = (*standing.get(node, ()), self.count)
         return replace(self, cores={**self.cores, self.count: core}, standing=standing, count=self.count + 1)
 

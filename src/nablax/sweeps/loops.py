@@ -112,7 +112,7 @@ def backwards(
     frontier = Frontier(adjoints)
     if forms:
         core = Core(tuple(forms), identity_legs(slots), outputs[0])
-        frontier = frontier.with_core(core, dict.fromkeys(x for x in slots if x not in leaves))
+        frontier = frontier.with_core(core, leaves)
     apart = swept(body, frontier)
     return Backwards(turn, carried, mixed, arriving, listed, _with_one_leg(turn, apart), apart)
 
@@ -240,7 +240,7 @@ def through_loop(sweep: Elimination, frontier: Frontier, node: Node) -> tuple[Fr
     after = replace(after, adjoints=adjoints)
     core = core_of(sweep.graph, forms, node)
     if core is not None:
-        after = after.with_core(core, (x for x in core.nodes() if x not in sweep.leaves))
+        after = after.with_core(core, sweep.leaves)
     standing_after = len({k for x in node.inputs for k in after.on(x)})
     return after, Step(node, (Rule.LOOP,), (before, standing_after), core is not None)
 
