@@ -43,25 +43,22 @@ def answer(entry: Entry) -> tuple[Derivation, dict[str, Any]]:
         return derived(entry), sample_point(parse_formula(entry.formula, entry.declare or None), 7)
 
 
-def expected(found: Derivation, point: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The arguments, and what the closed forms give, a map at a direction."""
-    own = np.shape(point[found.wrt])
-    direction = np.random.default_rng(0).standard_normal(own)
+def expected(found: Derivation, point: dict[str, Any]) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """The arguments, and what the closed forms give, a map at random directions."""
+    own, random = np.shape(point[found.wrt]), np.random.default_rng(0)
     forms = [form for form in (found.function, found.gradient, found.hessian) if form is not None]
-    arguments = [np.asarray(point[name]) for name in found.function.arguments]
-    names = {name: found.shapes[name] for name in found.function.arguments}
-    known = lengths(list(names.values()), arguments)
+    arguments = {name: np.asarray(point[name]) for name in found.function.arguments}
+    known = lengths([found.shapes[name] for name in arguments], list(arguments.values()))
+    arguments |= {name: random.standard_normal(own) for form in forms for name in form.directions}
     values = []
     for form, key in zip(forms, ("f", "∇f", "∇²f"), strict=False):
         value = form.at(point)
         if form.is_map:
-            value = form.applied(direction, point)
+            value = form.applied([arguments[name] for name in form.directions], point)
         elif not value.ndim:  # a number stands for an array of it
             sizes = [int(np.prod([known.get(x) or int(x) for x in size.split("·")])) for size in found.shapes[key]]
             value = np.broadcast_to(value, sizes)
         values.append(value)
-    if any(form.is_map for form in forms):
-        arguments.append(direction)
     return arguments, values
 
 
@@ -75,15 +72,13 @@ def check(entry: Entry, language: str, folder: Path) -> None:
     source = found.code(language)
     with jax.enable_x64(True):
         if language == "c":
-            shapes = {name: found.shapes[name] for name in found.function.arguments}
-            if len(arguments) > len(shapes):
-                shapes[f"d{found.wrt}"] = found.shapes[found.wrt]
-            given = in_c(source, folder, shapes, arguments, [value.shape for value in values])
+            shapes = {name: found.shapes.get(name, found.shapes[found.wrt]) for name in arguments}
+            given = in_c(source, folder, shapes, list(arguments.values()), [value.shape for value in values])
         elif language == "torch":
             torch = pytest.importorskip("torch", reason="PyTorch runs the code only where it is installed")
-            given = in_python(source, [torch.tensor(array) for array in arguments])
+            given = in_python(source, [torch.tensor(array) for array in arguments.values()])
         else:
-            given = in_python(source, arguments)
+            given = in_python(source, list(arguments.values()))
     for one, value in zip(given, values, strict=True):
         np.testing.assert_allclose(one, value, rtol=1e-8, atol=1e-9, err_msg=source)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from corpus.running import in_c, in_python, lengths
 
-from nablax.derivation import Derivation, DerivationError, JointDerivation, derive
+from nablax.derivation import ClosedForm, Derivation, DerivationError, JointDerivation, derive
 from nablax.formula import parse_formula, sample_point, to_function
 
 # formula, variables, declaration, gradients, blocks that are written by hand
@@ -128,22 +128,17 @@ def test_code_gives_value_gradients_and_blocks(row: tuple[Any, JointDerivation],
     shapes = dict(found.function.arguments)
     random = np.random.default_rng(0)
     arrays = {name: point[name] for name in shapes}
-    asked = [
-        form.expression.argument.name for form in [*found.gradients.values(), *found.blocks.values()] if form.is_map
-    ]  # type: ignore[union-attr]
-    for name in dict.fromkeys(asked):
-        shapes[name] = shapes[name[1:]]
-        arrays[name] = random.standard_normal(point[name[1:]].shape)
+    derivatives = [*found.gradients.values(), *found.blocks.values()]
+    asked = {name: shape for form in derivatives for name, shape in form.directions.items()}
+    shapes |= asked
+    arrays |= {name: random.standard_normal(_at(point, name).shape) for name in asked}
     known = lengths(list(shapes.values()), list(arrays.values()))
     value = tuple(known[size] for size in found.shapes["f"])
     expected = [np.broadcast_to(found.function(**point), value)]
     for a, form in found.gradients.items():
-        whole = form.applied(arrays[f"d{a}"], point) if form.is_map else form(**point)
-        expected.append(whole if form.is_map else np.broadcast_to(whole, (*value, *point[a].shape)))
+        expected.append(_given(form, arrays, point, (*value, *point[a].shape)))
     for (a, b), form in found.blocks.items():
-        shape = (*value, *point[a].shape) + (() if form.is_map else point[b].shape)
-        whole = form.applied(arrays[f"d{b}"], point) if form.is_map else form(**point)
-        expected.append(np.broadcast_to(whole, shape))
+        expected.append(_given(form, arrays, point, (*value, *point[a].shape, *point[b].shape)))
     with jax.enable_x64(True):
         if language == "c":
             given = in_c(source, tmp_path, shapes, list(arrays.values()), [one.shape for one in expected])
@@ -151,6 +146,19 @@ def test_code_gives_value_gradients_and_blocks(row: tuple[Any, JointDerivation],
             given = in_python(source, list(arrays.values()))
     for one, other in zip(given, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-9, err_msg=source)
+
+
+def _at(point: dict[str, Any], direction: str) -> Any:
+    """The array of the variable whose direction dx or dx_1 is."""
+    return point[direction[1:].removesuffix("_1").removesuffix("_2")]
+
+
+def _given(form: ClosedForm, arrays: dict[str, Any], point: dict[str, Any], shape: tuple[int, ...]) -> Any:
+    """What code gives of a form: the array, or what the map makes of its directions."""
+    if form.is_map:
+        directions = [arrays[name] for name in form.directions]
+        return np.broadcast_to(form.applied(directions, point), shape[: len(shape) - sum(d.ndim for d in directions)])
+    return np.broadcast_to(form(**point), shape)
 
 
 def test_all_formats(row: tuple[Any, JointDerivation]) -> None:

@@ -84,7 +84,7 @@ BOOK = (
         "A*x",
         "A",
         "dA ↦ dA x",
-        "dA ↦ 0",
+        "0",
         by_hand=lambda A, x: np.einsum("ij,k->ijk", np.eye(len(A)), x),
     ),
     Problem(

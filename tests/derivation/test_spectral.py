@@ -21,7 +21,7 @@ def test_hessian_is_the_spectral_sum(name: str, place: int, vector: str) -> None
     v = vectors[:, place]
     others = [k for k in range(5) if k != place % 5]
     total = sum(2 * (vectors[:, k] @ direction @ v) ** 2 / (values[place] - values[k]) for k in others)
-    shown = found.hessian.applied(direction, {"S": matrix})
+    shown = found.hessian.applied([direction], {"S": matrix})
     np.testing.assert_allclose(np.sum(shown * direction), total, rtol=1e-9)
 
 

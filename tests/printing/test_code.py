@@ -284,7 +284,8 @@ def test_matrices_with_one_row_are_no_rows(formula: str, wrt: str, declare: str)
     rise = found.function.at({**point, wrt: point[wrt] + step}) - found.function.at({**point, wrt: point[wrt] - step})
     assert found.gradient.at(point).shape == own.shape
     np.testing.assert_allclose(np.sum(found.gradient.at(point)), rise / 2e-6, rtol=1e-6)
-    arguments = [*point.values(), own] if found.hessian is not None and found.hessian.is_map else [*point.values()]
+    directions = {name for form in (found.gradient, found.hessian) if form is not None for name in form.directions}
+    arguments = [*point.values(), *[own] * len(directions)]
     assert in_python(found.code(), arguments)[1].shape == own.shape
 
 

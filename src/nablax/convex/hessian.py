@@ -67,9 +67,9 @@ def second_order(function: Expression, hessian: Expression, known: Known) -> Sec
         return None
     form = without_names(hessian)
     if isinstance(form, LinearMap):
-        body = form.body
-        up = map_definite(analysis, body, form.argument)
-        down = Definite.UNKNOWN if up else map_definite(analysis, scaled(Fraction(-1), body), form.argument)
+        body, [direction] = form.body, form.arguments  # of a scalar function it takes one
+        up = map_definite(analysis, body, direction)
+        down = Definite.UNKNOWN if up else map_definite(analysis, scaled(Fraction(-1), body), direction)
         form = body
     else:
         if any(isinstance(one, Indexed | Piece | LinearMap) for one in walk(form)):

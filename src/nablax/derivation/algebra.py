@@ -47,7 +47,18 @@ class Algebra:
 
     def __init__(self, sizes: Mapping[int, str], *, expand: bool) -> None:
         self.sizes = dict(sizes)
-        self.expand = expand
+        self._expand = expand
+        self._was_asked = False
+
+    def multiplies_out(self) -> bool:
+        """Whether products are multiplied out over sums; asked only where that makes a difference."""
+        self._was_asked = True
+        return self._expand
+
+    @property
+    def is_like_other(self) -> bool:
+        """Whether all that was made so far is the same with products multiplied out and without."""
+        return not self._was_asked
 
     # -- making ------------------------------------------------------------------------------------
 
@@ -139,7 +150,8 @@ class Algebra:
         if isinstance(coefficient, float):
             coefficient, roots = _with_roots(coefficient)
             numbers += roots
-        distribute = self.expand or sum(p.constant is None for p, _ in parts) == 1
+        is_alone = sum(p.constant is None for p, _ in parts) == 1
+        distribute = is_alone or (any(len(p.terms) > 1 for p, _ in parts) and self.multiplies_out())
         choices: list[list[tuple[Number, list[Factor]]]] = []
         for p, labels in parts:
             own = {k: place[label] for k, label in enumerate(labels)}
@@ -257,7 +269,7 @@ class Algebra:
             [inside] = factor.atom.arguments
             alone = len(factors) == 1 and sorted(factor.labels) == list(range(len(axes)))
             single = len(inside.terms) == 1 and (inside.rank > 0 or alone)
-            if not (self.expand and len(inside.terms) > 1) and not single and not alone:
+            if not (single or alone or (len(inside.terms) > 1 and self.multiplies_out())):
                 continue
             rest = [other for other in factors if other is not factor]
             counter = itertools.count(1 + max([len(axes), *(label for one in factors for label in one.labels)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -38,8 +38,14 @@ class ClosedForm:
 
     @property
     def is_map(self) -> bool:
-        """Whether it is a linear map of a direction, because its array has more than two axes."""
+        """Whether it is a linear map of one direction or two, because its array has more than two axes."""
         return isinstance(self.expression, LinearMap)
+
+    @property
+    def directions(self) -> Mapping[str, tuple[str, ...]]:
+        """Names and shapes of the directions of a linear map; empty where it is none."""
+        found = self.expression.arguments if isinstance(self.expression, LinearMap) else ()
+        return {symbol.name: symbol.shape for symbol in found}
 
     def unicode(self) -> str:
         """One line of Unicode text."""
@@ -60,7 +66,7 @@ class ClosedForm:
             language: "numpy", "jax", "torch", "julia" or "c".
 
         Returns:
-            Source text. An array of high order is a function of one more argument, the direction.
+            Source text. An array of high order is a function of more arguments, the directions.
 
         Raises:
             DerivationError: no such language, one that lacks a function, or there is no closed form.
@@ -120,9 +126,9 @@ class ClosedForm:
             return np.asarray(self.engine(**arrays), np.float64)
         return np.asarray(self._value(*arrays.values()), np.float64)
 
-    def applied(self, direction: Any, point: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-        """The printed linear map on a direction, by the generated NumPy code: what is shown, not its tensor."""
-        return np.asarray(self._map(*(point[name] for name in self.arguments), direction), np.float64)
+    def applied(self, directions: Sequence[Any], point: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        """The printed linear map on its directions, by the generated NumPy code: what is shown, not its tensor."""
+        return np.asarray(self._map(*(point[name] for name in self.arguments), *directions), np.float64)
 
     @cached_property
     def _value(self) -> Callable[..., Any]:

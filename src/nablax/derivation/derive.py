@@ -11,9 +11,8 @@ from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.effort import within
 from nablax.derivation.joint import LAYOUT, JointDerivation
-from nablax.derivation.planned import atoms, higher, plan
+from nablax.derivation.planned import higher, plan, reader_of
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function
-from nablax.derivation.read_nodes import Reader
 from nablax.derivation.session import Session
 from nablax.derivation.shown import DerivationStep
 from nablax.derivation.steps import Step, closing, steps, substituted
@@ -309,12 +308,12 @@ def _steps(session: Session, gradient: ClosedForm, hessian: ClosedForm | None) -
 def _higher(session: Session, hessian: ClosedForm, order: int) -> tuple[ClosedForm, ...]:
     """Derivatives of order three and more of a scalar function of a scalar."""
     problem = session.problem
-    sizes = problem.symbolic_sizes
-    _, nodes = higher(problem, sizes, order)
+    _, nodes = higher(problem, problem.symbolic_sizes, order)
     forms = []
-    for one in range(3, order + 1):
-        options = [Reader(algebra, atoms(problem, sizes)).node(nodes[one - 1]) for algebra in session.algebras]
-        expression = shortest(session.writer, session.algebras, options)
-        forms.append(session.form(expression, session.arguments, f"derivative_{one}"))
+    read = [reader_of(problem, expand=expand) for expand in (False, True)]
+    for node in nodes[2:]:
+        options = [reader.node(node) for _, _, reader in read]
+        expression = shortest(session.writer, [algebra for algebra, _, _ in read], options)
+        forms.append(session.form(expression, session.arguments, f"derivative_{len(forms) + 3}"))
     session.checks[problem.wrt].higher([hessian, *forms])
     return tuple(forms)

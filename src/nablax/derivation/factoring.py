@@ -16,6 +16,7 @@ from nablax.derivation.forms import (
     like,
     summed,
 )
+from nablax.derivation.power_sums import with_power_sums
 from nablax.printing.expression import (
     Call,
     Expression,
@@ -27,10 +28,8 @@ from nablax.printing.expression import (
     Power,
     Product,
     Shape,
-    Transpose,
     factors_of,
     product_of,
-    reversed_factors,
     shape_of,
 )
 from nablax.printing.multiples import Coefficient, multiply, parted, powered
@@ -49,17 +48,7 @@ def factored(forms: Sequence[Form], shape: Shape) -> Expression:
     Returns:
         The expression, common factors taken out.
     """
-    best = _Search().shortest(forms, shape)
-    if len(shape) == 2 and len(forms) > 1 and any(_has_high_power(form.chain) for form in forms):
-        turned = [Form(f.coefficient, f.scalars, reversed_factors(f.chain)) for f in forms]
-        if not any(isinstance(factor, Transpose) for form in turned for factor in form.chain):
-            return min(best, Transpose(_Search().shortest(turned, shape[::-1])), key=cost)
-    return best
-
-
-def _has_high_power(chain: Factors) -> bool:
-    """Whether a factor stands three times side by side, as in Σ XʳAX³⁻ʳ."""
-    return any(chain[k] == chain[k + 1] == chain[k + 2] for k in range(len(chain) - 2))
+    return _Search().shortest(with_power_sums(like(forms)), shape)
 
 
 Inside = Callable[[Sequence[Form], Shape], Expression]
@@ -141,7 +130,6 @@ View = tuple[Taken, Form, Shape]
 
 def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
     """Ways to take one factor out of some of the terms."""
-    high = any(_has_high_power(form.chain) for form in forms)
     for views in (_scalars, _heads, _tails, _bodies, _entries, _diagonals, _masks):
         groups: dict[Taken, dict[int, tuple[Form, Shape]]] = {}
         for k, form in enumerate(forms):
@@ -150,7 +138,7 @@ def _candidates(forms: Sequence[Form], shape: Shape) -> Iterator[Choice]:
         for key, members in groups.items():
             rests = [rest for rest, _ in members.values()]
             shapes = {inner for _, inner in members.values()}
-            if len(rests) < 2 or len(shapes) > 1 or (high and _is_uneven(key, rests)):
+            if len(rests) < 2 or len(shapes) > 1:
                 continue
             for content, left in _contents(rests):
                 yield frozenset(members), partial(_put, key, content, left, next(iter(shapes)))
@@ -216,11 +204,6 @@ def _masks(form: Form, shape: Shape) -> Iterator[View]:
 
 def _inner(form: Form, inside: Expression) -> Form:
     return Form(form.coefficient, form.scalars, factors_of(inside))
-
-
-def _is_uneven(taken: Taken, rests: Sequence[Form]) -> bool:
-    """Whether X would be taken out of XXXA + XXAX."""
-    return taken.kind == "end" and len({form.chain[taken.place] == taken.factors[0] for form in rests}) > 1
 
 
 def _put(taken: Taken, content: Coefficient, inner: Sequence[Form], left: Shape, inside: Inside) -> Form:

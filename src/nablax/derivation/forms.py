@@ -22,6 +22,7 @@ from nablax.printing.expression import (
     Ones,
     Piece,
     Power,
+    PowerSum,
     Product,
     Scale,
     Shape,
@@ -116,8 +117,6 @@ def cost(expression: Expression) -> float:
         case Sum(terms):
             return inside + 1.0 * (len(terms) - 1) + 0.3 + (0.6 if is_negative(terms[0]) else 0.0)
         case Product(factors):
-            triples = zip(factors, factors[1:], factors[2:], strict=False)
-            inside -= sum(cost(c) - 0.4 for a, b, c in triples if a == b == c and len(shape_of(a)) == 2)
             return inside + 0.5 * sum(isinstance(factor, Sum | Hadamard) for factor in factors)
         case Hadamard(factors):
             return inside + 0.7 * (len(factors) - 1) + 0.5 * sum(isinstance(factor, Sum) for factor in factors)
@@ -137,6 +136,8 @@ def cost(expression: Expression) -> float:
             return min(inside + 1.5, 3.5 if shape_of(expression) else inside + 1.5)  # a long one gets a name
         case Piece(_, indices):
             return inside + 0.3 * len(indices)
+        case PowerSum(base, between):
+            return inside + cost(base) * len(between) + 2.0
         case Indexed():
             return inside + 3.0
         case LinearMap(_, body, _):

@@ -20,7 +20,8 @@ class JointDerivation(Shown):
     """A function with its derivatives by several arguments in closed form.
 
     A block ∂²f/∂x∂A is the derivative of ∂f/∂x by A. With two axes or fewer it is written as an array: first the axes
-    of x, then those of A. With more it is the linear map that takes a change of A to that of ∂f/∂x.
+    of x, then those of A. With more it is the linear map that takes a change of A to that of ∂f/∂x, or changes of x and
+    A to that of f.
 
     Args:
         function: the function.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nablax.derivation.closed_form import ClosedForm
 from nablax.errors import DerivationError
 from nablax.printing.document import Block, Document, Equation, Items, Listing, Paragraph, Section, Table, sentences
+from nablax.printing.expression import LinearMap
 from nablax.printing.labels import Label, differential, function, of
 
 if TYPE_CHECKING:  # a derivation explains itself
@@ -63,6 +64,10 @@ SLOPE = "The slope of {0} at each entry, times the differential."
 MAP = (
     "It would have more than two axes, so it is written as the linear map that takes a direction to the change of the "
     "{0}; evaluate gives the whole array."
+)
+MAP_OF_TWO = (
+    "It would have more than two axes, so it is written as the map, linear in each of two directions, that takes them "
+    "to the second change of the function; evaluate gives the whole array."
 )
 
 
@@ -156,7 +161,7 @@ def _blocks(blocks: Sequence[tuple[Label, ClosedForm]]) -> Iterator[Block]:
     yield Paragraph(
         "Each gradient is differentiated by each variable. The block of two variables is the transpose of the one in "
         "the other order. A block with more than two axes is the linear map from a change of the second variable to "
-        "that of the gradient by the first."
+        "that of the gradient by the first, or the map of both changes to that of the function."
     )
     for label, form in blocks:
         yield Equation(label, form.expression)
@@ -238,8 +243,9 @@ def _hessian(derivation: Derivation) -> Iterator[Block]:
         yield Paragraph("It was not asked for, or was left out; see the notes.")
         return
     yield Equation(derivation.label(2), derivation.hessian.expression)
-    if derivation.hessian.is_map:
-        yield Paragraph(MAP.format("gradient"))
+    if isinstance(derivation.hessian.expression, LinearMap):
+        directions = derivation.hessian.expression.arguments
+        yield Paragraph(MAP.format("gradient") if len(directions) == 1 else MAP_OF_TWO)
     else:
         yield Paragraph(f"It is a {described(derivation.shapes[f'∇²{derivation.called}'])}.")
     for order, form in enumerate(derivation.higher, 3):

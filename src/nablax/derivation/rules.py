@@ -180,7 +180,7 @@ def _signs(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | No
         alone = [f for f in alone if sum(f.labels[0] in other.labels for other in rest) == 1]
         if len(set(one.labels)) < 3 or len({f.atom.key for f in alone}) < len(alone):
             return Rewritten([], Fraction(0))
-        for other in signs if algebra.expand else ():
+        for other in signs if len(signs) > 1 and algebra.multiplies_out() else ():
             shared = next((x for x in one.labels if other is not one and x in other.labels and x >= rank), None)
             if shared is not None and not any(shared in f.labels for f in rest if f is not other):
                 (a, b), (c, d) = (_behind(f.labels, shared) for f in (one, other))
@@ -221,7 +221,7 @@ def _identities(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten
     """The first row of the table of identities whose left side is part of the product."""
     heads = {head_of(factor.atom) for factor in factors}
     for pattern in patterns():
-        if pattern.heads <= heads and (algebra.expand or not pattern.expanded):
+        if pattern.heads <= heads and (not pattern.expanded or algebra.multiplies_out()):
             for match in matches(pattern, factors, rank):
                 found = _replaced(algebra, pattern, match, factors)
                 if found is not None:
@@ -232,7 +232,8 @@ def _identities(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten
 def _replaced(algebra: Algebra, pattern: Pattern, match: Match, factors: list[Factor]) -> Rewritten | None:
     """The right side in place of what the left side matched, as often as it stands in the product."""
     value, turns = built(algebra, pattern.right, match), match.turns
-    if algebra.expand and len(value.terms) > 1 and turns.denominator == 1 and turns > 1 and not pattern.summed:
+    is_power = len(value.terms) > 1 and turns.denominator == 1 and turns > 1
+    if is_power and not pattern.summed and algebra.multiplies_out():
         labels = tuple(range(value.rank))
         value, turns = algebra.product([(value, labels)] * int(turns), labels, {}), Fraction(1)
     chosen = {id(factor): own.exponent for factor, own in match.chosen}

@@ -54,7 +54,7 @@ class Session:
     Args:
         problem: what is differentiated.
         places: of the arguments by which.
-        polys: the derivatives with sums kept together, and with products multiplied out.
+        polys: the derivatives with sums kept together, and with products multiplied out where that differs.
     """
 
     def __init__(self, problem: Problem, places: Sequence[int], polys: Sequence[Polys]) -> None:
@@ -73,7 +73,10 @@ class Session:
     @classmethod
     def of(cls, problem: Problem, places: Sequence[int], planned: Planned) -> Session:
         """The session of a plan."""
-        return cls(problem, places, [read(problem, planned, expand=expand) for expand in (False, True)])
+        found = [read(problem, planned, expand=False)]
+        if not found[0].algebra.is_like_other:
+            found.append(read(problem, planned, expand=True))
+        return cls(problem, places, found)
 
     def beside(self) -> Session:
         """The session with its check beside the example."""
@@ -150,9 +153,11 @@ class Session:
             VerificationError: none passed.
         """
         first, leaves = self._polys[0], self._polys[0].leaves
-        options = [([one.gradients[place] for one in self._polys], place) for place in first.gradients]
-        options += [([one.blocks[pair] for one in self._polys], pair[1]) for pair in first.blocks]
-        plain = [map_or_array(self.writer, self.algebras, polys, leaves[place]) for polys, place in options]
+        options = [([one.gradients[place] for one in self._polys], [leaves[place]]) for place in first.gradients]
+        options += [
+            ([one.blocks[pair] for one in self._polys], [leaves[place] for place in pair]) for pair in first.blocks
+        ]
+        plain = [map_or_array(self.writer, self.algebras, polys, by) for polys, by in options]
         taken = {a.name for a in self.problem.arguments} | {one.name for one in self.directions.values()}
         taken |= {self.called, *RESERVED}
         indexed = [self.writer.indexed(polys[0]) for polys, _ in options]
@@ -202,7 +207,7 @@ class Session:
             body = gradient.expression
             if self.value_rank:
                 along = direction_of(self._polys[0].leaves[place])
-                options = [contracted(one.algebra, one.gradients[place], along) for one in self._polys]
+                options = [contracted(one.algebra, one.gradients[place], [along]) for one in self._polys]
                 body = shortest(self.writer, self.algebras, options)
                 own = {**self.arguments, direction.name: direction.shape}
                 self.checks[place].differential(self.form(body, own, "differential"), direction.name)

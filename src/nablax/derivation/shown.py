@@ -150,8 +150,8 @@ class Shown(ABC):
         """Source of one function that gives the value and all derivatives.
 
         What they share is computed once, and products are multiplied in the planner's order. Where a derivative is a
-        linear map, the function has one more argument, the direction (dA for a variable A), and gives what the map
-        makes of it.
+        linear map, the function has one more argument, the direction (dA for a variable A; dA_1 and dA_2 where it
+        takes two), and gives what the map makes of it.
 
         Args:
             language: "numpy", "jax", "torch", "julia", or "c" (C99: loops over arrays row by row; the function takes

@@ -122,7 +122,7 @@ def _applied(
     parts = [Poly(axes, ())]
     for source, terms in jacobian.items():
         along = replace(atoms[source], name=f"~{atoms[source].name}")  # behind all letters: differentials come last
-        parts.append(contracted(algebra, reader.terms(terms, (*axes, *source.shape)), along))
+        parts.append(contracted(algebra, reader.terms(terms, (*axes, *source.shape)), [along]))
     values = {atoms[node].name: one for node, one in shown.items()}
     return _read_aloud(Writer(names, summed).write(algebra.add(parts)), values)
 
@@ -427,7 +427,7 @@ def closing(value: str, gradient: Expression, hessian: Expression | None, direct
 def _twice(hessian: Expression, one: Symbol, two: Symbol) -> Expression:
     """A Hessian on two directions."""
     if isinstance(hessian, LinearMap):
-        return paired(replaced(hessian.body, hessian.argument, one), two)
+        return paired(replaced(hessian.body, hessian.arguments[0], one), two)
     if not one.shape:
         return paired(hessian, one, two)
     whole = parted(hessian)

@@ -87,6 +87,11 @@ class Check:
             direction = in_kind(self._leaf.kind, random.standard_normal(np.shape(point[self._leaf.name])))
             self._samples.append((point, direction / max(float(np.linalg.norm(direction)), 1e-300)))
 
+    def _direction(self, name: str, point: dict[str, Array]) -> Array:
+        """A direction for one of the arguments, of its kind; the same at every point."""
+        kind = next(one.kind for one in self._problem.arguments if one.name == name)
+        return in_kind(kind, np.random.default_rng(POINTS).standard_normal(np.shape(point[name])))
+
     def value(self, point: dict[str, Array]) -> Array:
         """The function's value, by NumPy for a formula and by JAX for a function."""
         values = [point[argument.name] for argument in self._problem.arguments]
@@ -141,7 +146,7 @@ class Check:
         for point, direction in self._samples:
             in_time()
             shape = self.value(point).shape + np.shape(point[rows])
-            worst = max(worst, self._slope(block, gradient, shape, point, direction))
+            worst = max(worst, self._slope(block, gradient, shape, point, direction, rows))
         return Verification(POINTS, worst, self._where)
 
     def _slope(
@@ -151,27 +156,35 @@ class Check:
         shape: tuple[int, ...],
         point: dict[str, Array],
         along: Array,
+        rows: str | None = None,
     ) -> float:
-        """The error of a derivative along a direction, against differences of what it is the derivative of."""
+        """The error of a derivative along a direction, against differences of what it is the derivative of.
+
+        That is of the whole array; where a map is shown, what it makes of its directions is compared with the array.
+        """
         name = self._leaf.name
 
         def function(at: Array) -> Array:
             there = {**point, name: at}
             return self.value(there) if before is None else _fitted(_shown(before, there), shape)
 
-        found = [np.tensordot(_fitted(_shown(form, point), shape + along.shape), along, axes=along.ndim)]
+        whole = _fitted(_shown(form, point), shape + along.shape)
+        if before is None and form.engine is None and not error(in_kind(self._leaf.kind, whole), whole) < TOLERANCE:
+            return float("inf")
+        found = np.tensordot(whole, along, axes=along.ndim)
+        apart = 0.0
         if isinstance(form.expression, LinearMap):
+            directions, made = [along], found
+            if len(form.expression.arguments) == 2:
+                first = self._direction(rows or name, point)
+                directions, made = [first, along], np.tensordot(found, first, axes=first.ndim)
             with np.errstate(all="ignore"):
-                found.append(_fitted(form.applied(along, point), shape))
-        if before is None and form.engine is None:
-            whole = _fitted(_shown(form, point), shape + along.shape)
-            if not error(in_kind(self._leaf.kind, whole), whole) < TOLERANCE:
-                return float("inf")
+                apart = error(_fitted(form.applied(directions, point), made.shape), made)
         least = float(np.max(np.abs(function(point[name])), initial=0.0)) * 1e-4
         errors = []
         for step in STEPS:
             expected = differences(function, point[name], along, step)
-            errors.append(max(error(one, expected, least) for one in found))
+            errors.append(max(error(found, expected, least), apart))
             if errors[-1] < TOLERANCE / 100:
                 break
         return min(errors)

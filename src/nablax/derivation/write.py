@@ -50,14 +50,16 @@ def shortest(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly
     return min((writer.write(p) for p in (*options, *fractions) if p is not None), key=cost)
 
 
-def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaf: Atom) -> Expression:
-    """A derivative: a matrix expression up to two axes, a linear map of the direction above.
+def map_or_array(
+    writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaves: Sequence[Atom]
+) -> Expression:
+    """A derivative: a matrix expression up to two axes, above the linear map of as few directions as that takes.
 
     Args:
         writer: writes polys.
         algebras: the algebra of each option.
         options: equal polys.
-        leaf: the argument; its axes are the last ones.
+        leaves: the arguments by which; their axes are the last ones.
 
     Returns:
         The expression.
@@ -65,16 +67,20 @@ def map_or_array(writer: Writer, algebras: Sequence[Algebra], options: Sequence[
     rank = options[0].rank
     if rank <= 2:
         return shortest(writer, algebras, options)
-    direction = direction_of(leaf)
-    values = [contracted(algebra, p, direction) for algebra, p in zip(algebras, options, strict=True)]
+    taken = leaves[-1:] if rank - len(leaves[-1].axes) <= 2 else leaves
+    twice = len(taken) == 2 and taken[0].name == taken[1].name
+    directions = [direction_of(leaf, k if twice else 0) for k, leaf in enumerate(taken, 1)]
+    values = [contracted(algebra, p, directions) for algebra, p in zip(algebras, options, strict=True)]
     body = shortest(writer, algebras, values)
     tensor = writer.indexed(min(options, key=lambda p: len(p.terms)))
-    return LinearMap(Symbol(direction.name, writer.shape(leaf.axes), leaf.symmetric), body, tensor)
+    symbols = [Symbol(one.name, writer.shape(one.axes), one.symmetric) for one in directions]
+    return LinearMap(tuple(symbols), body, tensor)
 
 
-def direction_of(leaf: Atom) -> Atom:
-    """The differential of the argument, as an atom."""
-    return Atom(AtomKind.LEAF, f"d{leaf.name}", leaf.axes, (), leaf.symmetric, _linear(leaf.trait))
+def direction_of(leaf: Atom, number: int = 0) -> Atom:
+    """The differential of the argument, as an atom; a numbered one where there are several."""
+    name = f"d{leaf.name}_{number}" if number else f"d{leaf.name}"
+    return Atom(AtomKind.LEAF, name, leaf.axes, (), leaf.symmetric, _linear(leaf.trait))
 
 
 def _linear(trait: str) -> str:
@@ -82,11 +88,15 @@ def _linear(trait: str) -> str:
     return trait if trait in ("triangular", "diagonal") else ""
 
 
-def contracted(algebra: Algebra, p: Poly, direction: Atom) -> Poly:
-    """A poly applied to a direction over its last axes."""
+def contracted(algebra: Algebra, p: Poly, directions: Sequence[Atom]) -> Poly:
+    """A poly applied to directions over its last axes."""
     labels = tuple(range(p.rank))
-    kept = p.rank - len(direction.axes)
-    return _each(algebra, p, labels[:kept], (algebra.atom(direction), labels[kept:]))
+    kept = start = p.rank - sum(len(one.axes) for one in directions)
+    parts: list[Part] = []
+    for one in directions:
+        parts.append((algebra.atom(one), labels[start : start + len(one.axes)]))
+        start += len(one.axes)
+    return _each(algebra, p, labels[:kept], *parts)
 
 
 def _each(algebra: Algebra, p: Poly, output: Sequence[int], *others: Part) -> Poly:
@@ -230,7 +240,7 @@ def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -
     if not ordered:
         return expression
     if isinstance(expression, LinearMap):
-        return LinearMap(expression.argument, Where(expression.body, tuple(ordered)), expression.tensor)
+        return LinearMap(expression.arguments, Where(expression.body, tuple(ordered)), expression.tensor)
     return Where(expression, tuple(ordered))
 
 

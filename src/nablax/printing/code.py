@@ -27,7 +27,7 @@ def code(
     """Source of a function that evaluates expressions together.
 
     Args:
-        expressions: what it returns, by name; of a linear map the value, of one more parameter, the direction.
+        expressions: what it returns, by name; of a linear map the value, of more parameters, the directions.
         arguments: names and shapes (names of sizes) of the parameters, in order.
         language: "numpy", "jax", "torch", "julia" or "c".
         called: the function's name.

@@ -206,16 +206,31 @@ class Indexed:
 
 
 @dataclass(frozen=True, slots=True)
-class LinearMap:
-    """An array of high order as the map that it is: what it makes of a symbol.
+class PowerSum:
+    """Σ XⁱAXʲ over i + j = degree, Σ XⁱAXʲBXᵏ over i + j + k = degree, and so on.
 
     Args:
-        argument: the symbol, such as dX.
-        body: the value, linear in the symbol.
+        base: the square matrix X.
+        between: what stands between its powers.
+        degree: the sum of their exponents.
+    """
+
+    base: Expression
+    between: tuple[Expression, ...]
+    degree: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinearMap:
+    """An array of high order as the map that it is: what it makes of a symbol, or of several.
+
+    Args:
+        arguments: the symbols, such as dX, in the order of the last axes of the array.
+        body: the value, linear in each symbol.
         tensor: the same in index notation, for evaluation.
     """
 
-    argument: Symbol
+    arguments: tuple[Symbol, ...]
     body: Expression
     tensor: Expression
 
@@ -235,7 +250,7 @@ class Where:
 
 Expression: TypeAlias = (
     Symbol | Number | SizeOf | Array | Sum | Product | Hadamard | Scale | Quotient | Transpose | Inverse
-    | Power | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | LinearMap | Where
+    | Power | Function | Call | Kronecker | Identity | Ones | Unit | Piece | Indexed | PowerSum | LinearMap | Where
 )  # fmt: skip
 
 Factors = tuple[Expression, ...]
@@ -251,7 +266,7 @@ _INSIDE: dict[type, tuple[str, ...]] = {
     Sum: ("terms",), Product: ("factors",), Hadamard: ("factors",), Scale: ("scalars", "divisors", "body"),
     Quotient: ("numerator", "denominator"), Transpose: ("operand",), Inverse: ("operand",),
     Power: ("base", "exponent"), Function: ("arguments",), Call: ("arguments",), Kronecker: ("left", "right"),
-    LinearMap: ("body",), Where: ("names", "body"),
+    PowerSum: ("base", "between"), LinearMap: ("body",), Where: ("names", "body"),
 }  # fmt: skip
 # Those of index notation, into which only what says so looks.
 _INDEXED: dict[type, tuple[str, ...]] = {Piece: ("array",), Indexed: ("pieces",), LinearMap: ("body", "tensor")}
@@ -332,7 +347,7 @@ def shape_of(expression: Expression) -> Shape:
         case Transpose(operand):
             shape = shape_of(operand)
             return ("1", *shape) if len(shape) == 1 else shape[::-1]
-        case Inverse(operand):
+        case Inverse(operand) | PowerSum(operand):
             return shape_of(operand)
         case Power(base, exponent):
             return max(shape_of(base), shape_of(exponent), key=len)
@@ -424,6 +439,8 @@ def transposed(expression: Expression) -> Expression:
             return Scale(coefficient, scalars, divisors, transposed(body))
         case Product(factors) if len(shape_of(expression)) == 2:
             return Product(reversed_factors(factors))
+        case PowerSum(base, between, degree) if transposed(base) == base:
+            return PowerSum(base, reversed_factors(between), degree)
         case Function(name, arguments) if len(shape_of(expression)) == 2:
             inside = Function(name, tuple(transposed(argument) for argument in arguments))
             return Transpose(expression) if _turns(inside) > _turns(expression) else inside

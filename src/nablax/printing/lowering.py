@@ -24,6 +24,7 @@ from nablax.printing.expression import (
     Ones,
     Piece,
     Power,
+    PowerSum,
     Product,
     Quotient,
     Scale,
@@ -34,7 +35,9 @@ from nablax.printing.expression import (
     Transpose,
     Unit,
     Where,
+    factors_of,
     is_row,
+    product_of,
     shape_of,
 )
 from nablax.printing.products import Choices, Products, multiplied
@@ -77,7 +80,7 @@ def lowered(
     """The program of expressions that are computed together.
 
     Args:
-        expressions: what is returned, by name; of a linear map its value, of one more parameter, the direction.
+        expressions: what is returned, by name; of a linear map its value, of more parameters, the directions.
         arguments: names and shapes (names of sizes) of the parameters, in order.
         called: the function's name.
         is_weighed: whether other ways to multiply are tried for what the whole program costs with them.
@@ -92,10 +95,11 @@ def lowered(
     bodies = {}
     for name, expression in expressions.items():
         if isinstance(expression, LinearMap):
-            direction = expression.argument
-            parameters[direction.name] = direction.shape
-            # Whoever gives a direction that is not symmetric gets what is printed, in whatever order it is multiplied.
-            expression = replaced(expression.body, direction, Symbol(direction.name, direction.shape))
+            directions, expression = expression.arguments, expression.body
+            for direction in directions:
+                parameters[direction.name] = direction.shape
+                # Of a direction that is not symmetric one gets what is printed, in whatever order it is multiplied.
+                expression = replaced(expression, direction, Symbol(direction.name, direction.shape))
         bodies[name] = expression
     best = _Lowering(parameters, Choices(), bodies)
     tried: set[Choices] = set()
@@ -168,6 +172,8 @@ class _Lowering:
                 return self.builder.transposed(inside) if len(self.builder.shape(inside)) == 2 else inside
             case Inverse(operand):
                 return self._products.inverse(operand)
+            case PowerSum():
+                return self._power_sum(node)
             case Power(Call("norm" | "norm_F", (inside,)), Number(value)) if value == 2:
                 return self._squares(inside)
             case Power(base, exponent):
@@ -272,6 +278,18 @@ class _Lowering:
 
     def _square(self, place: int) -> int:
         return self.builder.elementwise("power", place, self.builder.scalar(Fraction(2)))
+
+    def _power_sum(self, node: PowerSum) -> int:
+        """H(n; A, B, …) = X H(n − 1; A, B, …) + A H(n; B, …), with the power Xⁿ for nothing between."""
+        if not node.degree:
+            return self.of(product_of(node.between))
+        if not node.between:
+            return self.of(product_of((node.base,) * node.degree))
+        first, *rest = node.between
+        inside = PowerSum(node.base, tuple(rest), node.degree)
+        less = PowerSum(node.base, node.between, node.degree - 1)
+        products = [product_of((*factors_of(left), right)) for left, right in ((node.base, less), (first, inside))]
+        return self.builder.elementwise("add", *map(self.of, products))
 
     # -- functions ---------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from nablax.printing.expression import (
     Ones,
     Piece,
     Power,
+    PowerSum,
     Product,
     Quotient,
     Scale,
@@ -34,6 +35,7 @@ from nablax.printing.expression import (
     Unit,
     Where,
     shape_of,
+    walk,
 )
 from nablax.printing.layout import Fenced, Layout, Ratio, Row, Space, Style, Sub, Super, Word, row
 
@@ -50,6 +52,8 @@ class Level(IntEnum):
 
 
 Placed = tuple[Layout, Level]
+EXPONENTS = "ijklpqrstuvw"  # letters of the exponents in a sum over powers
+PLUS = Word("+", Style.MARK)
 
 
 def typeset(expression: Expression) -> Layout:
@@ -156,10 +160,14 @@ def _placed(expression: Expression) -> Placed:
             return (placed if exponent == 1 else Super(placed, number(exponent)[0])), Level.POSTFIX
         case Indexed():
             return _indexed(expression)
+        case PowerSum():
+            return _power_sum(expression), Level.SUM
         case LinearMap(_, Number(zero), _) | LinearMap(_, Scale(coefficient=zero), _) if zero == 0:
             return Word("0", Style.NUMBER), Level.ATOM
-        case LinearMap(argument, body, _):
-            return row(name(argument.name), Word("↦", Style.OPERATOR), typeset(body)), Level.MAP
+        case LinearMap(arguments, body, _):
+            listed = row(*_listed([name(argument.name) for argument in arguments]))
+            taken = listed if len(arguments) == 1 else Fenced("(", listed, ")")
+            return row(taken, Word("↦", Style.OPERATOR), typeset(body)), Level.MAP
         case Where(body, names):
             parts: list[Layout] = [typeset(body), Word("where", Style.OPERATOR)]
             for k, (symbol, meaning) in enumerate(names):
@@ -241,8 +249,10 @@ def _last(layout: Layout) -> Layout:
     match layout:
         case Row(parts):
             return _last(parts[-1])
-        case Super(Word() as base, _) | Sub(Word() as base, _) if base.style is Style.VARIABLE and len(base.text) > 1:
-            return base
+        case Super(base, _) | Sub(base, _):
+            inside = _last(base)
+            is_name = isinstance(inside, Word) and inside.style is Style.VARIABLE and len(inside.text) > 1
+            return inside if is_name else layout
         case _:
             return layout
 
@@ -415,15 +425,27 @@ def _call(text: str, arguments: Sequence[Expression], sizes: Sequence[str] = ())
     if text == "inner":
         left, right = (typeset(argument) for argument in arguments)
         return Fenced("⟨", row(left, Word(", ", Style.MARK), right), "⟩"), Level.ATOM
-    listed: list[Layout] = []
-    for k, argument in enumerate(arguments):
-        if k:
-            listed.append(Word(", ", Style.MARK))
-        listed.append(typeset(argument))
-    for size in sizes:
-        listed += [Word(", ", Style.MARK), name(size)]
+    listed = _listed([*map(typeset, arguments), *map(name, sizes)])
     head = Word(printed(text), Style.FUNCTION)
     return Row((head, Fenced("(", row(*listed), ")"))), Level.ATOM
+
+
+def _listed(parts: Sequence[Layout]) -> list[Layout]:
+    """Parts with commas between them."""
+    return [one for k, part in enumerate(parts) for one in ((Word(", ", Style.MARK), part) if k else (part,))]
+
+
+def _power_sum(expression: PowerSum) -> Layout:
+    taken = {node.name for node in walk(expression) if isinstance(node, Symbol)}
+    free = [letter for letter in EXPONENTS if letter not in taken]
+    letters = [Word(letter) for letter in free[: len(expression.between) + 1]]
+    indices = [one for k, letter in enumerate(letters) for one in ((PLUS, letter) if k else (letter,))]
+    below = row(*indices, Word("=", Style.MARK), Word(str(expression.degree), Style.NUMBER))
+    base = _inside(expression.base, Level.ATOM)
+    factors: list[tuple[Expression | None, Layout]] = [(None, Super(base, letters[0]))]
+    for part, letter in zip(expression.between, letters[1:], strict=True):
+        factors += [(part, _inside(part, Level.PRODUCT)), (None, Super(base, letter))]
+    return row(Sub(Word("∑", Style.MARK), below), Space(), joined(factors))
 
 
 def _indexed(expression: Indexed) -> Placed:

@@ -11,7 +11,7 @@ from nablax.printing.typeset import typeset
 SUPERSCRIPTS = dict(
     zip("0123456789+-−()ᵀ′″‴⁗abcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ᵀ′″‴⁗ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True)
 )
-SUBSCRIPTS = dict(zip("0123456789-ijklmnprstuvx", "₀₁₂₃₄₅₆₇₈₉₋ᵢⱼₖₗₘₙₚᵣₛₜᵤᵥₓ", strict=True))
+SUBSCRIPTS = dict(zip("0123456789-+=ijklmnprstuvx", "₀₁₂₃₄₅₆₇₈₉₋₊₌ᵢⱼₖₗₘₙₚᵣₛₜᵤᵥₓ", strict=True))
 VULGAR = {
     ("1", "2"): "½",
     ("1", "3"): "⅓",
