@@ -309,7 +309,7 @@ def _higher(session: Session, hessian: ClosedForm, order: int) -> tuple[ClosedFo
     """Derivatives of order three and more of a scalar function of a scalar."""
     problem = session.problem
     _, nodes = higher(problem, problem.symbolic_sizes, order)
-    forms = []
+    forms: list[ClosedForm] = []
     read = [reader_of(problem, expand=expand) for expand in (False, True)]
     for node in nodes[2:]:
         options = [reader.node(node) for _, _, reader in read]

@@ -47,6 +47,7 @@ from nablax.printing.expression import (
 from nablax.printing.expression import Number as NumberExpression
 from nablax.printing.multiples import multiply, powered
 
+MOST_CUT = 9  # elements: lengths of traces are further apart
 LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -80,7 +81,7 @@ class Writer:
         self._known: dict[str, Expression] = {}
 
     def size(self, length: int) -> str:
-        """The name of an axis length; products of sizes are written as such."""
+        """The name of an axis length; products of sizes are written as such, and a size of which a few are cut off."""
         if length in self._names:
             return self._names[length]
         found = []
@@ -89,6 +90,9 @@ class Writer:
             while rest % size == 0 and rest > 1:
                 rest //= size
                 found.append(name)
+        near = [(name, length - size) for size, name in self._names.items() if 0 < abs(length - size) <= MOST_CUT]
+        if not found and len(near) == 1 and not near[0][0].isdigit():
+            return f"{near[0][0]}{near[0][1]:+d}"
         return "·".join([*([str(rest)] if rest != 1 or not found else []), *found])
 
     def shape(self, axes: Sequence[int]) -> tuple[str, ...]:

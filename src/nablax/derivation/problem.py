@@ -37,6 +37,7 @@ DTYPE = np.dtype(np.float64)
 Point = dict[str, npt.NDArray[np.float64]]
 FIRST_PRIME = 101
 LONGEST_LENGTH = 30
+APART = 20  # between lengths of traces, so that one of which a few are cut off is known
 MOVED = 0.1  # how far from a kink, relative to each entry
 SIZE_NAMES = ("n", "m", "p", "q", "k", "l", "r", "s")
 
@@ -276,7 +277,7 @@ def from_function(
         return {name: array * (1 + 0.05 * random.uniform(-1, 1)) for name, array in zip(names, arrays, strict=True)}
 
     own = {name: length for length, name in called.items()}
-    symbolic = dict(zip(own, _primes_from(start, len(own)), strict=True)) if start else own
+    symbolic = dict(zip(own, _primes_from(start, len(own), APART), strict=True)) if start else own
     return Problem(arguments, place % len(names), None, lambda _: function, symbolic, own, points, jax.jit(function))
 
 
@@ -314,12 +315,14 @@ def moved(problem: Problem) -> Problem:
     return replace(problem, points=points, is_moved=True)
 
 
-def _primes_from(start: int, count: int) -> list[int]:
+def _primes_from(start: int, count: int, apart: int = 1) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         if all(start % k for k in range(2, int(start**0.5) + 1)):
             found.append(start)
-        start += 1
+            start += apart
+        else:
+            start += 1
     return found
 
 

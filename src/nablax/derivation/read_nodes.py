@@ -364,9 +364,10 @@ class Reader:
             regular, singular = (no, yes) if single.name == "=" else (yes, no)
             if singular.constant is not None and any(p.constant == 0 for p in single.arguments):
                 return regular
-        signs = no.constant == -1 and yes.constant == 1 and guards
-        if signs and single is not None and single.name in ("≥", ">") and single.arguments[1].constant == 0:
-            return apply(algebra, "sign", [single.arguments[0]])
+        if guards and single is not None and single.name in ("≥", ">") and single.arguments[1].constant == 0:
+            slope = yes.constant  # of |u|, which JAX writes as one or minus one, times what it is multiplied by
+            if slope is not None and no.constant == -slope:
+                return algebra.scale(slope, apply(algebra, "sign", [single.arguments[0]]))
         rest = algebra.add([algebra.number(1, condition.axes), algebra.scale(-1, condition)])
         return algebra.add([algebra.times(condition, yes), algebra.times(rest, no)])
 

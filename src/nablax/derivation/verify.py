@@ -163,9 +163,11 @@ class Check:
         That is of the whole array; where a map is shown, what it makes of its directions is compared with the array.
         """
         name = self._leaf.name
+        is_curve = before is not None and self._leaf.kind is Kind.ORTHOGONAL  # a gradient may use that QᵀQ = I
+        along = _tangent(point[name], along) if is_curve else along
 
         def function(at: Array) -> Array:
-            there = {**point, name: at}
+            there = {**point, name: _retracted(point[name], at) if is_curve else at}
             return self.value(there) if before is None else _fitted(_shown(before, there), shape)
 
         whole = _fitted(_shown(form, point), shape + along.shape)
@@ -268,6 +270,19 @@ def in_kind(kind: Kind, array: Array) -> Array:
             return np.tril(array)
         case _:
             return array
+
+
+def _tangent(at: Array, along: Array) -> Array:
+    """The part of a direction along the orthogonal matrices: Q times an alternating matrix."""
+    inside = at.T @ along
+    return np.asarray(at @ (inside - inside.T) / 2)
+
+
+def _retracted(at: Array, near: Array) -> Array:
+    """The orthogonal matrix that Cayley's transform finds in the direction of one near by."""
+    half = at.T @ (near - at) / 2
+    unit = np.eye(len(at))
+    return np.asarray(at @ np.linalg.solve(unit - (half - half.T) / 2, unit + (half - half.T) / 2))
 
 
 def differences(function: Callable[[Array], Array], at: Array, along: Array, step: float) -> Array:

@@ -80,7 +80,7 @@ def choose_sizes(formula: Formula, sizes: Mapping[str, int] | None = None) -> di
 
 def _regular(formula: Formula, sizes: dict[str, int], free: list[str]) -> dict[str, int]:
     """The sizes in that order in which matrices that are inverted are regular: X tall, where X'X is."""
-    nodes = [node for node in dict.fromkeys(formula.expression.walk()) if node.label in INVERTED]
+    nodes = [node for node in dict.fromkeys(formula.expression.walk()) if _is_inverted(node)]
     if not nodes or len(free) < 2:
         return sizes
     parts = [_part(formula, node.operands[0]) for node in nodes]
@@ -96,6 +96,14 @@ def _regular(formula: Formula, sizes: dict[str, int], free: list[str]) -> dict[s
         if all(rows >= columns for rows, columns in tall) and all(_is_regular(part, chosen, point) for part in parts):
             return chosen
     return sizes
+
+
+def _is_inverted(node: Typed) -> bool:
+    """Whether a node is the inverse of a matrix, or what has it as a derivative; X^-1 is inv(X)."""
+    if node.operation is Operation.MATRIX_POWER:
+        [exponent] = node.options
+        return isinstance(exponent, int) and exponent < 0
+    return node.label in INVERTED
 
 
 def _is_regular(part: Formula, sizes: Mapping[str, int], point: Point) -> bool:

@@ -441,10 +441,12 @@ def _power_sum(expression: PowerSum) -> Layout:
     letters = [Word(letter) for letter in free[: len(expression.between) + 1]]
     indices = [one for k, letter in enumerate(letters) for one in ((PLUS, letter) if k else (letter,))]
     below = row(*indices, Word("=", Style.MARK), Word(str(expression.degree), Style.NUMBER))
-    base = _inside(expression.base, Level.ATOM)
-    factors: list[tuple[Expression | None, Layout]] = [(None, Super(base, letters[0]))]
-    for part, letter in zip(expression.between, letters[1:], strict=True):
-        factors += [(part, _inside(part, Level.PRODUCT)), (None, Super(base, letter))]
+    inverse = isinstance(expression.base, Inverse)
+    base = _inside(expression.base.operand if isinstance(expression.base, Inverse) else expression.base, Level.ATOM)
+    first, *rest = [Super(base, row(Word("−", Style.MARK), letter) if inverse else letter) for letter in letters]
+    factors: list[tuple[Expression | None, Layout]] = [(None, first)]
+    for part, power in zip(expression.between, rest, strict=True):
+        factors += [(part, _inside(part, Level.PRODUCT)), (None, power)]
     return row(Sub(Word("∑", Style.MARK), below), Space(), joined(factors))
 
 

@@ -1,0 +1,82 @@
+"""Slopes of absolute values at ties, ranges whose lengths are sizes less a number, inverses as powers, orthogonal ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from corpus.running import in_c, in_python
+
+from nablax.derivation import derive
+
+X = np.random.default_rng(0).normal(size=6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "wrt", "gradient"),
+    [
+        ("norm1(y-A*x)", "x", "Aᵀ sign(Ax − y)"),
+        ("abs(1-x)", "x", "−diag(sign(1 − x))"),
+        ("sum(abs(x-y))", "y", "−sign(x − y)"),
+        ("sum(-2*abs(3*x))", "x", "−6 sign(3x)"),
+    ],
+)
+def test_the_slope_of_an_absolute_value_is_a_sign(formula: str, wrt: str, gradient: str) -> None:
+    assert derive(formula, wrt).gradient.unicode() == gradient
+
+
+def test_total_variation_has_one_slope_at_ties() -> None:
+    found = derive(lambda x: jnp.sum(jnp.abs(x[1:] - x[:-1])), args=(X,))
+    assert found.gradient.unicode() == "(sᵀ − rᵀ) sign((s − r)x)  where  r = I[:-1], s = I[1:]"
+    for x in ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]):
+        D = np.diff(np.eye(4), axis=0)
+        np.testing.assert_array_equal(found.gradient(x=x), D.T @ np.sign(D @ np.asarray(x)))
+
+
+@pytest.mark.parametrize("language", ["numpy", "c"])
+@pytest.mark.parametrize("n", [2, 6, 9])
+def test_code_of_ranges_holds_at_every_length(language: str, n: int, tmp_path: Path) -> None:
+    if language == "c" and shutil.which("cc") is None:
+        pytest.skip("no C compiler (cc) on this machine")
+    source = derive(lambda x: jnp.sum(jnp.sqrt(jnp.diff(x) ** 2 + 0.1)), args=(X,)).code(language)
+    assert "100" not in source  # the length of the trace less one
+    x = np.random.default_rng(n).normal(size=n)
+    D = np.diff(np.eye(n), axis=0)
+    root = np.sqrt((D @ x) ** 2 + 0.1)
+    expected = [np.sum(root), D.T @ (D @ x / root), D.T @ np.diag(0.1 / root**3) @ D]
+    if language == "c":
+        given = in_c(source, tmp_path, {"x": ("n",)}, [x], [np.shape(one) for one in expected])
+    else:
+        given = in_python(source, [x])
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("formula", "wrt", "gradient"),
+    [
+        ("(A'*A)^-1*A'*b", "b", "(AᵀA)⁻¹Aᵀ"),
+        ("bᵀA(AᵀA)⁻¹Aᵀb", "b", "2A(AᵀA)⁻¹Aᵀb"),
+        ("tr((X'*X)^-2)", "X", "−4X(XᵀX)⁻³"),
+        ("tr((X'*X)^-1*C)", "X", "−X(XᵀX)⁻¹(C + Cᵀ)(XᵀX)⁻¹"),
+    ],
+)
+def test_an_inverse_written_as_a_power_has_points_where_it_exists(formula: str, wrt: str, gradient: str) -> None:
+    assert derive(formula, wrt).gradient.unicode() == gradient
+
+
+@pytest.mark.parametrize(
+    ("formula", "gradient", "hessian"),
+    [
+        ("logdet(Q)", "Q", "dQ ↦ −Q dQᵀ Q"),
+        ("det(Q)", "det(Q) Q", "dQ ↦ det(Q) (tr(Q dQᵀ) Q − Q dQᵀ Q)"),
+        ("tr(inv(Q)*A)", "−QAᵀQ", "dQ ↦ Q(AᵀQ dQᵀ + dQᵀ QAᵀ)Q"),
+    ],
+)
+def test_forms_at_orthogonal_matrices(formula: str, gradient: str, hessian: str) -> None:
+    found = derive(formula, "Q", declare="Q: orthogonal(n)")
+    assert (found.gradient.unicode(), found.hessian and found.hessian.unicode()) == (gradient, hessian)
+    assert found.verification.passed
