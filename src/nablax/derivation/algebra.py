@@ -156,8 +156,9 @@ class Algebra:
         for p, labels in parts:
             own = {k: place[label] for k, label in enumerate(labels)}
             if len(p.terms) > 1 and not distribute:
-                number, group = self.group(p)
-                choices.append([(number, [Factor(group, tuple(own[k] for k in range(p.rank)))])])
+                shared, rest = _without_shared(p)
+                number, group = self.group(rest)
+                choices.append([(number, [*shared, Factor(group, tuple(own[k] for k in range(p.rank)))])])
                 continue
             choices.append([(term.coefficient, placed(term.factors, own, counter)) for term in p.terms])
         polys = []
@@ -320,6 +321,24 @@ class Algebra:
             symmetric = p.rank == 2 and p.axes[0] == p.axes[1] and self.is_symmetric(p)
             atom = Atom(AtomKind.GROUP, "", p.axes, (p,), symmetric)
         return self.monomial(root, [Factor(atom, labels, exponent)], p.axes)
+
+
+def _without_shared(p: Poly) -> tuple[list[Factor], Poly]:
+    """The scalars that stand in all terms of a sum, and what is left of it."""
+    powers = [{f.atom: f.exponent for f in term.factors if not f.labels} for term in p.terms]
+    shared: dict[Atom, Fraction] = {}
+    for atom in powers[0]:
+        exponents = [one.get(atom, Fraction(0)) for one in powers]
+        for sign in (1, -1):
+            if all(sign * exponent > 0 for exponent in exponents):
+                shared[atom] = sign * min(sign * exponent for exponent in exponents)
+    if not shared:
+        return [], p
+    terms = []
+    for term in p.terms:
+        left = [Factor(f.atom, f.labels, f.exponent - (0 if f.labels else shared.get(f.atom, 0))) for f in term.factors]
+        terms.append(Monomial(term.coefficient, tuple(f for f in left if f.exponent)))
+    return [Factor(atom, (), exponent) for atom, exponent in shared.items()], collected(p.axes, terms)
 
 
 def _with_roots(value: float) -> tuple[Number, list[Factor]]:

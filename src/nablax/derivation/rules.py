@@ -5,13 +5,14 @@ A rule looks at the factors of a monomial and returns what replaces them, or Non
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
 
 from nablax.derivation.patterns import Match, Pattern, built, head_of, matches, patterns
-from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Number, Poly
+from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, placed
 
 if TYPE_CHECKING:  # which applies the rules
     from nablax.derivation.algebra import Algebra
@@ -229,6 +230,39 @@ def _identities(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten
     return None
 
 
+def _identities_across(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
+    """The same where a part of the left side is inside a scalar: (exp(u)ᵀv) / sum(exp(u)) = softmax(u)ᵀv."""
+    heads = {head_of(factor.atom) for factor in factors}
+    for scalar in factors:
+        inside = _single(scalar)
+        if inside is None:
+            continue
+        own = {head_of(factor.atom) for factor in inside.factors}
+        fitting = [
+            pattern
+            for pattern in patterns()
+            if not pattern.expanded and pattern.heads <= heads | own and not pattern.heads <= heads
+        ]
+        if not fitting:
+            continue
+        free = itertools.count(1 + max((rank, *(x for factor in factors for x in factor.labels))))
+        opened = [*_without(factors, scalar), *placed(inside.factors, {}, free)]
+        for pattern in fitting:
+            for match in matches(pattern, opened, rank):
+                found = _replaced(algebra, pattern, match, opened)
+                if found is not None:
+                    return replace(found, coefficient=found.coefficient * inside.coefficient)
+    return None
+
+
+def _single(factor: Factor) -> Monomial | None:
+    """The product that a scalar is, where it is one."""
+    if factor.atom.kind is not AtomKind.GROUP or factor.labels or factor.exponent != 1:
+        return None
+    [inside] = factor.atom.arguments
+    return inside.terms[0] if len(inside.terms) == 1 else None
+
+
 def _replaced(algebra: Algebra, pattern: Pattern, match: Match, factors: list[Factor]) -> Rewritten | None:
     """The right side in place of what the left side matched, as often as it stands in the product."""
     value, turns = built(algebra, pattern.right, match), match.turns
@@ -255,4 +289,15 @@ def _replaced(algebra: Algebra, pattern: Pattern, match: Match, factors: list[Fa
     return Rewritten([*kept, *made], content ** int(turns) if content != 1 else Fraction(1), gone)
 
 
-RULES: tuple[Rule, ...] = (_masks, _delta, _unit, _gaps, _resolvent, _kernel, _signs, _folds, _identities)
+RULES: tuple[Rule, ...] = (
+    _masks,
+    _delta,
+    _unit,
+    _gaps,
+    _resolvent,
+    _kernel,
+    _signs,
+    _folds,
+    _identities,
+    _identities_across,
+)
