@@ -308,7 +308,7 @@ BOOK = (
         "norm2(A*X-B)",
         "X",
         "Aᵀ(AX − B)/‖AX − B‖_F",
-        "dX ↦ Aᵀ(A dX + tr((XᵀAᵀ − Bᵀ)A dX) (B − AX)/‖AX − B‖_F²)/‖AX − B‖_F",
+        "dX ↦ Aᵀ(A dX − tr((XᵀAᵀ − Bᵀ)A dX) (AX − B)/‖AX − B‖_F²)/‖AX − B‖_F",
         by_hand=lambda A, X, B: A.T @ (A @ X - B) / norm(A @ X - B),
     ),
     Problem(

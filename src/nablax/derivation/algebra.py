@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
@@ -153,9 +154,12 @@ class Algebra:
         is_alone = sum(p.constant is None for p, _ in parts) == 1
         distribute = is_alone or (any(len(p.terms) > 1 for p, _ in parts) and self.multiplies_out())
         choices: list[list[tuple[Number, list[Factor]]]] = []
+        squared = Counter((p.key, tuple(labels)) for p, labels in parts if len(p.terms) > 1)
         for p, labels in parts:
             own = {k: place[label] for k, label in enumerate(labels)}
-            if len(p.terms) > 1 and not distribute:
+            # ‖x − x̄‖² stays: as ‖x‖² − nx̄² it would lose all digits where x̄ is large
+            is_norm = squared[p.key, tuple(labels)] > 1 and labels and all(place[x] >= len(output) for x in labels)
+            if len(p.terms) > 1 and (is_norm or not distribute):
                 shared, rest = _without_shared(p)
                 number, group = self.group(rest)
                 choices.append([(number, [*shared, Factor(group, tuple(own[k] for k in range(p.rank)))])])

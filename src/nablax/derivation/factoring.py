@@ -303,5 +303,15 @@ def _elements(form: Form) -> list[Expression]:
 
 
 def _entrywise(parts: Sequence[Expression]) -> Expression:
-    powers = [powered(base, Fraction(parts.count(base))) for base in dict.fromkeys(parts)]
+    """The product of elements; what is multiplied and divided by goes."""
+    exponents: dict[Expression, Fraction] = {}
+    for part in parts:
+        match part:
+            case Power(base, Number(Fraction() as exponent)):
+                exponents[base] = exponents.get(base, Fraction(0)) + exponent
+            case _:
+                exponents[part] = exponents.get(part, Fraction(0)) + 1
+    powers = [powered(base, exponent) for base, exponent in exponents.items() if exponent]
+    if not powers:
+        return Ones(max(map(shape_of, parts), key=len))
     return powers[0] if len(powers) == 1 else Hadamard(tuple(powers))

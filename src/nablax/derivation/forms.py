@@ -173,7 +173,7 @@ def summed(forms: Sequence[Form], shape: Shape) -> Expression:
     flat = _merged([inner for term in terms for inner in _terms_of(term)])
     if len(flat) == 1:
         return flat[0]
-    return Sum(tuple(sorted(flat, key=_term_order)))
+    return Sum(tuple(sorted(flat, key=term_order)))
 
 
 def _terms_of(term: Expression) -> Sequence[Expression]:
@@ -206,7 +206,7 @@ def _flipped(form: Form) -> Form:
         return form
     for base, exponent in form.scalars.items():
         if exponent == 1 and isinstance(base, Sum) and _gains(base):
-            scalars = {(_negated(base) if one == base else one): e for one, e in form.scalars.items()}
+            scalars = {(negated(base) if one == base else one): e for one, e in form.scalars.items()}
             return Form(-form.coefficient, scalars, form.chain)
     for k, factor in enumerate(form.chain):
         match factor:
@@ -216,7 +216,7 @@ def _flipped(form: Form) -> Form:
             case _:
                 pass
         if isinstance(factor, Sum) and _gains(factor):
-            return Form(-form.coefficient, form.scalars, (*form.chain[:k], _negated(factor), *form.chain[k + 1 :]))
+            return Form(-form.coefficient, form.scalars, (*form.chain[:k], negated(factor), *form.chain[k + 1 :]))
     return form
 
 
@@ -224,8 +224,9 @@ def _gains(total: Sum) -> bool:
     return 2 * sum(map(is_negative, total.terms)) >= len(total.terms)
 
 
-def _negated(total: Sum) -> Sum:
-    return Sum(tuple(sorted((scaled(Fraction(-1), term) for term in total.terms), key=_term_order)))
+def negated(total: Sum) -> Sum:
+    """A sum with every sign turned."""
+    return Sum(tuple(sorted((scaled(Fraction(-1), term) for term in total.terms), key=term_order)))
 
 
 def is_negative(expression: Expression) -> bool:
@@ -239,7 +240,8 @@ def is_negative(expression: Expression) -> bool:
             return False
 
 
-def _term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
+def term_order(term: Expression) -> tuple[bool, bool, float, bool, str]:
+    """Sorts the terms of a sum."""
     simple = isinstance(term, Number | Identity) or (isinstance(term, Scale) and isinstance(term.body, Identity))
     length = round(cost(term) - 0.4 * isinstance(term, Transpose), 3)
     sign = -1 if len(shape_of(term)) == 1 else 1  # Ax + b, but A + xxᵀ

@@ -6,7 +6,7 @@ A rule looks at the factors of a monomial and returns what replaces them, or Non
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
@@ -255,6 +255,42 @@ def _identities_across(algebra: Algebra, factors: list[Factor], rank: int) -> Re
     return None
 
 
+def _powers_of_products(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
+    """Σₖ Wᵢₖ Hₖⱼ times a power of the same product as one power: WH ⊘ (WH)² = 1 ⊘ WH."""
+    for power in factors:
+        if power.atom.kind is not AtomKind.GROUP or not power.labels or len(set(power.labels)) < len(power.labels):
+            continue
+        [inside] = power.atom.arguments
+        if len(inside.terms) != 1 or inside.terms[0].coefficient != 1 or len(inside.terms[0].factors) < 2:
+            continue
+        rest = _without(factors, power)
+        names = dict(enumerate(power.labels))
+        for own, chosen in _instances(inside.terms[0].factors, rest, names):
+            summed = [label for k, label in own.items() if k >= inside.rank]
+            others = [power, *_without(rest, *chosen)]
+            if all(label >= rank and not any(label in f.labels for f in others) for label in summed):
+                return Rewritten([*others, Factor(power.atom, power.labels)], eliminated=tuple(summed))
+    return None
+
+
+def _instances(
+    left: Sequence[Factor], factors: Sequence[Factor], names: Mapping[int, int]
+) -> Iterator[tuple[Mapping[int, int], tuple[Factor, ...]]]:
+    """Where factors stand among others, with labels of their own: what each label is there, and which they are."""
+    if not left:
+        yield names, ()
+        return
+    first, *rest = left
+    for factor in factors:
+        if factor.atom != first.atom or factor.exponent != first.exponent:
+            continue
+        for labels in {factor.labels, factor.labels[::-1]} if factor.atom.symmetric else {factor.labels}:
+            known = dict(names)
+            if all(known.setdefault(own, label) == label for own, label in zip(first.labels, labels, strict=True)):
+                for found, chosen in _instances(rest, [one for one in factors if one is not factor], known):
+                    yield found, (factor, *chosen)
+
+
 def _single(factor: Factor) -> Monomial | None:
     """The product that a scalar is, where it is one."""
     if factor.atom.kind is not AtomKind.GROUP or factor.labels or factor.exponent != 1:
@@ -300,4 +336,5 @@ RULES: tuple[Rule, ...] = (
     _folds,
     _identities,
     _identities_across,
+    _powers_of_products,
 )

@@ -11,6 +11,7 @@ from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.domain import domain
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.networks import Writer
+from nablax.derivation.orientation import oriented
 from nablax.derivation.planned import Planned, Polys, read
 from nablax.derivation.problem import Problem, moved, resized
 from nablax.derivation.shown import value_name
@@ -20,7 +21,6 @@ from nablax.derivation.write import (
     contracted,
     direction_of,
     map_or_array,
-    oriented,
     shortest,
     with_columns,
     with_names,
@@ -128,9 +128,7 @@ class Session:
 
     def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
         """A closed form of the problem, with its norms as the formula has them."""
-        if self._written is not None:
-            expression = oriented(expression, self._written)
-        return self._form(expression, arguments, called)
+        return self._form(oriented(expression, self._written), arguments, called)
 
     def _form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
         """A closed form, with decimal numbers where the user writes such."""
@@ -157,7 +155,7 @@ class Session:
         options += [
             ([one.blocks[pair] for one in self._polys], [leaves[place] for place in pair]) for pair in first.blocks
         ]
-        plain = [map_or_array(self.writer, self.algebras, polys, by) for polys, by in options]
+        plain = [oriented(map_or_array(self.writer, self.algebras, polys, by), self._written) for polys, by in options]
         taken = {a.name for a in self.problem.arguments} | {one.name for one in self.directions.values()}
         taken |= {self.called, *RESERVED}
         indexed = [self.writer.indexed(polys[0]) for polys, _ in options]

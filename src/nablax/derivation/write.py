@@ -30,7 +30,6 @@ from nablax.printing.expression import (
     shape_of,
     walk,
 )
-from nablax.printing.multiples import scaled
 from nablax.printing.rewrite import rebuilt, replaced
 from nablax.printing.unicode import unicode
 
@@ -204,21 +203,6 @@ def _selected(left: Expression, right: Expression) -> Expression | None:
             return None if column is None else Call(column, arguments, shape[:1])
         case _:
             return None
-
-
-def oriented(expression: Expression, written: Expression) -> Expression:
-    """Norms of differences as the formula has them: ‖x − a‖, not ‖a − x‖."""
-    sums = {frozenset(node.terms): node for node in walk(written) if isinstance(node, Sum)}
-
-    def change(node: Expression) -> Expression:
-        match node:
-            case Call("norm" | "norm_F" as name, (Sum(terms),), shape):
-                turned = sums.get(frozenset(scaled(Fraction(-1), term) for term in terms))
-                return node if turned is None else Call(name, (turned,), shape)
-            case _:
-                return node
-
-    return rebuilt(expression, change, indexed=True)
 
 
 def _bound(expression: Expression, names: Sequence[tuple[Symbol, Expression]]) -> Expression:
