@@ -614,7 +614,6 @@ NETWORKS = (
         "(g − mean(g) − (gᵀr)r/‖r‖²)/‖r‖ where r = x − mean(x)",
         "",
         "g: vector(n)",
-        longer="the deviations from the mean are multiplied out",
     ),
     Entry(
         "overlap",

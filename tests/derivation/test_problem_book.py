@@ -316,7 +316,7 @@ BOOK = (
         "1/2*norm2(tanh(W*x+b)-y)^2",
         "W",
         "((1 − h^⊙2) ⊙ (h − y))xᵀ  where  h = tanh(Wx + b)",
-        "dW ↦ (dW x ⊙ (1 + h ⊙ (h ⊙ (h ⊙ (3h − 2y) − 4) + 2y)))xᵀ  where  h = tanh(Wx + b)",
+        "dW ↦ −((1 − h^⊙2) ⊙ (2(h ⊙ (h − y)) + h^⊙2 − 1) ⊙ dW x)xᵀ  where  h = tanh(Wx + b)",
         by_hand=lambda W, x, b, y: np.outer(layer(W @ x + b, y), x),
     ),
     Problem(

@@ -126,3 +126,43 @@ def test_what_has_no_derivative_here_is_refused_in_words() -> None:
         derive(lambda w: w.sum() / 0, args=(w,))
     with pytest.raises(FormulaError, match="divides by zero"):
         derive("sum(x)/0")
+
+
+FORMS = {
+    "1/2*logdet(S) + 1/2*(x-mu)'*inv(S)*(x-mu)": ("S", "S: spd(n)", "½(S⁻¹ − S⁻¹(x − μ)(x − μ)ᵀS⁻¹)"),
+    "sum(V.*log(V./(W*H)) - V + W*H)": (
+        "W",
+        "V: positive matrix(m,n), W: positive matrix(m,k), H: positive matrix(k,n)",
+        "(𝟏𝟏ᵀ − V ⊘ WH)Hᵀ",
+    ),
+    "1/2*sum(p.*log(2*p./(p+q)) + q.*log(2*q./(p+q)))": (
+        "p",
+        "p: positive vector(n), q: positive vector(n)",
+        "½log(2(p ⊘ (p + q)))",
+    ),
+    "norm2(x-mean(x))": ("x", "", "r/‖r‖  where  r = x − sum(x)/n"),
+    "softmax(x/t)": ("t", "t: positive scalar", "(p ⊙ (pᵀx − x))/t²  where  p = softmax(x/t)"),
+    "t*logsumexp(x/t)": ("t", "", "log(sum(exp(x/t))) − pᵀx/t  where  p = softmax(x/t)"),
+}
+
+
+@pytest.mark.parametrize("formula", FORMS)
+def test_forms_of_books(formula: str) -> None:
+    wrt, declare, gradient = FORMS[formula]
+    found = derive(formula, wrt, declare=declare or None)
+    assert found.gradient.unicode() == gradient
+    assert found.verification.passed
+
+
+def test_forms_are_accurate_where_the_function_is() -> None:
+    """Not multiplied out: ‖x‖² − nx̄² has no digits at x + 10⁸, exp(x/t) none at 1000."""
+    ratio = derive("(x-mean(x))'*(y-mean(y))/(norm2(x-mean(x))*norm2(y-mean(y)))", "x")
+    x, y = np.array([0.0, 1.0, 2.0, 4.0]), np.array([1.0, 0.0, 3.0, 2.0])
+    expected = ratio.gradient(x=x, y=y)
+    np.testing.assert_allclose(ratio.gradient(x=x + 1e8, y=y + 1e8), expected, atol=1e-8)
+    assert ratio.hessian is not None
+    np.testing.assert_allclose(ratio.hessian(x=x + 1e8, y=y + 1e8), ratio.hessian(x=x, y=y), atol=1e-8)
+    soft = derive("softmax(x/t)", "t", declare="t: positive scalar")
+    for form in (soft.gradient, soft.hessian):
+        assert form is not None
+        np.testing.assert_array_equal(form(x=[1000.0, 1.0, 2.0], t=1.0), np.zeros(3))

@@ -157,9 +157,9 @@ class Algebra:
         squared = Counter((p.key, tuple(labels)) for p, labels in parts if len(p.terms) > 1)
         for p, labels in parts:
             own = {k: place[label] for k, label in enumerate(labels)}
-            # ‖x − x̄‖² stays: as ‖x‖² − nx̄² it would lose all digits where x̄ is large
-            is_norm = squared[p.key, tuple(labels)] > 1 and labels and all(place[x] >= len(output) for x in labels)
-            if len(p.terms) > 1 and (is_norm or not distribute):
+            # (x − x̄)² stays: as x² − 2x̄x + x̄² it would lose all digits where x̄ is large
+            is_square = bool(labels) and squared[p.key, tuple(labels)] > 1
+            if len(p.terms) > 1 and (is_square or not distribute):
                 shared, rest = _without_shared(p)
                 number, group = self.group(rest)
                 choices.append([(number, [*shared, Factor(group, tuple(own[k] for k in range(p.rank)))])])

@@ -21,6 +21,7 @@ from nablax.printing.expression import (
 from nablax.printing.multiples import plain, scaled, split
 from nablax.printing.rewrite import rebuilt
 
+SIGN = 1.0  # what one way may cost more: a sign
 LINEAR = ("diag", "diagonal", "tr", "sum", "tril", "triu", "inner")
 
 
@@ -44,7 +45,7 @@ def oriented(expression: Expression, written: Expression | None) -> Expression:
             kept = total if _is_better(total, other, known) else own[opposite]
             turned[opposite if kept is total else terms] = kept
     option = rebuilt(expression, lambda node: _with_one_sign(node, turned)) if turned else expression
-    option = option if cost(option) <= cost(expression) + 1e-9 else expression
+    option = option if cost(option) <= cost(expression) + SIGN else expression
     return rebuilt(option, lambda node: _norm(node, known), indexed=True)
 
 

@@ -291,6 +291,22 @@ def _instances(
                     yield found, (factor, *chosen)
 
 
+def _sums_of_sums(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
+    """Σᵢ (xᵢ − x̄) = 0: a sum of a kept sum, where its terms add up to fewer."""
+    for factor in factors:
+        if factor.atom.kind is not AtomKind.GROUP or factor.exponent != 1 or not factor.labels:
+            continue
+        rest, [inside] = _without(factors, factor), factor.atom.arguments
+        if len(inside.terms) < 2 or any(x < rank or any(x in f.labels for f in rest) for x in factor.labels):
+            continue
+        total = algebra.product([(inside, factor.labels)], (), {})
+        if not total.terms:
+            return Rewritten([], Fraction(0))
+        if len(total.terms) == 1 and all(not f.labels for f in total.terms[0].factors):
+            return Rewritten([*rest, *total.terms[0].factors], total.terms[0].coefficient, factor.labels)
+    return None
+
+
 def _single(factor: Factor) -> Monomial | None:
     """The product that a scalar is, where it is one."""
     if factor.atom.kind is not AtomKind.GROUP or factor.labels or factor.exponent != 1:
@@ -337,4 +353,5 @@ RULES: tuple[Rule, ...] = (
     _identities,
     _identities_across,
     _powers_of_products,
+    _sums_of_sums,
 )
