@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from corpus.running import in_c, in_python
 
-from nablax.derivation import derive
+from nablax.derivation import DerivationError, derive
+from nablax.formula import FormulaError
 
 X = np.random.default_rng(0).normal(size=6)
 
@@ -80,3 +81,71 @@ def test_forms_at_orthogonal_matrices(formula: str, gradient: str, hessian: str)
     found = derive(formula, "Q", declare="Q: orthogonal(n)")
     assert (found.gradient.unicode(), found.hessian and found.hessian.unicode()) == (gradient, hessian)
     assert found.verification.passed
+
+
+@pytest.mark.parametrize(
+    ("formula", "wrt", "declare", "domain"),
+    [
+        ("det(X)+det(Y)", "X", "", ("the derivatives are written with X⁻¹ and hold where det(X) ≠ 0",)),
+        ("det(X^-1*A)", "X", "", ("det(X) ≠ 0",)),
+        ("norm(x,inf)", "x", "", ("differentiable where one entry of x alone is the largest in size",)),
+        ("prod(x)", "x", "", ("the derivatives are written with 1 ⊘ x and hold where no entry of x is 0",)),
+        (
+            "sqrt(mean((x-mean(x)).^2))",
+            "x",
+            "",
+            ("the derivatives are written with 1/‖x − sum(x)/n‖ and hold where x − sum(x)/n ≠ 0",),
+        ),
+        (
+            "sum(eig(S).^3)",
+            "S",
+            "S: symmetric(n)",
+            ("the Hessian is written with the gaps between the eigenvalues of S and holds where these differ",),
+        ),
+        ("2^x", "x", "x: scalar", ()),
+        ("abs(x)^3", "x", "x: scalar", ()),
+    ],
+)
+def test_domains_say_what_the_printed_forms_divide_by(
+    formula: str, wrt: str, declare: str, domain: tuple[str, ...]
+) -> None:
+    assert derive(formula, wrt, declare=declare or None).domain == domain
+
+
+@pytest.mark.parametrize(
+    ("formula", "gradient"),
+    [
+        ("tr(K*A)", "½(Aᵀ − A)"),
+        ("x'*K*x", "0"),
+        ("x'*K*y", "½(xyᵀ − yxᵀ)"),
+        ("tr(K'*K)", "2K"),
+        ("sum(K)", "0"),
+        ("logdet(eye+K)", "½((I − K)⁻¹ − (I − K)⁻ᵀ)"),
+    ],
+)
+def test_gradients_along_skew_matrices(formula: str, gradient: str) -> None:
+    found = derive(formula, "K", declare="K: skew(n)")
+    assert found.gradient.unicode() == gradient
+    assert found.convention == "gradient along the skew matrices: ½(G − Gᵀ) of the one by all entries; Kᵀ = −K"
+    K = np.random.default_rng(0).normal(size=(5, 5))
+    point = {
+        name: np.random.default_rng(1).normal(size=(5,) * len(found.shapes[name])) for name in found.gradient.arguments
+    }
+    G = np.broadcast_to(found.gradient(**{**point, "K": K - K.T}), (5, 5))
+    np.testing.assert_allclose(G, -G.T, atol=1e-12)
+
+
+def test_orders_that_are_late_leave_the_hessian() -> None:
+    found = derive("sin(sin(sin(sin(sin(x)))))", "x", declare="x: scalar", order=5)
+    assert found.hessian is not None
+    assert found.notes == ("orders above 2 take longer than 2 seconds",)
+
+
+def test_wrong_questions_are_refused_in_words() -> None:
+    with pytest.raises(DerivationError, match="order is 1, 2 or up to 6 for a scalar of a scalar, not '2'"):
+        derive("x'*x", "x", order="2")  # type: ignore[call-overload]
+    with pytest.raises(DerivationError, match="wrt is a name, a place or a tuple of these, not {'x'}"):
+        derive("x'*x", {"x"})  # type: ignore[call-overload]
+    with pytest.raises(FormulaError, match="S need not be symmetric, and cholesky factors A = LLᵀ") as caught:
+        derive("cholesky(S)", "S")
+    assert "declare it: 'S: spd(n)'" in str(caught.value)

@@ -221,7 +221,7 @@ did you mean 'theta'?""",
 unknown kind 'matirx'
     A: matirx(3)
        ^~~~~~
-did you mean 'matrix'? kinds are scalar, vector, matrix, symmetric, spd, orthogonal, diagonal, triangular""",
+did you mean 'matrix'? kinds are scalar, vector, matrix, symmetric, spd, orthogonal, diagonal, triangular, skew""",
     ("A", "A: matrix(n)"): """\
 matrix takes 2 sizes, found 1
     A: matrix(n)

@@ -34,6 +34,8 @@ from nablax.errors import UnprintableError
 from nablax.notation import RELATIONS
 
 MOST_REWRITES = 300
+LOGARITHMS = (2, 3, 5, 7, 10)
+MOST_LOGARITHMS = 12
 Part = tuple[Poly, tuple[Hashable, ...]]
 
 
@@ -67,8 +69,17 @@ class Algebra:
         """A number at every element; factors that are lengths of axes become size symbols."""
         coefficient, factors = self._sized(rational(value))
         if isinstance(coefficient, float):
-            coefficient, factors = _with_roots(coefficient)
+            coefficient, factors = self._with_logarithms(coefficient) or _with_roots(coefficient)
         return self.monomial(coefficient, factors, axes)
+
+    def _with_logarithms(self, value: float) -> tuple[Number, list[Factor]] | None:
+        """A multiple of the logarithm of a small number, where it is one: the slope of 2ˣ is log(2) 2ˣ."""
+        for base in LOGARITHMS:
+            multiple = rational(value / math.log(base))
+            if isinstance(multiple, Fraction) and max(abs(multiple.numerator), multiple.denominator) <= MOST_LOGARITHMS:
+                inside = self.monomial(Fraction(base), [], ())
+                return multiple, [Factor(Atom(AtomKind.FUNCTION, "log", (), (inside,)), ())]
+        return None
 
     def _sized(self, value: Number) -> tuple[Number, list[Factor]]:
         factors: list[Factor] = []

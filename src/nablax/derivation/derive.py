@@ -94,20 +94,23 @@ def derive(
         AᵀA
         (None, None)
     """
-    if not 1 <= order <= HIGHEST_ORDER:
+    if order not in range(1, HIGHEST_ORDER + 1):
         raise DerivationError(f"order is 1, 2 or up to {HIGHEST_ORDER} for a scalar of a scalar, not {order!r}")
     parsed = formula if callable(formula) or isinstance(formula, Formula) else parse_formula(formula, declare)
+    if wrt is not None and not isinstance(wrt, str | int | tuple | list):
+        raise DerivationError(f"wrt is a name, a place or a tuple of these, not {wrt!r}")
     if isinstance(wrt, tuple | list):
         return _jointly(parsed, wrt, declare, args, order, seconds)
     is_long = isinstance(parsed, Formula) and len(set(parsed.expression.walk())) > MOST_OPERATIONS
-    for low in (order,) if order == 1 else (1,) if is_long else (order, 1):
+    for low in (1,) if order == 1 or is_long else tuple(dict.fromkeys((order, 2, 1))):
         try:
             with within(seconds / 2):
                 found = _derived(parsed, wrt, declare, args, low)
         except LateError:
             continue
         if low < order:
-            found = replace(found, notes=(*found.notes, f"the Hessian takes longer than {seconds:g} seconds"))
+            late = "the Hessian takes" if low == 1 else "orders above 2 take"
+            found = replace(found, notes=(*found.notes, f"{late} longer than {seconds:g} seconds"))
         return found
     reason = f"a closed form takes longer than {seconds:g} seconds; nablax.hessian evaluates the derivatives"
     return without_notation(next(_problems(parsed, wrt, declare, args)), min(order, 2), reason, checked=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nablax.derivation.from_formula import read
 from nablax.errors import NotShown
@@ -12,19 +12,26 @@ from nablax.printing.expression import (
     Expression,
     Function,
     Inverse,
+    Number,
+    Power,
     Product,
+    Scale,
     Symbol,
     Transpose,
     shape_of,
+    walk,
 )
 from nablax.printing.unicode import unicode
 
+REGULAR = (Kind.SPD, Kind.ORTHOGONAL)
 
-def domain(formula: Formula) -> tuple[str, ...]:
-    """Conditions under which a formula is defined and differentiable.
+
+def domain(formula: Formula, derivatives: Sequence[Expression] = ()) -> tuple[str, ...]:
+    """Conditions under which a formula is defined and differentiable, and its derivatives hold as they are written.
 
     Args:
         formula: what was parsed.
+        derivatives: closed forms.
 
     Returns:
         One sentence per condition, without repetition; empty where there is none.
@@ -38,7 +45,56 @@ def domain(formula: Formula) -> tuple[str, ...]:
     for node in formula.expression.walk():
         for sentence in _conditions(node, formula):
             found[sentence] = None
+    for part in dict.fromkeys(part for form in derivatives for part in walk(form)):
+        for text, sentence in _written_with(part, formula):
+            if not any(text in known for known in found):
+                found[sentence] = None
     return tuple(found)
+
+
+def _written_with(node: Expression, formula: Formula) -> Iterator[tuple[str, str]]:
+    """What a derivative divides by, and a sentence that says where it may."""
+    match node:
+        case Inverse(Symbol(name)) if formula.variables.get(name) and formula.variables[name].kind in REGULAR:
+            return
+        case Inverse(Product((Transpose(one), other))) if one == other and _has_full_rank(one, formula):
+            return
+        case Inverse(inside):
+            text = f"det({unicode(inside)})"
+            yield text, f"the derivatives are written with {unicode(node)} and hold where {text} ≠ 0"
+        case Call("gaps" | "squared_gaps", (Call("eigenvalues", (matrix,)),)):
+            text = f"eigenvalues of {unicode(matrix)}"
+            yield text, f"the Hessian is written with the gaps between the {text} and holds where these differ"
+        case Scale(_, _, divisors, _):
+            for norm in (norm for divisor in divisors for norm in _norms(divisor)):
+                text = f"{unicode(norm.arguments[0])} ≠ 0"
+                yield text, f"the derivatives are written with 1/{unicode(norm)} and hold where {text}"
+        case Power(Symbol(name, shape) as base, Number(exponent)) if shape and exponent < 0:
+            if name in formula.variables and not formula.variables[name].positive:
+                text = f"entry of {unicode(base)} is"
+                yield text, f"the derivatives are written with {unicode(node)} and hold where no {text} 0"
+        case _:
+            return
+
+
+def _has_full_rank(matrix: Expression, formula: Formula) -> bool:
+    """Whether the formula has the pseudo-inverse of a matrix, which is differentiable only there."""
+    nodes = (node for node in formula.expression.walk() if node.label == "pinv")
+    return any(read(node.operands[0], formula.variables) == matrix for node in nodes)
+
+
+def _norms(divisor: Expression) -> Iterator[Call]:
+    """The norms that are factors of a scalar."""
+    match divisor:
+        case Call("norm" | "norm_F"):
+            yield divisor
+        case Power(base, _):
+            yield from _norms(base)
+        case Scale(_, scalars, _, None):
+            for scalar in scalars:
+                yield from _norms(scalar)
+        case _:
+            return
 
 
 def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
@@ -60,11 +116,6 @@ def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
         case Operation.MATRIX_POWER, _:
             if isinstance(node.options[0], int) and node.options[0] < 0:
                 yield f"det({unicode(parts[0])}) ≠ 0"
-        case Operation.CALL, "det":
-            yield _where_regular(parts[0])
-        case Operation.CALL, "prod" if node.operands[0].label == "eig":
-            [matrix] = [read(operand, formula.variables) for operand in node.operands[0].operands]
-            yield _where_regular(matrix)
         case Operation.CALL, ("max" | "min") if node.operands[0].label == "eig" and len(parts) == 1:
             yield _where_simple("eigenvalue", {"max": "largest", "min": "smallest"}[node.label], _inside(parts[0]))
         case Operation.CALL, ("eigenvector" | "first_eigenvector"):
@@ -86,9 +137,15 @@ def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
             if not _is_positive(node.operands[-1], formula):
                 no = "no entry of {} is" if shape_of(parts[-1]) else "{} is not"
                 yield f"{no.format(unicode(parts[-1]))} 0, −1, −2, …"
+        case Operation.CALL, "norm" if node.options[0] in (1, "inf"):
+            yield _where_largest(node, unicode(parts[0]))
         case Operation.CALL, ("norm2" | "norm"):
             if node not in _squared(formula.expression):
                 yield f"differentiable where {unicode(parts[0])} ≠ 0"
+        case Operation.CALL, ("norm1" | "abs" | "sign" | "relu" | "max" | "min") if node in _squared(
+            formula.expression
+        ):
+            return
         case Operation.CALL, ("norm1" | "abs" | "sign"):
             yield (
                 f"differentiable where no entry of {unicode(parts[0])} is 0"
@@ -113,7 +170,8 @@ def _conditions(node: Typed, formula: Formula) -> Iterator[str]:
             if (exponent is None and node.operands[1].operation is not Operation.SIZE) or (
                 exponent is not None and not float(exponent).is_integer()
             ):
-                yield f"{unicode(parts[0])} > 0"
+                if not _is_positive(node.operands[0], formula):
+                    yield f"{unicode(parts[0])} > 0"
             elif exponent is not None and exponent < 0:
                 yield f"{unicode(parts[0])} ≠ 0"
         case _:
@@ -135,18 +193,23 @@ def _is_positive(node: Typed, formula: Formula) -> bool:
     return is_declared or _always_positive(node)
 
 
-def _where_regular(matrix: Expression) -> str:
-    inverse = unicode(Inverse(matrix))
-    return f"the gradient is written with {inverse} and holds where det({unicode(matrix)}) ≠ 0"
-
-
 def _squared(expression: Typed) -> list[Typed]:
-    """Norms to a power of at least two, which are smooth at zero."""
+    """Norms and sizes to a power of at least two, which have a derivative at zero."""
     return [
         node.operands[0]
         for node in expression.walk()
         if node.operation is Operation.POWER and (node.operands[1].value or 0) >= 2
     ]
+
+
+def _where_largest(node: Typed, text: str) -> str:
+    """Where a norm that is a sum of sizes, or the largest of such, has a derivative."""
+    if node.options[0] == 1 and not node.operands[0].shape.is_matrix:
+        return f"differentiable where no entry of {text} is 0"
+    if not node.operands[0].shape.is_matrix:
+        return f"differentiable where one entry of {text} alone is the largest in size"
+    lines = "column" if node.options[0] == 1 else "row"
+    return f"differentiable where one {lines} of {text} alone has the largest sum of sizes, and no entry of it is 0"
 
 
 def _positive(inside: Expression, formula: Formula) -> Iterator[str]:
@@ -183,10 +246,7 @@ def _of_declared(inside: Expression, formula: Formula) -> bool:
 
 
 def _definite(node: Typed, formula: Formula) -> bool:
-    return node.operation is Operation.VARIABLE and formula.variables[node.label].kind in (
-        Kind.SPD,
-        Kind.ORTHOGONAL,
-    )
+    return node.operation is Operation.VARIABLE and formula.variables[node.label].kind in REGULAR
 
 
 def _is_size(node: Typed) -> bool:

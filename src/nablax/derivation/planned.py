@@ -28,7 +28,7 @@ from nablax.ops.kinds import Opaque
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.second_order import mask_of, reverse, second_order
 
-TRAITS = frozenset({Kind.ORTHOGONAL, Kind.TRIANGULAR, Kind.DIAGONAL})
+TRAITS = frozenset({Kind.ORTHOGONAL, Kind.TRIANGULAR, Kind.DIAGONAL, Kind.SKEW})
 
 
 @dataclass(frozen=True)

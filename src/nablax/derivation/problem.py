@@ -310,7 +310,8 @@ def moved(problem: Problem) -> Problem:
             there = at * (1 + shift * (kind is not Kind.ORTHOGONAL))
         else:
             there = at + shift * np.where(at == 0, 1, np.abs(at))
-        return {**point, name: np.asarray((there + there.T) / 2 if kind in SYMMETRIC_KINDS else there)}
+        sign = 1 if kind in SYMMETRIC_KINDS else -1 if kind is Kind.SKEW else 0
+        return {**point, name: np.asarray((there + sign * there.T) / 2 if sign else there)}
 
     return replace(problem, points=points, is_moved=True)
 

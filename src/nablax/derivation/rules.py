@@ -41,8 +41,10 @@ def _without(factors: list[Factor], *gone: Factor) -> list[Factor]:
 
 
 def _masks(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
-    """Ones on one side of the diagonal: [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ."""
+    """Ones on one side of the diagonal: [i ≥ i] = 1, [i ≥ j] Lᵢⱼ = Lᵢⱼ, δᵢⱼ Dᵢⱼ = Dᵢⱼ, Kᵢᵢ = 0 where Kᵀ = −K."""
     for factor in factors:
+        if factor.atom.trait == "skew" and len(set(factor.labels)) == 1:
+            return Rewritten([], Fraction(0))
         kind, rest = factor.atom.kind, _without(factors, factor)
         pair = set(factor.labels)
         free = kind is AtomKind.DELTA and len(pair) == 2 and max(pair) < rank

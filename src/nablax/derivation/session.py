@@ -28,7 +28,7 @@ from nablax.derivation.write import (
 from nablax.errors import VerificationError
 from nablax.formula import Operation
 from nablax.printing.expression import Call, Expression, Sum, Symbol, Where
-from nablax.printing.rewrite import with_decimals
+from nablax.printing.rewrite import with_decimals, without_names
 
 RESERVED = frozenset({"d", "e", "I"})
 
@@ -120,11 +120,15 @@ class Session:
         return {
             "function": self.function,
             "differential": self.differential(),
-            "domain": domain(formula) if formula is not None else (),
+            "domain": domain(formula, self._shown()) if formula is not None else (),
             "notes": formula.notes if formula is not None else (),
             "verification": self.forms.verification,
             "reading": formula.declaration if formula is not None else "",
         }
+
+    def _shown(self) -> Sequence[Expression]:
+        """The derivatives without names."""
+        return [without_names(one.expression) for one in (*self.forms.gradients.values(), *self.forms.blocks.values())]
 
     def form(self, expression: Expression, arguments: Mapping[str, tuple[str, ...]], called: str) -> ClosedForm:
         """A closed form of the problem, with its norms as the formula has them."""

@@ -8,13 +8,14 @@ keys.
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 from nablax.contraction.term import connected
 from nablax.derivation.effort import spend
@@ -49,7 +50,7 @@ class Atom:
         arguments: what it is computed from.
         symmetric: whether it is a matrix equal to its transpose.
         trait: a property that a rule uses: ``orthogonal``, ``orthonormal``, ``triangular`` (zeros above the diagonal),
-            ``diagonal``, ``positive`` (every entry).
+            ``diagonal``, ``skew`` (minus its transpose), ``positive`` (every entry).
     """
 
     kind: AtomKind
@@ -96,6 +97,8 @@ class Factor:
     @property
     def ordered(self) -> tuple[Factor, int]:
         """An alternating factor on its labels in order, and the sign of that; others as they are."""
+        if self.atom.trait == "skew" and self.exponent.denominator == 1 and self.labels[0] > self.labels[1]:
+            return Factor(self.atom, self.labels[::-1], self.exponent), (-1) ** int(self.exponent)
         if self.atom.name != EPSILON:
             return self, 1
         a, b, c = self.labels
@@ -224,7 +227,8 @@ def components(factors: Sequence[Factor], rank: int) -> list[list[Factor]]:
 def canonical(coefficient: Number, factors: Sequence[Factor], rank: int) -> Monomial:
     """The monomial with its summed labels numbered and its factors ordered in the one canonical way.
 
-    Labels are told apart by their neighbourhoods, refined until nothing changes; ties are broken by trying.
+    Labels are told apart by their neighbourhoods, refined until nothing changes; of labels that are alike each is
+    taken first in turn (McKay and Piperno 2014), but of those that may be exchanged one.
     """
     factors = [factor.relabelled({}) for factor in factors]
     summed = sorted({label for factor in factors for label in factor.labels if label >= rank})
@@ -246,36 +250,54 @@ def canonical(coefficient: Number, factors: Sequence[Factor], rank: int) -> Mono
 
 
 def _numberings(factors: Sequence[Factor], summed: Sequence[int], rank: int) -> Iterator[dict[int, int]]:
-    colours: dict[int, int] = dict.fromkeys(summed, 0)
-    colours |= {k: -1 - k for k in range(rank)}
+    """Numbers for the summed labels: one way where neighbourhoods tell them apart, else all that are not equal."""
     places: dict[int, list[tuple[Factor, int]]] = {label: [] for label in summed}
     for factor in factors:
         for place, label in enumerate(factor.labels):
             if label in places:
                 places[label].append((factor, place))
-    while True:
-        spend(len(factors) / 20)
-        signatures: dict[int, object] = {}
+    waiting = [dict.fromkeys(summed, 0)]
+    while waiting:
+        colours = _refined(waiting.pop(), places, len(factors), rank)
+        classes: dict[int, list[int]] = {}
         for label in summed:
+            classes.setdefault(colours[label], []).append(label)
+        alike = next((classes[colour] for colour in sorted(classes) if len(classes[colour]) > 1), None)
+        if alike is None:
+            yield {label: rank + k for k, colour in enumerate(sorted(classes)) for label in classes[colour]}
+            continue
+        for k, label in enumerate(alike):
+            if not any(_are_exchangeable(factors, label, other) for other in alike[:k]):
+                waiting.append({one: 2 * colour + (one != label) for one, colour in colours.items()})
+
+
+def _refined(
+    colours: Mapping[int, int], places: Mapping[int, Sequence[tuple[Factor, int]]], count: int, rank: int
+) -> dict[int, int]:
+    """Colours of labels that differ where their neighbourhoods do, in an order that does not depend on the labels."""
+    free = {k: -1 - k for k in range(rank)}
+    while True:
+        spend(count / 100)
+        known = {**colours, **free}
+        signatures: dict[int, tuple[Any, ...]] = {}
+        for label, around in places.items():
             seen = []
-            for factor, place in places[label]:
-                others = [colours[x] for k, x in enumerate(factor.labels) if k != place]
-                where = -1 if factor.atom.symmetric or factor.atom.name == EPSILON else place
-                seen.append((factor.atom.key, str(factor.exponent), where, tuple(others)))
+            for factor, place in around:
+                others = [known[x] for k, x in enumerate(factor.labels) if k != place]
+                is_turned = factor.atom.symmetric or factor.atom.name == EPSILON or factor.atom.trait == "skew"
+                seen.append((factor.atom.key, str(factor.exponent), -1 if is_turned else place, tuple(others)))
             signatures[label] = (colours[label], tuple(sorted(seen)))
-        order = {signature: k for k, signature in enumerate(sorted(set(signatures.values()), key=repr))}
-        refined = {label: order[signatures[label]] for label in summed}
-        if len(set(refined.values())) == len({colours[label] for label in summed}):
-            break
-        colours |= refined
-    classes: dict[int, list[int]] = {}
-    for label in summed:
-        classes.setdefault(colours[label], []).append(label)
-    groups = [classes[colour] for colour in sorted(classes)]
-    choices = [itertools.islice(itertools.permutations(group), 24) for group in groups]
-    for arrangement in itertools.islice(itertools.product(*choices), 200):
-        flat = [label for group in arrangement for label in group]
-        yield {label: rank + k for k, label in enumerate(flat)}
+        order = {signature: k for k, signature in enumerate(sorted(set(signatures.values())))}
+        refined = {label: order[signature] for label, signature in signatures.items()}
+        if len(order) == len(set(colours.values())):
+            return refined
+        colours = refined
+
+
+def _are_exchangeable(factors: Sequence[Factor], one: int, other: int) -> bool:
+    """Whether a product stays what it is when two labels change places."""
+    turned = Counter(f.relabelled({one: other, other: one}).sort_key for f in factors)
+    return turned == Counter(f.sort_key for f in factors)
 
 
 def collected(axes: Sequence[int], terms: Iterable[Monomial]) -> Poly:

@@ -264,6 +264,8 @@ def in_kind(kind: Kind, array: Array) -> Array:
     match kind:
         case Kind.SYMMETRIC | Kind.SPD:
             return (array + np.swapaxes(array, -2, -1)) / 2
+        case Kind.SKEW:
+            return (array - np.swapaxes(array, -2, -1)) / 2
         case Kind.DIAGONAL:
             return array * np.eye(array.shape[-1])
         case Kind.TRIANGULAR:

@@ -31,6 +31,7 @@ CONVENTIONS = {
     Kind.SPD: _SYMMETRISED,
     Kind.DIAGONAL: "gradient along the diagonal matrices: the diagonal of the one by all entries; {0} is diagonal",
     Kind.TRIANGULAR: "gradient along the lower triangular matrices: tril of the one by all entries; {0} is triangular",
+    Kind.SKEW: "gradient along the skew matrices: ½(G − Gᵀ) of the one by all entries; {0}ᵀ = −{0}",
     Kind.ORTHOGONAL: "gradient by all entries, not along the orthogonal matrices; {0} is orthogonal",
 }
 

@@ -84,7 +84,7 @@ def direction_of(leaf: Atom, number: int = 0) -> Atom:
 
 def _linear(trait: str) -> str:
     """What differentials share with the matrices of a kind that is a linear space."""
-    return trait if trait in ("triangular", "diagonal") else ""
+    return trait if trait in ("triangular", "diagonal", "skew") else ""
 
 
 def contracted(algebra: Algebra, p: Poly, directions: Sequence[Atom]) -> Poly:
@@ -121,9 +121,10 @@ def in_kinds(algebra: Algebra, p: Poly, start: int, kinds: Sequence[tuple[Kind, 
     for kind, rank in kinds:
         pair = (start, start + 1)
         start += rank
-        if kind in (Kind.SYMMETRIC, Kind.SPD):
+        if kind in (Kind.SYMMETRIC, Kind.SPD, Kind.SKEW):
             turned = _each(algebra, p, (*labels[: pair[0]], *pair[::-1], *labels[start:]))
-            p = algebra.scale(Fraction(1, 2), algebra.add([p, turned]))
+            sign = -1 if kind is Kind.SKEW else 1
+            p = algebra.scale(Fraction(1, 2), algebra.add([p, algebra.scale(sign, turned)]))
         elif kind is Kind.DIAGONAL:
             p = _each(algebra, p, labels, (algebra.delta(p.axes[pair[0]]), pair))
         elif kind is Kind.TRIANGULAR:

@@ -31,6 +31,7 @@ SIZES_OF_KIND = {
     Kind.ORTHOGONAL: ("n",),
     Kind.DIAGONAL: ("n",),
     Kind.TRIANGULAR: ("n",),
+    Kind.SKEW: ("n",),
 }
 
 
@@ -85,9 +86,10 @@ def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Dec
 
     Args:
         declare: ``"A: matrix(m,n), S: symmetric(n), c: constant"``, or a mapping from names to kinds. Kinds
-            are scalar, vector(n), matrix(m, n), symmetric(n), spd(n), orthogonal(n), diagonal(n) and
-            triangular(n) (zero above the diagonal); ``constant`` and ``positive`` (every entry) stand before
-            a kind or alone. Sizes are symbols or integers and may be left out.
+            are scalar, vector(n), matrix(m, n), symmetric(n), spd(n), orthogonal(n), diagonal(n),
+            triangular(n) (zero above the diagonal) and skew(n) (minus its transpose); ``constant`` and
+            ``positive`` (every entry) stand before a kind or alone. Sizes are symbols or integers and may be
+            left out.
 
     Returns:
         A declaration per name, in order.

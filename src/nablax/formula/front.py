@@ -267,11 +267,20 @@ def _check_eigenvalues(expression: Typed, variables: Mapping[str, Variable], sit
     taken.
     """
     for node in expression.walk():
+        _refuse_indefinite(node, variables, site)
         if node.label in ("sum", "prod") and node.operation is Operation.CALL:
             continue
         for operand in node.operands:
             _refuse_complex(operand, variables, site)
     _refuse_complex(expression, variables, site)
+
+
+def _refuse_indefinite(node: Typed, variables: Mapping[str, Variable], site: Site) -> None:
+    """A factor L with LLᵀ = S is one of a symmetric matrix."""
+    if node.label == "cholesky" and not is_symmetric(node.operands[0], variables):
+        matrix = node.operands[0]
+        advice = f"declare it: '{matrix}: spd(n)'" if matrix.operation is Operation.VARIABLE else ""
+        raise site.refusal(f"{matrix} need not be symmetric, and cholesky factors A = LLᵀ", node.span, advice)
 
 
 def _refuse_complex(node: Typed, variables: Mapping[str, Variable], site: Site) -> None:

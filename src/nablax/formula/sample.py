@@ -268,6 +268,8 @@ def _draw(
     match variable.kind:
         case Kind.SYMMETRIC:
             return style.scale * (entries + entries.T) / 2
+        case Kind.SKEW:
+            return style.scale * (entries - entries.T) / 2
         case Kind.SPD:
             return style.scale * (entries @ entries.T / max(1, len(entries)) + np.eye(len(entries)) / 2)
         case Kind.ORTHOGONAL:

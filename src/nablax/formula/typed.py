@@ -21,6 +21,7 @@ class Kind(StrEnum):
     ORTHOGONAL = "orthogonal"
     DIAGONAL = "diagonal"
     TRIANGULAR = "triangular"
+    SKEW = "skew"
 
 
 @dataclass(frozen=True, slots=True)
