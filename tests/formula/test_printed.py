@@ -75,6 +75,8 @@ LATEX = {
     r"\frac{x^{y^T}}{2}": "((x^(y'))/(2))",
     r"$\tfrac{1}{2}\left\|x\right\|^2$": "((1)/(2))*norm2(x)^2",
     r"\alpha x\beta": "α*x*β",
+    r"\log\sigma(Xw)": "log(sigmoid(X*w))",
+    r"\psi^Tx + \psi(y)": "ψ'*x+psi(y)",
 }
 EXPONENTIALS = {
     "e⁻ˣ": "exp(-x)",
@@ -131,7 +133,7 @@ def test_words_that_could_be_names_stay_whole() -> None:
 def test_letters_that_functions_are_printed_by() -> None:
     assert str(parse_formula("sum(Φ(x))").expression) == "sum(Phi(x))"
     assert str(parse_formula("sum(σ(A*x))").expression) == "sum(sigmoid(A*x))"
-    assert from_printed("Φ(x)²") == "Phi(x)^2"
+    assert from_printed("Φ(x)²") == from_printed(r"\Phi\left( x \right)^2") == "Phi(x)^2"
     assert from_printed("y²/σ²", ["y", "σ"]) == "y^2/σ^2"
 
 
@@ -140,6 +142,11 @@ def test_what_looks_like_a_function_is_none_of_its_letters(printed: str) -> None
     with pytest.raises(FormulaError, match=r"unknown function 'f'[^?]*a product is written f\*\(…\), an entry f\[0\]"):
         parse_formula(printed)
     assert from_printed(printed, ["f"]).removeprefix("2*") in ("f*(x)^2", "f*(x)")
+
+
+def test_a_condition_is_no_nested_list() -> None:
+    assert str(parse_formula("[x > 0]").expression) == str(parse_formula("where(x > 0, 1, 0)").expression)
+    assert str(parse_formula("[['exp','x'],'+',2]").expression) == "exp(x) + 2"
 
 
 def test_a_letter_that_stands_elsewhere_is_a_factor() -> None:

@@ -19,7 +19,7 @@ from nablax.formula.declarations import (
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
 from nablax.formula.nested import nested_text, parse_nested
 from nablax.formula.parse import check_text, parse_expression
-from nablax.formula.paste import bars, from_printed, is_printed
+from nablax.formula.paste import CONDITION, bars, from_printed, is_printed
 from nablax.formula.readings import Readings
 from nablax.formula.shapes import CONSTANTS, ODD_SPREAD, Inference, unknown_size, variable_names
 from nablax.formula.site import Site
@@ -56,7 +56,7 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     """
     declarations = parse_declarations(declare)
     if isinstance(formula, str):
-        source, is_nested = formula, formula.lstrip().startswith("[")
+        source, is_nested = formula, formula.lstrip().startswith("[") and not CONDITION.search(formula)
     elif isinstance(formula, list | tuple):
         source, is_nested = nested_text(formula), True
     else:

@@ -9,7 +9,7 @@ from nablax.errors import FormulaError
 from nablax.formula.functions import SPELLINGS
 from nablax.formula.grammar import WORD
 from nablax.formula.syntax import Span
-from nablax.notation import GREEK, SMALL_GREEK
+from nablax.notation import GREEK
 
 BELOW = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
 ABOVE = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -88,10 +88,10 @@ def _command(match: re.Match[str]) -> str:
     word = match[1]
     if word in COMMANDS:
         return COMMANDS[word]
-    if word in GREEK and word not in SPELLINGS:
+    called = match.string[match.end() :].lstrip().startswith("(")
+    if word in GREEK and not (called and word in SPELLINGS):  # ψ(x) is the digamma function, ψ alone a letter
         return GREEK[word]
-    if word.lower() in SMALL_GREEK or word.lower() in SPELLINGS:
-        behind = " " if match.string[match.end() : match.end() + 1].isalnum() else ""
-        return f" {word if word in SPELLINGS or word in GREEK else word.lower()}{behind}"
+    if word in SPELLINGS or word.lower() in SPELLINGS:
+        return f" {word if word in SPELLINGS else word.lower()}{'' if called else ' '}"
     reason, place = f"the command \\{word} has no meaning here", Span(match.start(), match.end())
     raise FormulaError(reason, match.string, place, advice="write the formula as plain text")

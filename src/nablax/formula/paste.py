@@ -19,6 +19,7 @@ SIDE_BY_SIDE = re.compile(
     rf"(?<![\w.])(?:\d+\.?\d*|\.\d+)(?![eE][+-]?\d)\s*(?:{LETTER}|[(⟨])|[\w)\]']\s+{LETTER}"
     rf"|(?:[)\]]|[\w)\]]')\s*(?:{LETTER}|\()"
 )
+CONDITION = re.compile(r"\[[^\[\]'\"]*[<>=≥≤≠]")  # [x > 0] is 1 there, else 0
 BAR = re.compile(r"\|\||[|‖∥]")
 ORDER = re.compile(r"([₀-₉]+)|_(F|\*|∞|[0-9]+)")
 ORDER_NAMES = {"*": "nuc", "∞": "inf"}
@@ -30,7 +31,7 @@ def is_printed(text: str, declared: Collection[str] = ()) -> bool:
     With neither these signs nor ``*``, a word of three small letters or more that is not known is rather a name, and
     the sign of a product forgotten.
     """
-    if MARKS & set(text) or "^{" in text:
+    if MARKS & set(text) or "^{" in text or CONDITION.search(text):
         return True
     if "*" in text or "@" in text:
         return False

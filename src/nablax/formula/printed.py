@@ -299,7 +299,7 @@ def _last_part(word: str, following: str, names: Collection[str]) -> tuple[str, 
             return "NAME" if name in names else "CALLEE", name, stem[: -len(name)]
         if len(name) > 2 and _takes_one(name) and BARE.match(following) and not set(name) <= set(names):
             return "FUNCTION", name, stem[: -len(name)]
-    if stem.islower() and len(stem) > 2 and following.startswith("(") and not set(stem) <= set(names):
+    if re.fullmatch("[a-z]{3,}", stem) and following.startswith("(") and not set(stem) <= set(names):
         return "CALLEE", plain, ""  # is refused later, as an unknown function
     kind, last, _ = _last_part(stem[-1] + word[len(stem) :], following, names)
     return kind, last, stem[:-1]
