@@ -205,6 +205,11 @@ write the formula as plain text""",
     \|\mathrm{softplus2}(x)\|^2
       ^~~~~~~~~~~~~~~~~~
 a product is written softplus2 \cdot (…)""",
+    "log2 x²": """\
+unknown function 'log2'
+    log2(x^2)
+    ^~~~~~~~~
+write log(x)/log(2)""",
     "log10(x)": """\
 unknown function 'log10'
     log10(x)

@@ -61,8 +61,8 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
         source, is_nested = nested_text(formula), True
     else:
         raise FormulaError(f"a formula is text or a nested list, not {type(formula).__name__}")
+    check_text(source)
     if not is_nested and is_printed(source, declarations):
-        check_text(source)
         source = from_printed(source, declarations)
     elif not is_nested and "|" in source:
         source = bars(source)

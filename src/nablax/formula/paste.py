@@ -16,12 +16,13 @@ MARKS = frozenset({*RAISED, *LOWERED, *FRACTIONS, *"ᵀ⊤†‖∥⊙∘⊘⊗�
 LETTER = rf"[A-Za-z{GREEK}]"
 # Products without a sign: 2x, 2(x + y), A x, (A + B)x, A'x; and functions without brackets, sin x.
 SIDE_BY_SIDE = re.compile(
-    rf"(?<![\w.])(?:\d+\.?\d*|\.\d+)(?![eE][+-]?\d)\s*(?:{LETTER}|[(⟨])|[\w)\]']\s+{LETTER}"
+    rf"(?<![\w.])(?>\d+\.?\d*|\.\d+)(?![eE][+-]?\d)\s*(?:{LETTER}|[(⟨])|[\w)\]']\s+{LETTER}"
     rf"|(?:[)\]]|[\w)\]]')\s*(?:{LETTER}|\()"
 )
 CONDITION = re.compile(r"\[[^\[\]'\"]*[<>=≥≤≠]")  # [x > 0] is 1 there, else 0
 BAR = re.compile(r"\|\||[|‖∥]")
 ORDER = re.compile(r"([₀-₉]+)|_(F|\*|∞|[0-9]+)")
+LONGEST_NAME = 30  # of a function
 ORDER_NAMES = {"*": "nuc", "∞": "inf"}
 
 
@@ -89,8 +90,8 @@ def bars(text: str) -> str:
     while bar := BAR.search(text, place):
         done += text[place : bar.start()]
         before = done.rstrip()
-        word = re.search(r"[A-Za-z0-9]*$", before)
-        ends = re.search(r"[^\W_]$|[)\]'⁺†⟩⌋⌉]$", before) and not (word and word[0] in SPELLINGS)
+        word = re.search(r"[A-Za-z0-9]*$", before[-LONGEST_NAME:])
+        ends = re.match(r"[^\W_]|[)\]'⁺†⟩⌋⌉]", before[-1:]) and not (word and word[0] in SPELLINGS)
         norm, place = bar[0] != "|", bar.end()
         if bar[0] == "||" and ends and opened and not opened[-1][0]:
             norm, place = False, bar.start() + 1  # two that close one by one

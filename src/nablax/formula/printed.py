@@ -133,7 +133,7 @@ class _Writer(Transformer[Token, Written]):
     def application(self, parts: list[Any]) -> Written:
         argument = parts[-1]
         name, power = parts[0], parts[1] if len(parts) > 2 else ""
-        if SPELLINGS[name] == "log" and not power and argument.function == "det":
+        if canonical(name) == "log" and not power and argument.function == "det":
             return Written("log" + argument.text, function="logdet")
         reach = argument.reach or (name if name in SUMS else None)
         return Written(f"{name}({argument.text}){_of_value(name, power)}", function="" if power else name, reach=reach)
