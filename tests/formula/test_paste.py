@@ -18,7 +18,7 @@ PRINTED = {
     "−2 exp(−xᵀx) x": "-2*exp(-x'*x)*x",
     "log det(XᵀX)": "logdet(X'*X)",
     "x/√(1 + x²)": "x/sqrt(1+x^2)",
-    "‖X‖_*": "norm(X, nuc)",
+    "‖X‖_*": "norm(X,nuc)",
     "x₁ + 2x₂": "x1+2*x2",
     "Xᵀ(p − y)  where  p = σ(Xw)": "X'*((sigmoid(X*w))-y)",
     r"\frac{1}{2}\|Ax-b\|^2": "((1)/(2))*norm2(A*x-b)^2",
@@ -137,5 +137,5 @@ def test_a_long_word_is_refused_at_once() -> None:
 def test_names_are_found_inside_words() -> None:
     assert from_printed("AᵀdXAx", ["dX", "A", "x"]) == "A'*dX*A*x"
     assert from_printed(r"A^{\top} \, \mathrm{d}X \, A", ["dX", "A"]) == "A'*dX*A"
-    assert from_printed("λx + μ", ["lambda", "mu", "x"]) == "lambda*x+mu"
+    assert from_printed("λx + μ", ["lambda", "mu", "x"]) == "λ*x+μ"
     assert from_printed("2π") == "2*pi"

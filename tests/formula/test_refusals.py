@@ -10,15 +10,15 @@ from nablax.errors import NablaxError
 from nablax.formula import FormulaError, parse_declarations, parse_formula
 
 GRAMMAR = {
-    "2x": """\
+    "2*a x": """\
 found 'x' where an operator or the end of the formula would fit
-    2x
-     ^
+    2*a x
+        ^
 there is no product without a sign: write * between factors""",
-    "1 + sin x": """\
+    "2*a + sin x": """\
 found 'x' where an operator or the end of the formula would fit
-    1 + sin x
-            ^
+    2*a + sin x
+              ^
 write sin(…)""",
     "x +": """\
 the formula ends where a name, a number, a function call or '(' would fit

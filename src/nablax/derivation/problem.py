@@ -29,6 +29,7 @@ from nablax.formula import (
     sample_point,
     to_function,
 )
+from nablax.formula.declarations import other_spelling
 from nablax.formula.symmetry import SYMMETRIC_KINDS
 from nablax.formula.values import NUMPY
 from nablax.printing.expression import Shape as Names
@@ -133,6 +134,7 @@ def from_formula(formula: Formula, wrt: str | int | None, start: int = FIRST_PRI
             raise DerivationError(f"say by which variable to differentiate: wrt= one of {', '.join(free) or 'none'}")
         wrt = free[0]
     name = wrt if isinstance(wrt, str) else (names[wrt] if -len(names) <= wrt < len(names) else str(wrt))
+    name = other_spelling(name) if name not in names and other_spelling(name) in names else name
     if name not in names:
         raise DerivationError(f"the formula has no variable {name}; it has {', '.join(names) or 'none'}")
     if formula.variables[name].constant:

@@ -5,6 +5,7 @@ row.
 from __future__ import annotations
 
 import math
+import re
 from typing import assert_never
 
 from nablax.errors import FormulaError
@@ -39,6 +40,8 @@ def _unknown(call: Call, site: Site) -> FormulaError:
     advice = f"did you mean {guess!r}?" if guess else f"functions are {', '.join(FUNCTIONS)}"
     if len(bare) <= 2 and not guess:
         advice = f"a product is written {bare}*(…), an entry {bare}[0]"
+    if base := re.fullmatch(r"log_?(\d+)", bare):
+        advice = f"write log(x)/log({base[1]})"
     return site.refusal(f"unknown function {call.spelling or call.function!r}", call.span, advice)
 
 

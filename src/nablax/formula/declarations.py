@@ -18,7 +18,7 @@ from nablax.formula.parse import refused
 from nablax.formula.sizes import Size, symbol
 from nablax.formula.syntax import Span
 from nablax.formula.typed import Kind
-from nablax.notation import SMALL_GREEK
+from nablax.notation import GREEK, SMALL_GREEK
 
 MAXIMUM_LENGTH = 10_000
 LARGEST_SIZE = 10**6
@@ -33,6 +33,8 @@ SIZES_OF_KIND = {
     Kind.TRIANGULAR: ("n",),
     Kind.SKEW: ("n",),
 }
+SPELLINGS_OF_GREEK = GREEK | {letter: name for name, letter in GREEK.items()}
+OF_GREEK = re.compile(rf"(d?)({'|'.join(SPELLINGS_OF_GREEK)})(_?\d*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,17 @@ def is_greek(name: str) -> bool:
     return stem in SMALL_GREEK or ("\u0370" <= name[0] <= "\u03ff" and name[0].islower())
 
 
+def other_spelling(name: str) -> str:
+    """The other spelling of a Greek letter, perhaps with an index behind or a d before; empty where there is none.
+
+    Example:
+        >>> other_spelling("alpha_1"), other_spelling("λ"), other_spelling("x")
+        ('α_1', 'lambda', '')
+    """
+    found = OF_GREEK.fullmatch(name)
+    return f"{found[1]}{SPELLINGS_OF_GREEK[found[2]]}{found[3]}" if found else ""
+
+
 def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Declaration]:
     """Reads declarations.
 
@@ -125,7 +138,7 @@ def parse_declarations(declare: str | Mapping[str, str] | None) -> dict[str, Dec
     for entry in _parsed(source).children:
         name, kind = cast(Tree[Token], entry).children
         token = cast(Token, name)
-        if token in result:
+        if token in result or other_spelling(token) in result:
             raise FormulaError(f"{token} is declared twice", source, _span(token))
         result[str(token)] = _declaration(token, cast(Tree[Token], kind), source)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -13,18 +13,19 @@ from nablax.formula.declarations import (
     Declaration,
     default_declaration,
     is_greek,
+    other_spelling,
     parse_declarations,
 )
 from nablax.formula.functions import FUNCTIONS, SPELLINGS, nearest
 from nablax.formula.nested import nested_text, parse_nested
 from nablax.formula.parse import check_text, parse_expression
-from nablax.formula.paste import bars, from_printed, is_printed
+from nablax.formula.paste import CONDITION, bars, from_printed, is_printed
 from nablax.formula.readings import Readings
 from nablax.formula.shapes import CONSTANTS, ODD_SPREAD, Inference, unknown_size, variable_names
 from nablax.formula.site import Site
 from nablax.formula.sizes import Shape, Size, SizeSolver, symbol
 from nablax.formula.symmetry import is_symmetric
-from nablax.formula.syntax import Binary, Call, Expression, Index, Name, Range, walk
+from nablax.formula.syntax import Binary, Call, Expression, Index, Name, Range, renamed, walk
 from nablax.formula.typed import Formula, Kind, Operation, Typed, Variable
 
 
@@ -55,18 +56,29 @@ def parse_formula(formula: str | Sequence[object], declare: str | Mapping[str, s
     """
     declarations = parse_declarations(declare)
     if isinstance(formula, str):
-        source, is_nested = formula, formula.lstrip().startswith("[")
+        source, is_nested = formula, formula.lstrip().startswith("[") and not CONDITION.search(formula)
     elif isinstance(formula, list | tuple):
         source, is_nested = nested_text(formula), True
     else:
         raise FormulaError(f"a formula is text or a nested list, not {type(formula).__name__}")
-    if not is_nested and is_printed(source):
-        check_text(source)
+    check_text(source)
+    if not is_nested and is_printed(source, declarations):
         source = from_printed(source, declarations)
     elif not is_nested and "|" in source:
         source = bars(source)
-    tree = parse_nested(source) if is_nested else parse_expression(source)
+    tree = _with_one_spelling(parse_nested(source) if is_nested else parse_expression(source), declarations)
     return _Reading(source, tree, declarations, is_nested).formula()
+
+
+def _with_one_spelling(tree: Expression, declarations: Mapping[str, Declaration]) -> Expression:
+    """A Greek letter and its name are one variable, called as it is declared, or else as it stands there first."""
+    names: dict[str, str] = {}
+    for name in dict.fromkeys(node.name for node in variable_names(tree)):
+        other = other_spelling(name)
+        is_other = name not in declarations and (other in declarations or other in CONSTANTS or other in names)
+        names[name] = other if is_other else name
+    changed = {name: other for name, other in names.items() if other != name}
+    return renamed(tree, changed) if changed else tree
 
 
 FILLING = frozenset({"vector", "matrix", "eye", "ones", "zeros", "unvec"})  # what takes names of sizes
@@ -100,9 +112,16 @@ class _Reading:
         pen.
         """
         undeclared = [name for name in self._names if name not in self._declarations]
-        for name in self._declarations:
-            if name in self._names or name in self._sizes:
-                continue
+        absent = [name for name in self._declarations if name not in self._names and name not in self._sizes]
+        for word in undeclared:
+            factors = _factors(word, self._declarations)
+            if len(factors) > 1 and set(factors) & set(absent):
+                found = next(node for node in variable_names(self._tree) if node.name == word)
+                declared = list(dict.fromkeys(factors))
+                listed = " and ".join([", ".join(declared[:-1]), declared[-1]]) if declared[1:] else declared[0]
+                reason = f"{listed} {'are' if declared[1:] else 'is'} declared, but the formula has {word}"
+                raise FormulaError(reason, self._source, found.span, f"a product is written {'*'.join(factors)}")
+        for name in absent:
             similar = nearest(name, undeclared)
             if similar:
                 found = next(node for node in variable_names(self._tree) if node.name == similar)
@@ -151,7 +170,7 @@ class _Reading:
             declaration = self._declarations.get(name) or default_declaration(name)
             other = name in kinds and kinds[name] is not _default(declaration, name, self._is_nested)
             if name in kinds:
-                declaration = Declaration(kinds[name], constant=declaration.constant, declared=False)
+                declaration = replace(declaration, kind=kinds[name], sizes=None, declared=False)
             shape = _shape(declaration, solver)
             variables[name] = Variable(name, declaration.kind, shape, declaration.constant, other, declaration.positive)
         scalars = frozenset(name for name, kind in kinds.items() if kind is Kind.SCALAR and not is_greek(name))
@@ -183,6 +202,21 @@ class _Reading:
             solver.equalities(),
             tuple(_notes(variables)),
         )
+
+
+def _factors(word: str, names: Collection[str]) -> list[str]:
+    """Names that side by side are this word; empty where it is not made of them."""
+    ways: list[list[str] | None] = [[], *[None] * len(word)]  # of each beginning of the word
+    for end in range(1, len(word) + 1):
+        ways[end] = next(
+            (
+                [*before, name]
+                for name in names
+                if word[:end].endswith(name) and (before := ways[end - len(name)]) is not None
+            ),
+            None,
+        )
+    return ways[-1] or []
 
 
 def _default(declaration: Declaration | None, name: str, is_nested: bool) -> Kind:

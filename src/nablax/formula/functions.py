@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nablax.notation import FUNCTIONS as NOTATIONS
+from nablax.notation import GREEK
 
 ANY_NUMBER = 64
 
@@ -139,10 +140,13 @@ def canonical(spelling: str) -> str:
     """The canonical name of a spelling such as ``np.linalg.inv`` or ``ln``; without a prefix where it is
     unknown.
 
-    ``np.transpose`` and ``np.matmul`` are not functions here: the parser reads them as the operators.
+    ``np.transpose`` and ``np.matmul`` are not functions here: the parser reads them as the operators. A letter that a
+    function is printed by names it where it is called: ``σ(x)``, ``Φ(x)``.
     """
     bare = spelling.rpartition(".")[2]
-    return SPELLINGS.get(bare, bare)
+    letter = GREEK.get(bare, bare)
+    by_letter = next((row.name for row in NOTATIONS.values() if row.printed == letter and row.in_formulas), bare)
+    return SPELLINGS.get(bare, by_letter)
 
 
 def nearest(word: str, known: list[str]) -> str:

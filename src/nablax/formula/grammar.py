@@ -1,4 +1,4 @@
-"""The three grammars, for lark's LALR parser: formulas, nested lists, declarations.
+"""The four grammars, for lark's LALR parser: formulas, formulas as books print them, nested lists, declarations.
 
 Notes on the formula grammar:
 - ``'`` and the powers are one level, read left to right, as in MATLAB: ``X^-1'`` is ``(X^-1)'``. A chain
@@ -11,6 +11,12 @@ only at the
   outermost level of an argument or a parenthesis, so the ``>`` that closes an inner product is never one.
 - ``A⁺`` is ``pinv(A)``.
 - ``⊗`` and ``×`` stand between sums and products, as they are printed: ``AB ⊗ x`` is ``(AB) ⊗ x``.
+
+Notes on the printed grammar, whose tokens `nablax.formula.paste` finds:
+- A product without a sign binds tighter than ``/``, and that tighter than ``⊙``: ``xᵀAx/xᵀx`` is ``(xᵀAx)/(xᵀx)``.
+- A function without brackets takes all factors behind it up to another function: ``sin 2x cos y``. One that stands
+  directly behind it is its argument: ``log det X``. So a product ends either open, and a factor may follow, or
+  in such factors (``_filled``), where it would be one of them.
 """
 
 from __future__ import annotations
@@ -85,6 +91,51 @@ CALLEE.2: /{PREFIX}{WORD}(?=\s*\()/
 NAME: {NAME}
 NUMBER: {NUMBER}
 %ignore /\s+/
+"""
+
+PRINTED = """
+printed: _sum
+
+_sum: sum | _crossed
+sum: _sum SIGN _crossed
+_crossed: crossed | _entrywise
+crossed: _crossed CROSSED _entrywise
+_entrywise: entrywise | _quotient
+entrywise: _entrywise ENTRYWISE _quotient
+_quotient: quotient | _signed
+quotient: _quotient (OVER | TIMES) _signed
+_signed: signed | _open | _filled
+signed: SIGN _signed
+
+_open: _factor | _call | application | product
+product: _open (_factor | _call | application) | _filled (_call | application)
+_filled: filling | continued
+continued: (_open | _filled) filling
+application: FUNCTION POWER? (_call | application)
+filling: FUNCTION POWER? (_run | filling)
+_run: _factor | run
+run: _run _factor
+
+_factor: _raisable | root | exponential
+_raisable: _atom | raised
+raised: _raisable (POWER | INDEX | HAT _exponent)
+_call: call | raised_call
+raised_call: _call (POWER | INDEX | HAT _exponent)
+call: CALLEE POWER? LPAR [_argument (COMMA _argument)*] RPAR
+root: ROOT (_atom | call)
+exponential: EULER (POWER | HAT _exponent)
+_exponent: _atom | call | negative
+negative: SIGN _exponent
+_argument: comparison | _sum
+comparison: _sum (RELATION | LESS | MORE) _sum
+_atom: leaf | parenthesis | inner | condition
+leaf: NAME | NUMBER
+parenthesis: LPAR _sum RPAR
+inner: LANGLE _sum COMMA _sum (RANGLE | MORE)
+condition: LSQB comparison RSQB
+
+%declare SIGN CROSSED ENTRYWISE OVER TIMES FUNCTION CALLEE POWER INDEX HAT ROOT EULER
+%declare NAME NUMBER LPAR RPAR COMMA RELATION LESS MORE LANGLE RANGLE LSQB RSQB
 """
 
 NESTED = r"""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal, TypeAlias, assert_never
 
@@ -148,6 +148,27 @@ def walk(expression: Expression) -> Iterator[Expression]:
         node = waiting.pop()
         yield node
         waiting.extend(reversed(children(node)))
+
+
+def renamed(expression: Expression, names: Mapping[str, str]) -> Expression:
+    """The same expression with other names; those that are not listed stay.
+
+    Example:
+        >>> str(renamed(Binary("*", Name("α"), Name("x")), {"α": "alpha"}))
+        'alpha*x'
+    """
+    match expression:
+        case Number():
+            return expression
+        case Name(name=name):
+            return replace(expression, name=names.get(name, name))
+        case Unary(operand=operand) | Index(operand=operand):
+            return replace(expression, operand=renamed(operand, names))
+        case Binary(left=left, right=right):
+            return replace(expression, left=renamed(left, names), right=renamed(right, names))
+        case Call(arguments=arguments):
+            return replace(expression, arguments=tuple(renamed(argument, names) for argument in arguments))
+    assert_never(expression)
 
 
 class Level(IntEnum):
