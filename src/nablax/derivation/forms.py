@@ -93,8 +93,10 @@ def _scalar(base: Expression, exponent: Fraction, several: bool) -> Expression:
             return powered(base, exponent)
 
 
-def _scalar_order(expression: Expression) -> tuple[bool, float]:
-    return (not isinstance(expression, SizeOf | Symbol), cost(expression))
+def _scalar_order(expression: Expression) -> tuple[bool, bool, float]:
+    """Numbers such as π first, then letters, then what is longer."""
+    is_number = isinstance(expression, SizeOf) and (expression.name == "pi" or expression.name.isdigit())
+    return (not is_number, not isinstance(expression, SizeOf | Symbol), cost(expression))
 
 
 def _magnitude(value: Coefficient) -> int:

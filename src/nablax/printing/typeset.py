@@ -180,11 +180,19 @@ def _placed(expression: Expression) -> Placed:
 
 
 def _with_powers(factors: Sequence[Expression]) -> list[Expression]:
-    """Equal square matrices side by side as a power: XX as X², X⁻¹X⁻¹ as X⁻²."""
+    """Equal square matrices side by side as a power: XX as X², X⁻¹X⁻¹ as X⁻², XXᵀXXᵀXXᵀ as (XXᵀ)³."""
     found: list[Expression] = []
     k = 0
     while k < len(factors):
         factor = factors[k]
+        pair = tuple(factors[k : k + 2])
+        turns = 1
+        while tuple(factors[k + 2 * turns : k + 2 * turns + 2]) == pair:
+            turns += 1
+        if len(pair) == 2 and turns > 2 and pair[0] != pair[1] and len(shape_of(factor)) == 2:
+            found.append(Call("matrix_power", (Product(pair), Number(Fraction(turns))), shape_of(factor)[:1] * 2))
+            k += 2 * turns
+            continue
         turns = 1
         while k + turns < len(factors) and factors[k + turns] == factor:
             turns += 1
