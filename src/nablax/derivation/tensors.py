@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from nablax.contraction.term import connected
-from nablax.derivation.effort import spend
+from nablax.effort import spend
 
 Number = Fraction | float
 MASKS = ("tril", "triu")  # known arrays of ones on and below the diagonal, or above
@@ -295,7 +295,7 @@ def _is_zero(value: Number) -> bool:
     return value == 0 or (isinstance(value, float) and abs(value) < 1e-14)
 
 
-def rational(value: float) -> Number:
+def rational(value: Number) -> Number:
     """The simple fraction that a float is nearest to, where one is equal to it up to rounding."""
     if isinstance(value, Fraction | int):
         return Fraction(value)
