@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from nablax.derivation.alike import alike
 from nablax.derivation.elementary import elementary, rebuilt
 from nablax.derivation.tensors import rational
 from nablax.errors import DerivationError
@@ -34,6 +35,7 @@ from nablax.formula.values import NUMPY
 from nablax.printing.expression import Shape as Names
 
 DTYPE = np.dtype(np.float64)
+DATA = "biu"  # kinds of dtypes that are not changed: labels, counts, masks
 Point = dict[str, npt.NDArray[np.float64]]
 FIRST_PRIME = 101
 LONGEST_LENGTH = 30
@@ -49,11 +51,13 @@ class Argument:
         name: how it is written.
         shape: names of its sizes.
         kind: what it is declared to be.
+        dtype: of whole numbers and of truths where it is data, such as labels.
     """
 
     name: str
     shape: Names
     kind: Kind
+    dtype: np.dtype[Any] = DTYPE
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Problem:
     def structs(self, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
         """Shapes of the arguments for given sizes."""
         return [
-            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), DTYPE)
+            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), argument.dtype)
             for argument in self.arguments
         ]
 
@@ -231,6 +235,7 @@ def from_function(
     wrt: str | int | None,
     declare: str | Mapping[str, str] | None = None,
     start: int = FIRST_PRIME,
+    others: Sequence[str | int] = (),
 ) -> Problem:
     """The problem of differentiating a Python function at the shapes of example arguments.
 
@@ -240,6 +245,7 @@ def from_function(
         wrt: an argument, by name or place.
         declare: kinds of arguments, see `parse_declarations`; their sizes are not read.
         start: the length of the first size of the trace, at least; 0 for the lengths of the example.
+        others: arguments by which another derivative of the same answer is taken.
 
     Returns:
         The problem. Where the trace is at the lengths of the example, these are the names of the sizes.
@@ -249,9 +255,9 @@ def from_function(
     """
     arrays = [_array(value, place) for place, value in enumerate(args)]
     names = _parameter_names(function, len(arrays))
-    place = 0 if wrt is None else (names.index(wrt) if isinstance(wrt, str) and wrt in names else wrt)
-    if isinstance(place, str) or not -len(names) <= place < len(names):
-        raise DerivationError(f"the function has no argument {wrt}; it has {', '.join(names)}")
+    place, *also = (_place(one, names) for one in (0 if wrt is None else wrt, *others))
+    for one in (place, *also):
+        arrays[one] = arrays[one].astype(DTYPE)
     for name, array in zip(names, arrays, strict=True):
         if array.ndim > 2:
             raise DerivationError(
@@ -265,7 +271,7 @@ def from_function(
     }
     kinds = _kinds(declare, names, arrays)
     arguments = tuple(
-        Argument(name, tuple(called[n] for n in array.shape), kind)
+        Argument(name, tuple(called[n] for n in array.shape), kind, array.dtype)
         for name, array, kind in zip(names, arrays, kinds, strict=True)
     )
 
@@ -273,25 +279,24 @@ def from_function(
         if seed == 0:
             return dict(zip(names, arrays, strict=True))
         random = np.random.default_rng(seed)
-        return {name: array * (1 + 0.05 * random.uniform(-1, 1)) for name, array in zip(names, arrays, strict=True)}
+        scales = (1 + 0.05 * random.uniform(-1, 1) for _ in names)
+        given = zip(names, arrays, scales, strict=True)
+        return {name: array if array.dtype.kind in DATA else array * scale for name, array, scale in given}
 
     own = {name: length for length, name in called.items()}
-    symbolic = dict(zip(own, _primes_from(start, len(own)), strict=True)) if start else own
-    return Problem(arguments, place % len(names), None, lambda _: function, symbolic, own, points, jax.jit(function))
+    symbolic = _in_order(own, start) if start else own
+    return Problem(arguments, place, None, lambda _: function, symbolic, own, points, jax.jit(function))
 
 
 def resized(problem: Problem) -> Problem:
     """The problem of a function with its check at other lengths, whose arrays hold entries of the example."""
-    lengths = dict(zip(problem.numeric_sizes, _primes_from(3, len(problem.numeric_sizes)), strict=True))
+    lengths = _in_order(problem.numeric_sizes, 3)
 
     def points(seed: int) -> Point:
         random = np.random.default_rng(100 + seed)
         example = problem.points(0)
         shapes = {a.name: tuple(_length(size, lengths) for size in a.shape) for a in problem.arguments}
-        return {
-            name: np.asarray(random.choice(example[name].ravel(), shape) * random.uniform(0.9, 1.1, shape))
-            for name, shape in shapes.items()
-        }
+        return {name: alike(example[name], shape, random) for name, shape in shapes.items()}
 
     return replace(problem, numeric_sizes=lengths, points=points)
 
@@ -314,6 +319,12 @@ def moved(problem: Problem) -> Problem:
     return replace(problem, points=points, is_moved=True)
 
 
+def _in_order(sizes: Mapping[str, int], start: int) -> dict[str, int]:
+    """A prime for each size, larger ones for larger sizes: a tall matrix stays tall."""
+    longer = dict(zip(sorted(sizes, key=lambda size: sizes[size]), _primes_from(start, len(sizes)), strict=True))
+    return {size: longer[size] for size in sizes}
+
+
 def _primes_from(start: int, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
@@ -323,9 +334,17 @@ def _primes_from(start: int, count: int) -> list[int]:
     return found
 
 
-def _array(value: Any, place: int) -> npt.NDArray[np.float64]:
+def _place(wrt: str | int, names: Sequence[str]) -> int:
+    place = names.index(wrt) if isinstance(wrt, str) and wrt in names else wrt
+    if isinstance(place, str) or not -len(names) <= place < len(names):
+        raise DerivationError(f"the function has no argument {wrt}; it has {', '.join(names)}")
+    return place % len(names)
+
+
+def _array(value: Any, place: int) -> npt.NDArray[Any]:
     try:
-        return np.asarray(value, np.float64)
+        found = np.asarray(value)
+        return found if found.ndim and found.dtype.kind in DATA else np.asarray(value, DTYPE)
     except (TypeError, ValueError):
         raise DerivationError(
             f"argument {place} is a {type(value).__name__}; closed forms take scalars, vectors and matrices"
@@ -333,7 +352,7 @@ def _array(value: Any, place: int) -> npt.NDArray[np.float64]:
 
 
 def _kinds(
-    declare: str | Mapping[str, str] | None, names: Sequence[str], arrays: Sequence[npt.NDArray[np.float64]]
+    declare: str | Mapping[str, str] | None, names: Sequence[str], arrays: Sequence[npt.NDArray[Any]]
 ) -> list[Kind]:
     declared = parse_declarations(declare)
     unknown = [name for name in declared if name not in names]
