@@ -9,7 +9,6 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
-from nablax.derivation.effort import in_time, spend
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
     MASKS,
@@ -29,6 +28,7 @@ from nablax.derivation.tensors import (
     rational,
     used_labels,
 )
+from nablax.effort import in_time, spend
 from nablax.errors import UnprintableError
 from nablax.notation import RELATIONS
 
@@ -99,7 +99,8 @@ class Algebra:
 
     def scale(self, coefficient: Number, p: Poly) -> Poly:
         """A multiple."""
-        return collected(p.axes, [Monomial(t.coefficient * coefficient, t.factors) for t in p.terms])
+        # rational: a float divided by itself is one
+        return collected(p.axes, [Monomial(rational(t.coefficient * coefficient), t.factors) for t in p.terms])
 
     def broadcast(self, p: Poly, axes: Sequence[int]) -> Poly:
         """A scalar at every element."""
@@ -156,8 +157,9 @@ class Algebra:
         for p, labels in parts:
             own = {k: place[label] for k, label in enumerate(labels)}
             if len(p.terms) > 1 and not distribute:
-                number, group = self.group(p)
-                choices.append([(number, [Factor(group, tuple(own[k] for k in range(p.rank)))])])
+                used = used_labels(p)  # axes along which nothing changes stand in no factor
+                number, group = self.group(narrowed(p, used))
+                choices.append([(number, [Factor(group, tuple(own[k] for k in used))])])
                 continue
             choices.append([(term.coefficient, placed(term.factors, own, counter)) for term in p.terms])
         polys = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
-from nablax.derivation.functions import apply, is_larger, matrix_function
+from nablax.derivation.functions import MASKED, apply, is_larger, matrix_function
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.formula.values import SIGNS
@@ -308,6 +308,9 @@ class Reader:
                 return algebra.add([algebra.number(1), algebra.scale(-1, algebra.power(a, Fraction(2)))])
             case "integer_pow", [a]:
                 return algebra.power(a, Fraction(dict(instruction.operation.key)["y"]))
+            case "polynomial", [a, constant, *coefficients]:
+                powers = (algebra.power(a, Fraction(k)) for k in range(1, len(coefficients) + 1))
+                return algebra.add([constant, *map(algebra.times, coefficients, powers)])
             case "log1p", [a]:
                 return apply(algebra, "log", [algebra.add([algebra.number(1), a])])
             case "expm1", [a]:
@@ -355,6 +358,10 @@ class Reader:
             return yes if condition.constant else no
         if no == yes:
             return no
+        if no.constant == -math.inf and yes.constant is None:
+            axes = max((condition.axes, yes.axes), key=len)
+            masked = [algebra.broadcast(p, axes) for p in (condition, yes)]
+            return algebra.atom(Atom(AtomKind.FUNCTION, MASKED, axes, tuple(masked)))
         single = condition.terms[0].factors[0].atom if len(condition.terms) == 1 else None
         guards = single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
         if guards and no.constant == 1 and yes.constant == 2:
