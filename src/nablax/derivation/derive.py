@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
+import numpy as np
+
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.joint import LAYOUT, JointDerivation
@@ -26,6 +28,7 @@ HIGHEST_ORDER = 6
 MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
 FAILURES = (TypeError, ValueError, ArithmeticError, AttributeError)  # of a function at other lengths than its own
 KINK = "the example is where a derivative jumps; it holds on either side"
+MOST_RELATED = 3  # lengths that are tried as another and one more
 STARTS = (FIRST_PRIME, 2 * FIRST_PRIME + 1)  # lengths of the traces, at least
 
 
@@ -233,14 +236,19 @@ def _problems(
 ) -> Iterator[Problem]:
     """The question at lengths that stand for sizes; other lengths, where these stood for something else too.
 
-    Last, for a Python function, at its own lengths: such an answer holds for no other.
+    Then, for a Python function, with one length that is another and one more, and last at its own lengths: such an
+    answer holds for no other.
     """
     if not callable(formula):
         yield from (from_formula(formula, wrt, start) for start in STARTS)
         return
     if args is None:
         raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
-    yield from (from_function(formula, args, wrt, declare, start, others) for start in (*STARTS, 0))
+    yield from (from_function(formula, args, wrt, declare, start, others) for start in STARTS)
+    lengths = {length for array in args for length in np.shape(array)}
+    longer = sorted(length for length in lengths if length - 1 in lengths)[:MOST_RELATED]
+    yield from (from_function(formula, args, wrt, declare, FIRST_PRIME, others, [length]) for length in longer)
+    yield from_function(formula, args, wrt, declare, 0, others)
 
 
 def _derivation(session: Session, order: int) -> Derivation:

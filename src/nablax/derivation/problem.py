@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from nablax.derivation.algebra import is_prime, is_safe
 from nablax.derivation.alike import alike
 from nablax.derivation.elementary import elementary, rebuilt
 from nablax.derivation.tensors import rational
@@ -92,7 +94,10 @@ class Problem:
     def lengths(self) -> dict[int, str]:
         """What each length of the symbolic trace is called, n-1 of ranges of places too."""
         found = {length: name for name, length in self.symbolic_sizes.items()}
-        nodes = () if self.formula is None else self.formula.expression.walk()
+        if self.formula is None:
+            moved = {} if self.symbolic_sizes == self.numeric_sizes else {1: "+1", -1: "-1"}
+            return {length + k: f"{name}{sign}" for length, name in found.items() for k, sign in moved.items()} | found
+        nodes = self.formula.expression.walk()
         axes = {axis for node in nodes for axis in node.shape.axes if axis.offset}
         return {axis.value(self.symbolic_sizes): str(axis) for axis in axes} | found
 
@@ -182,7 +187,7 @@ def _large_primes(formula: Formula, start: int) -> list[int]:
     found: list[int] = []
     candidate = start
     while len(found) < len(formula.sizes):
-        prime = all(candidate % k for k in range(2, int(candidate**0.5) + 1))
+        prime = is_prime(candidate) and not is_safe(candidate)
         if prime and not any(number and number % candidate == 0 for number in numbers):
             found.append(candidate)
         candidate += 2
@@ -236,6 +241,7 @@ def from_function(
     declare: str | Mapping[str, str] | None = None,
     start: int = FIRST_PRIME,
     others: Sequence[str | int] = (),
+    longer: Collection[int] = (),
 ) -> Problem:
     """The problem of differentiating a Python function at the shapes of example arguments.
 
@@ -246,6 +252,7 @@ def from_function(
         declare: kinds of arguments, see `parse_declarations`; their sizes are not read.
         start: the length of the first size of the trace, at least; 0 for the lengths of the example.
         others: arguments by which another derivative of the same answer is taken.
+        longer: lengths of the example that are one more than another, as n+1 where a column of ones is added.
 
     Returns:
         The problem. Where the trace is at the lengths of the example, these are the names of the sizes.
@@ -263,12 +270,14 @@ def from_function(
             raise DerivationError(
                 f"argument {name} has {array.ndim} axes; closed forms take scalars, vectors and matrices"
             )
-    lengths = list(dict.fromkeys(n for array in arrays for n in array.shape))
+    lengths = [n for n in dict.fromkeys(n for array in arrays for n in array.shape) if n not in longer]
     letters = [letter for letter in SIZE_NAMES if letter not in names]
     called = {
         length: (letters[k] if k < len(letters) else f"n{k}") if start else str(length)
         for k, length in enumerate(lengths)
     }
+    own = {name: length for length, name in called.items()}
+    called |= {length: f"{called[length - 1]}+1" for length in longer}
     kinds = _kinds(declare, names, arrays)
     arguments = tuple(
         Argument(name, tuple(called[n] for n in array.shape), kind, array.dtype)
@@ -283,14 +292,13 @@ def from_function(
         given = zip(names, arrays, scales, strict=True)
         return {name: array if array.dtype.kind in DATA else array * scale for name, array, scale in given}
 
-    own = {name: length for length, name in called.items()}
-    symbolic = _in_order(own, start) if start else own
+    symbolic = _in_order(own, _primes_from(start, len(own), is_safe)) if start else own
     return Problem(arguments, place, None, lambda _: function, symbolic, own, points, jax.jit(function))
 
 
 def resized(problem: Problem) -> Problem:
     """The problem of a function with its check at other lengths, whose arrays hold entries of the example."""
-    lengths = _in_order(problem.numeric_sizes, 3)
+    lengths = _in_order(problem.numeric_sizes, _primes_from(3, len(problem.numeric_sizes)))
 
     def points(seed: int) -> Point:
         random = np.random.default_rng(100 + seed)
@@ -319,19 +327,16 @@ def moved(problem: Problem) -> Problem:
     return replace(problem, points=points, is_moved=True)
 
 
-def _in_order(sizes: Mapping[str, int], start: int) -> dict[str, int]:
-    """A prime for each size, larger ones for larger sizes: a tall matrix stays tall."""
-    longer = dict(zip(sorted(sizes, key=lambda size: sizes[size]), _primes_from(start, len(sizes)), strict=True))
+def _in_order(sizes: Mapping[str, int], lengths: Sequence[int]) -> dict[str, int]:
+    """A length for each size, larger ones for larger sizes: a tall matrix stays tall."""
+    longer = dict(zip(sorted(sizes, key=lambda size: sizes[size]), lengths, strict=True))
     return {size: longer[size] for size in sizes}
 
 
-def _primes_from(start: int, count: int) -> list[int]:
-    found: list[int] = []
-    while len(found) < count:
-        if all(start % k for k in range(2, int(start**0.5) + 1)):
-            found.append(start)
-        start += 1
-    return found
+def _primes_from(start: int, count: int, kind: Callable[[int], bool] = lambda _: True) -> list[int]:
+    """The first primes of a kind."""
+    every = (number for number in itertools.count(start) if is_prime(number) and kind(number))
+    return list(itertools.islice(every, count))
 
 
 def _place(wrt: str | int, names: Sequence[str]) -> int:

@@ -169,6 +169,8 @@ class Poly:
 def content(p: Poly) -> Number:
     """The number that all coefficients are integer multiples of, with the sign of the sum."""
     numbers = [term.coefficient for term in p.terms] or [Fraction(1)]
+    if len(p.terms) == 2 and all(factor.atom.kind is AtomKind.SIZE for term in p.terms for factor in term.factors):
+        numbers = numbers[::-1]  # n − 1: the number stands behind the size
     negative = sum(number < 0 for number in numbers)
     sign = -1 if 2 * negative > len(numbers) or (2 * negative == len(numbers) and numbers[0] < 0) else 1
     fractions = [number for number in numbers if isinstance(number, Fraction)]
