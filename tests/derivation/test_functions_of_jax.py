@@ -98,6 +98,43 @@ ROWS: dict[str, Row] = {
         None,
         "uvᵀ  where  v = right_vector(X), u = left_vector(X)",
     ),
+    "mean of squares by a root": (lambda x: jnp.sum(x**2) / jnp.sqrt(len(x)), (x,), None, "2x/√n"),
+    "var": (lambda x: jnp.var(x, ddof=1), (x,), None, "2(x − sum(x)/n)/(n − 1)"),
+    "Gaussian divergence": (
+        lambda S, m, T: (
+            jnp.trace(jnp.linalg.solve(T, S))
+            + m @ jnp.linalg.solve(T, m)
+            - len(m)
+            + jnp.log(jnp.linalg.det(T) / jnp.linalg.det(S))
+        ),
+        (S, mean, S + np.eye(4)),
+        None,
+        "T⁻ᵀ − S⁻ᵀ",
+    ),
+    "a column of ones": (
+        lambda w, X, y: jnp.sum((jnp.concatenate([X, jnp.ones((X.shape[0], 1))], 1) @ w - y) ** 2),
+        (r, X, x),
+        None,
+        "2(e₋₁𝟏ᵀ + rᵀXᵀ)((𝟏e₋₁ᵀ + Xr)w − y)  where  r = I[:-1]",
+    ),
+    "all parameters but the last": (
+        lambda w, X, y: jnp.sum((X @ w[:-1] + w[-1] - y) ** 2),
+        (r, X, x),
+        None,
+        "2(I[:-1]ᵀXᵀr + sum(r) e₋₁)  where  r = Xw[:-1] + wᵀe₋₁ − y",
+    ),
+    "labels": (
+        lambda W, X, y: -jnp.sum(jax.nn.one_hot(y, 4) * jax.nn.log_softmax(X @ W)),
+        (W, X, labels),
+        None,
+        "Xᵀ(diag(r𝟏) softmax(XW) − r)  where  r = [y𝟏ᵀ = 𝟏Cᵀ]",
+    ),
+    "a matrix of two numbers": (
+        lambda w: w @ jnp.array([[2.0, 1.0], [1.0, 2.0]]) @ w,
+        (w[:2],),
+        None,
+        "2(w + sum(w))",
+    ),
     "quadratic form by solve": (
         lambda w, X, y, S: (X.T @ w - y) @ jnp.linalg.solve(S, X.T @ w - y),
         (x, X, c, S[:3, :3]),
@@ -137,6 +174,21 @@ def test_a_loop_of_as_many_turns_as_an_axis_is_long_is_read_at_its_own_length() 
         return total
 
     assert str(derive(squares, 0, args=(x,), order=2).gradient) != "∂f/∂x"
+
+
+@pytest.mark.parametrize("language", ["numpy", "jax", "torch", "julia", "c"])
+def test_code_for_lengths_that_are_numbers_says_so(language: str) -> None:
+    found = derive(lambda x: jnp.sum(x * jnp.arange(5.0)), 0, args=(x,))
+    assert "for x[5] only" in found.code(language)
+
+
+def test_code_for_lengths_that_are_numbers_refuses_others() -> None:
+    found = derive(lambda x: jnp.sum(x * jnp.arange(5.0)), 0, args=(x,))
+    space: dict[str, Any] = {}
+    exec(found.gradient.code(), space)
+    np.testing.assert_allclose(space["gradient"](x), np.arange(5.0))
+    with pytest.raises(ValueError, match=r"this code is for x\[5\] only"):
+        space["gradient"](x[:4])
 
 
 def test_a_masked_score_has_no_infinite_number() -> None:

@@ -265,7 +265,9 @@ class Reader:
         algebra = self.algebra
         tril, triu = (algebra.atom(Atom(AtomKind.CONSTANT, side, values.shape)) for side in MASKS)
         parts = [(below, tril), (above, triu), (on - below - above, algebra.delta(len(values)))]
-        if on == above:
+        if below == above:
+            parts = [(below, algebra.number(1, values.shape)), (on - below, algebra.delta(len(values)))]
+        elif on == above:
             parts = [(below, algebra.number(1, values.shape)), (above - below, triu)]
         elif on == below:
             parts = [(above, algebra.number(1, values.shape)), (below - above, tril)]
@@ -281,11 +283,12 @@ class Reader:
                 return self.algebra.number(float(argument.value))
             return values[argument]
 
+        exact = self._equalities or any(source.dtype.kind in "biu" for source in inputs)  # of labels
         for instruction in function.instructions:
-            values.append(self._instruction(instruction, [load(a) for a in instruction.arguments]))
+            values.append(self._instruction(instruction, [load(a) for a in instruction.arguments], exact))
         return load(function.result)
 
-    def _instruction(self, instruction: Instruction, values: list[Poly]) -> Poly:
+    def _instruction(self, instruction: Instruction, values: list[Poly], exact: bool) -> Poly:
         algebra, name = self.algebra, instruction.operation.name
         match name, values:
             case (("add" | "add_any"), [a, b]):
@@ -337,7 +340,7 @@ class Reader:
                 return apply(algebra, "polygamma", [algebra.number(float(order.constant)), a])
             case "eq", [a, b] if (larger := is_larger(algebra, *self._fitted([a, b]))) is not None:
                 return larger
-            case (("eq" | "ne"), [a, b]) if not self._equalities:
+            case (("eq" | "ne"), [a, b]) if not exact:
                 return algebra.number(float((name == "eq") == (a == b)))
             case "lt", [_, b] if b.constant == 28:  # JAX takes exp(-28^2) for the zero that it is in floats
                 return algebra.number(1, values[0].axes)
