@@ -25,9 +25,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # room: what it may import besides itself and nablax.errors
 ALLOWED = {
     "errors": set(),
-    "contraction": set(),
+    # how much a derivation may compute, counted where the work is done
+    "effort": set(),
+    "contraction": {"effort"},
     "ops": {"contraction"},
-    "graph": {"contraction", "ops"},
+    "graph": {"effort", "contraction", "ops"},
     "sweeps": {"contraction", "ops", "graph"},
     "endings": {"contraction", "ops", "graph", "sweeps"},
     # how tables, drawings and layered graphs are written; knows nothing of derivatives
@@ -50,7 +52,7 @@ ALLOWED = {
     "notation": set(),
     "formula": {"notation"},
     "printing": {"notation", "contraction"},  # the order in which printed code multiplies
-    "derivation": {"contraction", "ops", "graph", "sweeps", "planning", "notation", "formula", "printing"},
+    "derivation": {"effort", "contraction", "ops", "graph", "sweeps", "planning", "notation", "formula", "printing"},
     # what the closed forms say of curvature
     "convex": {"notation", "formula", "printing", "derivation"},
     # readers of graphs, sweeps and plans, for people who look at them

@@ -100,7 +100,7 @@ def test_steps_are_those_of_a_book(function: Callable[..., Any], args: tuple[Any
 def library(function: Callable[..., Any]) -> list[int]:
     """Where library functions begin in a function of a vector."""
     program = trace(lambda v: [function(v)], [jax.ShapeDtypeStruct((5,), jnp.float64)])
-    return [place for place in range(len(program.equations)) if found(program, place) is not None]
+    return [place for place in range(len(program.equations)) if any(found(program, place))]
 
 
 def test_a_function_is_found_inside_a_program() -> None:

@@ -35,7 +35,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str, tuple[Any, ...], str]] = {
         lambda Q, K, V: jnp.sum(jax.nn.softmax(Q @ K.T / jnp.sqrt(Q.shape[1]), axis=-1) @ V),
         "Q",
         (Q, K, V),
-        "½(P diag(V𝟏) − diag(PV𝟏) P)K  where  P = softmax(½QKᵀ)",
+        "(P diag(V𝟏) − diag(PV𝟏) P)K/√m  where  P = softmax(QKᵀ/√m)",
     ),
     "gammaln": (lambda w: jax.scipy.special.gammaln(w**2).sum(), "w", (w,), "2(digamma(w^⊙2) ⊙ w)"),
     "solve_triangular": (

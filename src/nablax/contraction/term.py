@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from nablax.contraction.index import Index, Label, Substitution, along, inside, solve, substitute
+from nablax.effort import in_time, spend
 
 
 class Operand(Protocol):
@@ -129,6 +130,8 @@ def compose(a: Term[O], side_a: int, b: Term[O], side_b: int) -> Term[O] | None:
         The term with the remaining sides of `a`, then those of `b`; None where the product is zero because
         the static index maps never meet.
     """
+    spend(0.1)
+    in_time()
     b = b.renamed()
     found = solve(zip(a.sides[side_a], b.sides[side_b], strict=True))
     if found is None:

@@ -7,10 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from fractions import Fraction
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
-from nablax.derivation.effort import in_time, spend
 from nablax.derivation.rules import RULES
 from nablax.derivation.tensors import (
     MASKS,
@@ -30,13 +29,27 @@ from nablax.derivation.tensors import (
     rational,
     used_labels,
 )
+from nablax.effort import in_time, spend
 from nablax.errors import UnprintableError
 from nablax.notation import RELATIONS
 
 MOST_REWRITES = 300
 LOGARITHMS = (2, 3, 5, 7, 10)
 MOST_LOGARITHMS = 12
+LEAST_PRIME = 50  # that no number contains but the length of an axis
 Part = tuple[Poly, tuple[Hashable, ...]]
+
+
+@cache
+def is_prime(number: int) -> bool:
+    """Whether only one divides it."""
+    return number > 1 and all(number % k for k in range(2, math.isqrt(number) + 1))
+
+
+@cache
+def is_safe(size: int) -> bool:
+    """Whether size − 1 is twice a prime that stands for nothing else."""
+    return size > 2 * LEAST_PRIME and is_prime(size // 2)
 
 
 class Algebra:
@@ -44,7 +57,7 @@ class Algebra:
 
     Args:
         sizes: names of axis lengths; the lengths are primes that stand for nothing else, so that a number
-            that contains one says which size it is.
+            that contains one says which size it is. Where half of what is below one is a prime too, so does that.
         expand: whether products are multiplied out over sums; sums stay together otherwise.
     """
 
@@ -69,7 +82,7 @@ class Algebra:
         """A number at every element; factors that are lengths of axes become size symbols."""
         coefficient, factors = self._sized(rational(value))
         if isinstance(coefficient, float):
-            coefficient, factors = self._with_logarithms(coefficient) or _with_roots(coefficient)
+            coefficient, factors = self._with_logarithms(coefficient) or self._with_roots(coefficient)
         return self.monomial(coefficient, factors, axes)
 
     def _with_logarithms(self, value: float) -> tuple[Number, list[Factor]] | None:
@@ -86,12 +99,35 @@ class Algebra:
         if not isinstance(value, Fraction) or value == 0:
             return value, factors
         for size, name in self.sizes.items():
-            for number, step in ((value.numerator, 1), (value.denominator, -1)):
-                while number % size == 0:
-                    number //= size
-                    value = value / size if step == 1 else value * size
-                    factors.append(Factor(Atom(AtomKind.SIZE, name, ()), (), Fraction(step)))
+            whole = Atom(AtomKind.SIZE, name, ())
+            said = [(size, Fraction(1), whole)]
+            if is_safe(size):  # 1/(n − 1) of a variance
+                less = self.monomial(Fraction(1), [Factor(whole, ())], ()), self.monomial(Fraction(-1), [], ())
+                said.append((size // 2, Fraction(1, 2), Atom(AtomKind.GROUP, "", (), (self.add(less),))))
+            for prime, part, atom in said:
+                for number, step in ((value.numerator, 1), (value.denominator, -1)):
+                    while number % prime == 0:
+                        number //= prime
+                        value *= (part / prime) ** step
+                        factors.append(Factor(atom, (), Fraction(step)))
         return value, factors
+
+    def _with_roots(self, value: float) -> tuple[Number, list[Factor]]:
+        """A number as a fraction times roots of sizes, of pi and of a small integer, where it is one."""
+        for halves in range(-4, 5):
+            square, sizes = self._sized(rational(value * abs(value) * math.pi**-halves))
+            if not isinstance(square, Fraction) or square.denominator > 1000 or abs(square.numerator) > 1000:
+                continue
+            inside = abs(square.numerator) * square.denominator
+            outside = max(k for k in range(1, 1 + math.isqrt(inside)) if inside % (k * k) == 0)
+            root = inside // (outside * outside)
+            if root > 10:
+                continue
+            number = Fraction(outside, square.denominator) * (1 if value > 0 else -1)
+            named = [("pi", Fraction(halves, 2)), (str(root), Fraction(1, 2))]
+            factors = [Factor(Atom(AtomKind.SIZE, name, ()), (), e) for name, e in named if e and name != "1"]
+            return number, [*factors, *(Factor(f.atom, (), f.exponent / 2) for f in sizes)]
+        return value, []
 
     def atom(self, atom: Atom) -> Poly:
         """The atom by itself."""
@@ -111,7 +147,8 @@ class Algebra:
 
     def scale(self, coefficient: Number, p: Poly) -> Poly:
         """A multiple."""
-        return collected(p.axes, [Monomial(t.coefficient * coefficient, t.factors) for t in p.terms])
+        # rational: a float divided by itself is one
+        return collected(p.axes, [Monomial(rational(t.coefficient * coefficient), t.factors) for t in p.terms])
 
     def broadcast(self, p: Poly, axes: Sequence[int]) -> Poly:
         """A scalar at every element."""
@@ -160,7 +197,7 @@ class Algebra:
         summed = {place[x]: n for x, n in known.items() if place[x] >= len(output)}
         coefficient, numbers = self._sized(coefficient)
         if isinstance(coefficient, float):
-            coefficient, roots = _with_roots(coefficient)
+            coefficient, roots = self._with_roots(coefficient)
             numbers += roots
         is_alone = sum(p.constant is None for p, _ in parts) == 1
         distribute = is_alone or (any(len(p.terms) > 1 for p, _ in parts) and self.multiplies_out())
@@ -172,8 +209,9 @@ class Algebra:
             is_square = bool(labels) and squared[p.key, tuple(labels)] > 1
             if len(p.terms) > 1 and (is_square or not distribute):
                 shared, rest = _without_shared(p)
-                number, group = self.group(rest)
-                choices.append([(number, [*shared, Factor(group, tuple(own[k] for k in range(p.rank)))])])
+                used = used_labels(rest)  # axes along which nothing changes stand in no factor
+                number, group = self.group(narrowed(rest, used))
+                choices.append([(number, [*shared, Factor(group, tuple(own[k] for k in used))])])
                 continue
             choices.append([(term.coefficient, placed(term.factors, own, counter)) for term in p.terms])
         polys = []
@@ -354,24 +392,6 @@ def _without_shared(p: Poly) -> tuple[list[Factor], Poly]:
         left = [Factor(f.atom, f.labels, f.exponent - (0 if f.labels else shared.get(f.atom, 0))) for f in term.factors]
         terms.append(Monomial(term.coefficient, tuple(f for f in left if f.exponent)))
     return [Factor(atom, (), exponent) for atom, exponent in shared.items()], collected(p.axes, terms)
-
-
-def _with_roots(value: float) -> tuple[Number, list[Factor]]:
-    """A number as a fraction times roots of pi and of a small integer, where it is one."""
-    for halves in range(-4, 5):
-        square = rational(value * abs(value) * math.pi**-halves)
-        if not isinstance(square, Fraction) or square.denominator > 1000 or abs(square.numerator) > 1000:
-            continue
-        inside = abs(square.numerator) * square.denominator
-        outside = max(k for k in range(1, 1 + math.isqrt(inside)) if inside % (k * k) == 0)
-        root = inside // (outside * outside)
-        if root > 10:
-            continue
-        number = Fraction(outside, square.denominator) * (1 if value > 0 else -1)
-        named = [("pi", Fraction(halves, 2)), (str(root), Fraction(1, 2))]
-        kept = [(name, e) for name, e in named if e and name != "1"]
-        return number, [Factor(Atom(AtomKind.SIZE, name, ()), (), e) for name, e in kept]
-    return value, []
 
 
 def _rational_part(factors: list[Factor], sizes: Collection[str]) -> tuple[Fraction, list[Factor]]:

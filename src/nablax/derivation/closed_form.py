@@ -141,7 +141,9 @@ class ClosedForm:
 
     def _compiled(self, expression: Expression) -> Callable[..., Any]:
         """NumPy's function of an expression, multiplied as it comes: it runs a few times at small sizes."""
-        return _compiled(code({"value": expression}, self.arguments, called="value", is_weighed=False))
+        return _compiled(
+            code({"value": expression}, self.arguments, called="value", is_weighed=False, is_guarded=False)
+        )
 
     def _arrays(self, positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
         """The arguments in order, as arrays whose sizes fit together."""

@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
+import numpy as np
+
 from nablax.derivation.closed_form import ClosedForm
 from nablax.derivation.derivation import Derivation
-from nablax.derivation.effort import within
 from nablax.derivation.joint import LAYOUT, JointDerivation
 from nablax.derivation.planned import higher, plan, reader_of
 from nablax.derivation.problem import FIRST_PRIME, Problem, from_formula, from_function
@@ -18,6 +19,7 @@ from nablax.derivation.shown import DerivationStep
 from nablax.derivation.steps import Step, closing, steps, substituted
 from nablax.derivation.without_notation import CONVENTION, CONVENTIONS, without_notation
 from nablax.derivation.write import shortest
+from nablax.effort import within
 from nablax.errors import DerivationError, LateError, UnprintableError, VerificationError
 from nablax.formula import Formula, parse_formula
 from nablax.printing.rewrite import without_names
@@ -26,7 +28,8 @@ HIGHEST_ORDER = 6
 MOST_OPERATIONS = 100  # different ones, up to which a Hessian is tried
 FAILURES = (TypeError, ValueError, ArithmeticError, AttributeError)  # of a function at other lengths than its own
 KINK = "the example is where a derivative jumps; it holds on either side"
-STARTS = (FIRST_PRIME, 1009)  # lengths of the traces, at least
+MOST_RELATED = 3  # lengths that are tried as another and one more
+STARTS = (FIRST_PRIME, 2 * FIRST_PRIME + 1)  # lengths of the traces, at least
 
 
 @overload
@@ -129,7 +132,7 @@ def _jointly(
         raise DerivationError("by several variables order is 1 or 2, and there is at least one variable")
 
     def questions() -> Iterator[tuple[Problem, Sequence[int]]]:
-        for problems in zip(*(_problems(formula, one, declare, args) for one in wrt), strict=True):
+        for problems in zip(*(_problems(formula, one, declare, args, wrt) for one in wrt), strict=True):
             places = [problem.wrt for problem in problems]
             if len(set(places)) < len(places):
                 raise DerivationError("a variable stands twice in wrt")
@@ -186,6 +189,8 @@ def _first(
     first: Problem | None = None
     for problem, places in questions:
         is_own = problem.formula is not None or problem.symbolic_sizes == problem.numeric_sizes
+        if first is not None and not is_own:
+            continue  # what has no notation at some lengths has none at longer ones
         try:
             return _at_lengths(problem, places, order, made)
         except UnprintableError as error:
@@ -230,17 +235,23 @@ def _problems(
     wrt: str | int | None,
     declare: str | Mapping[str, str] | None,
     args: Sequence[Any] | None,
+    others: Sequence[str | int] = (),
 ) -> Iterator[Problem]:
     """The question at lengths that stand for sizes; other lengths, where these stood for something else too.
 
-    Last, for a Python function, at its own lengths: such an answer holds for no other.
+    Then, for a Python function, with one length that is another and one more, and last at its own lengths: such an
+    answer holds for no other.
     """
     if not callable(formula):
         yield from (from_formula(formula, wrt, start) for start in STARTS)
         return
     if args is None:
         raise DerivationError("a Python function needs example arguments: derive(f, wrt=0, args=(...))")
-    yield from (from_function(formula, args, wrt, declare, start) for start in (*STARTS, 0))
+    yield from (from_function(formula, args, wrt, declare, start, others) for start in STARTS)
+    lengths = {length for array in args for length in np.shape(array)}
+    longer = sorted(length for length in lengths if length - 1 in lengths)[:MOST_RELATED]
+    yield from (from_function(formula, args, wrt, declare, FIRST_PRIME, others, [length]) for length in longer)
+    yield from_function(formula, args, wrt, declare, 0, others)
 
 
 def _derivation(session: Session, order: int) -> Derivation:

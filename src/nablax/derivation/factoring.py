@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
-from nablax.derivation.effort import late, spend
 from nablax.derivation.forms import (
     Form,
     assembled,
@@ -17,6 +16,7 @@ from nablax.derivation.forms import (
     summed,
 )
 from nablax.derivation.power_sums import with_power_sums
+from nablax.effort import late, spend
 from nablax.printing.expression import (
     Call,
     Expression,

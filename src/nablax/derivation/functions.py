@@ -11,6 +11,8 @@ from nablax.derivation.rules import argument_of, is_function
 from nablax.derivation.tensors import Atom, AtomKind, Factor, Monomial, Poly, content, narrowed, used_labels
 from nablax.notation import FUNCTIONS
 
+MASKED = "masked"  # masked(c, u) is u where c holds, else −∞: its exponential is c ⊙ exp(u)
+
 
 def apply(algebra: Algebra, name: str, arguments: Sequence[Poly]) -> Poly:
     """A scalar function of each element.
@@ -144,7 +146,10 @@ def _made(algebra: Algebra, name: str, arguments: tuple[Poly, ...], axes: tuple[
 
 
 def _exp(algebra: Algebra, p: Poly) -> Poly:
-    """e^(a + k log v + c) = eᵃ vᵏ eᶜ for a number or scalar c."""
+    """e^(a + k log v + c) = eᵃ vᵏ eᶜ for a number or scalar c, and zero where a mask says so."""
+    masked = _pair(p, MASKED)
+    if masked:
+        return algebra.times(masked[0], apply(algebra, "exp", masked[1:]))
     rest: list[Monomial] = []
     values: list[Poly] = []
     for term in p.terms:

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from nablax.derivation.factoring import factored
 from nablax.derivation.forms import Form
+from nablax.derivation.functions import MASKED
 from nablax.derivation.labelled import Network, Triple, crossed, hadamard, product
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Factor, Monomial, Number, Poly, components
 from nablax.derivation.triples import eliminated
@@ -47,7 +48,7 @@ from nablax.printing.expression import (
 from nablax.printing.expression import Number as NumberExpression
 from nablax.printing.multiples import multiply, powered
 
-MOST_CUT = 9  # elements: lengths of traces are further apart
+MOST_CUT = 5  # elements: lengths of traces are further apart
 LETTERS = "ijklpqrstuvwabcdefghmnoxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -143,6 +144,8 @@ class Writer:
                 return Inverse(arguments[0])
             case AtomKind.MATRIX:
                 return Call(atom.name, arguments, shape)
+            case AtomKind.FUNCTION if atom.name == MASKED:
+                raise UnprintableError("an infinite number", "")
             case AtomKind.FUNCTION if atom.name.startswith("softmax"):
                 return Call(atom.name, arguments, shape)
             case AtomKind.FUNCTION:

@@ -28,6 +28,7 @@ from nablax.ops.kinds import Opaque
 from nablax.sweeps.asked import Asked
 from nablax.sweeps.second_order import mask_of, reverse, second_order
 
+MOST_OPERATIONS = 150  # of a function: a loop of as many turns as an axis is long has more
 TRAITS = frozenset({Kind.ORTHOGONAL, Kind.TRIANGULAR, Kind.DIAGONAL, Kind.SKEW})
 
 
@@ -76,6 +77,8 @@ def plan(
         graph, every, output = traced(problem.function(sizes), problem.structs(sizes))
         leaves = {place: every[place] for place in places}
         opaque = [x for x in reachable([output]) if isinstance(x.kind, Opaque)] if printed else []
+        if printed and problem.formula is None and len(reachable([output])) > MOST_OPERATIONS:
+            raise UnprintableError(f"a function of more than {MOST_OPERATIONS} operations", "")
         for kind in (x.kind for x in sorted(opaque, key=lambda x: -x.number)):
             if isinstance(kind, Opaque):
                 raise UnprintableError(kind.name, kind.line)  # before anything is swept

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from nablax.derivation.algebra import is_prime, is_safe
+from nablax.derivation.alike import alike
 from nablax.derivation.elementary import elementary, rebuilt
 from nablax.derivation.tensors import rational
 from nablax.errors import DerivationError
@@ -35,10 +38,10 @@ from nablax.formula.values import NUMPY
 from nablax.printing.expression import Shape as Names
 
 DTYPE = np.dtype(np.float64)
+DATA = "biu"  # kinds of dtypes that are not changed: labels, counts, masks
 Point = dict[str, npt.NDArray[np.float64]]
 FIRST_PRIME = 101
 LONGEST_LENGTH = 30
-APART = 20  # between lengths of traces, so that one of which a few are cut off is known
 MOVED = 0.1  # how far from a kink, relative to each entry
 SIZE_NAMES = ("n", "m", "p", "q", "k", "l", "r", "s")
 
@@ -51,11 +54,13 @@ class Argument:
         name: how it is written.
         shape: names of its sizes.
         kind: what it is declared to be.
+        dtype: of whole numbers and of truths where it is data, such as labels.
     """
 
     name: str
     shape: Names
     kind: Kind
+    dtype: np.dtype[Any] = DTYPE
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,17 @@ class Problem:
     def lengths(self) -> dict[int, str]:
         """What each length of the symbolic trace is called, n-1 of ranges of places too."""
         found = {length: name for name, length in self.symbolic_sizes.items()}
-        nodes = () if self.formula is None else self.formula.expression.walk()
+        if self.formula is None:
+            moved = {} if self.symbolic_sizes == self.numeric_sizes else {1: "+1", -1: "-1"}
+            return {length + k: f"{name}{sign}" for length, name in found.items() for k, sign in moved.items()} | found
+        nodes = self.formula.expression.walk()
         axes = {axis for node in nodes for axis in node.shape.axes if axis.offset}
         return {axis.value(self.symbolic_sizes): str(axis) for axis in axes} | found
 
     def structs(self, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
         """Shapes of the arguments for given sizes."""
         return [
-            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), DTYPE)
+            jax.ShapeDtypeStruct(tuple(_length(size, sizes) for size in argument.shape), argument.dtype)
             for argument in self.arguments
         ]
 
@@ -181,7 +189,7 @@ def _large_primes(formula: Formula, start: int) -> list[int]:
     found: list[int] = []
     candidate = start
     while len(found) < len(formula.sizes):
-        prime = all(candidate % k for k in range(2, int(candidate**0.5) + 1))
+        prime = is_prime(candidate) and not is_safe(candidate)
         if prime and not any(number and number % candidate == 0 for number in numbers):
             found.append(candidate)
         candidate += 2
@@ -234,6 +242,8 @@ def from_function(
     wrt: str | int | None,
     declare: str | Mapping[str, str] | None = None,
     start: int = FIRST_PRIME,
+    others: Sequence[str | int] = (),
+    longer: Collection[int] = (),
 ) -> Problem:
     """The problem of differentiating a Python function at the shapes of example arguments.
 
@@ -243,6 +253,8 @@ def from_function(
         wrt: an argument, by name or place.
         declare: kinds of arguments, see `parse_declarations`; their sizes are not read.
         start: the length of the first size of the trace, at least; 0 for the lengths of the example.
+        others: arguments by which another derivative of the same answer is taken.
+        longer: lengths of the example that are one more than another, as n+1 where a column of ones is added.
 
     Returns:
         The problem. Where the trace is at the lengths of the example, these are the names of the sizes.
@@ -252,23 +264,25 @@ def from_function(
     """
     arrays = [_array(value, place) for place, value in enumerate(args)]
     names = _parameter_names(function, len(arrays))
-    place = 0 if wrt is None else (names.index(wrt) if isinstance(wrt, str) and wrt in names else wrt)
-    if isinstance(place, str) or not -len(names) <= place < len(names):
-        raise DerivationError(f"the function has no argument {wrt}; it has {', '.join(names)}")
+    place, *also = (_place(one, names) for one in (0 if wrt is None else wrt, *others))
+    for one in (place, *also):
+        arrays[one] = arrays[one].astype(DTYPE)
     for name, array in zip(names, arrays, strict=True):
         if array.ndim > 2:
             raise DerivationError(
                 f"argument {name} has {array.ndim} axes; closed forms take scalars, vectors and matrices"
             )
-    lengths = list(dict.fromkeys(n for array in arrays for n in array.shape))
+    lengths = [n for n in dict.fromkeys(n for array in arrays for n in array.shape) if n not in longer]
     letters = [letter for letter in SIZE_NAMES if letter not in names]
     called = {
         length: (letters[k] if k < len(letters) else f"n{k}") if start else str(length)
         for k, length in enumerate(lengths)
     }
+    own = {name: length for length, name in called.items()}
+    called |= {length: f"{called[length - 1]}+1" for length in longer}
     kinds = _kinds(declare, names, arrays)
     arguments = tuple(
-        Argument(name, tuple(called[n] for n in array.shape), kind)
+        Argument(name, tuple(called[n] for n in array.shape), kind, array.dtype)
         for name, array, kind in zip(names, arrays, kinds, strict=True)
     )
 
@@ -276,25 +290,23 @@ def from_function(
         if seed == 0:
             return dict(zip(names, arrays, strict=True))
         random = np.random.default_rng(seed)
-        return {name: array * (1 + 0.05 * random.uniform(-1, 1)) for name, array in zip(names, arrays, strict=True)}
+        scales = (1 + 0.05 * random.uniform(-1, 1) for _ in names)
+        given = zip(names, arrays, scales, strict=True)
+        return {name: array if array.dtype.kind in DATA else array * scale for name, array, scale in given}
 
-    own = {name: length for length, name in called.items()}
-    symbolic = dict(zip(own, _primes_from(start, len(own), APART), strict=True)) if start else own
-    return Problem(arguments, place % len(names), None, lambda _: function, symbolic, own, points, jax.jit(function))
+    symbolic = _in_order(own, _primes_from(start, len(own), is_safe)) if start else own
+    return Problem(arguments, place, None, lambda _: function, symbolic, own, points, jax.jit(function))
 
 
 def resized(problem: Problem) -> Problem:
     """The problem of a function with its check at other lengths, whose arrays hold entries of the example."""
-    lengths = dict(zip(problem.numeric_sizes, _primes_from(3, len(problem.numeric_sizes)), strict=True))
+    lengths = _in_order(problem.numeric_sizes, _primes_from(3, len(problem.numeric_sizes)))
 
     def points(seed: int) -> Point:
         random = np.random.default_rng(100 + seed)
         example = problem.points(0)
         shapes = {a.name: tuple(_length(size, lengths) for size in a.shape) for a in problem.arguments}
-        return {
-            name: np.asarray(random.choice(example[name].ravel(), shape) * random.uniform(0.9, 1.1, shape))
-            for name, shape in shapes.items()
-        }
+        return {name: alike(example[name], shape, random) for name, shape in shapes.items()}
 
     return replace(problem, numeric_sizes=lengths, points=points)
 
@@ -318,20 +330,29 @@ def moved(problem: Problem) -> Problem:
     return replace(problem, points=points, is_moved=True)
 
 
-def _primes_from(start: int, count: int, apart: int = 1) -> list[int]:
-    found: list[int] = []
-    while len(found) < count:
-        if all(start % k for k in range(2, int(start**0.5) + 1)):
-            found.append(start)
-            start += apart
-        else:
-            start += 1
-    return found
+def _in_order(sizes: Mapping[str, int], lengths: Sequence[int]) -> dict[str, int]:
+    """A length for each size, larger ones for larger sizes: a tall matrix stays tall."""
+    longer = dict(zip(sorted(sizes, key=lambda size: sizes[size]), lengths, strict=True))
+    return {size: longer[size] for size in sizes}
 
 
-def _array(value: Any, place: int) -> npt.NDArray[np.float64]:
+def _primes_from(start: int, count: int, kind: Callable[[int], bool] = lambda _: True) -> list[int]:
+    """The first primes of a kind."""
+    every = (number for number in itertools.count(start) if is_prime(number) and kind(number))
+    return list(itertools.islice(every, count))
+
+
+def _place(wrt: str | int, names: Sequence[str]) -> int:
+    place = names.index(wrt) if isinstance(wrt, str) and wrt in names else wrt
+    if isinstance(place, str) or not -len(names) <= place < len(names):
+        raise DerivationError(f"the function has no argument {wrt}; it has {', '.join(names)}")
+    return place % len(names)
+
+
+def _array(value: Any, place: int) -> npt.NDArray[Any]:
     try:
-        return np.asarray(value, np.float64)
+        found = np.asarray(value)
+        return found if found.ndim and found.dtype.kind in DATA else np.asarray(value, DTYPE)
     except (TypeError, ValueError):
         raise DerivationError(
             f"argument {place} is a {type(value).__name__}; closed forms take scalars, vectors and matrices"
@@ -339,7 +360,7 @@ def _array(value: Any, place: int) -> npt.NDArray[np.float64]:
 
 
 def _kinds(
-    declare: str | Mapping[str, str] | None, names: Sequence[str], arrays: Sequence[npt.NDArray[np.float64]]
+    declare: str | Mapping[str, str] | None, names: Sequence[str], arrays: Sequence[npt.NDArray[Any]]
 ) -> list[Kind]:
     declared = parse_declarations(declare)
     unknown = [name for name in declared if name not in names]

@@ -11,7 +11,7 @@ import numpy as np
 
 from nablax.contraction.index import Index, Label
 from nablax.derivation.algebra import Algebra, Part
-from nablax.derivation.functions import apply, is_larger, matrix_function
+from nablax.derivation.functions import MASKED, apply, is_larger, matrix_function
 from nablax.derivation.tensors import EPSILON, FOLD, MASKS, Atom, AtomKind, Poly, rational
 from nablax.errors import UnprintableError
 from nablax.formula.values import SIGNS
@@ -127,7 +127,7 @@ class Reader:
         """Rows of the identity, which take a range of places; in the second half counted from the end."""
         start, stop = index.offset, index.offset + index.labels[0].size
         whole = index.extent
-        if whole in self.algebra.sizes:
+        if any(abs(whole - size) <= 1 for size in self.algebra.sizes):  # n, and n+1 where a column was added
             start, stop = (place - whole if 2 * place >= whole else place for place in (start, stop))
         else:
             stop = 0 if stop == whole else stop
@@ -265,7 +265,9 @@ class Reader:
         algebra = self.algebra
         tril, triu = (algebra.atom(Atom(AtomKind.CONSTANT, side, values.shape)) for side in MASKS)
         parts = [(below, tril), (above, triu), (on - below - above, algebra.delta(len(values)))]
-        if on == above:
+        if below == above:
+            parts = [(below, algebra.number(1, values.shape)), (on - below, algebra.delta(len(values)))]
+        elif on == above:
             parts = [(below, algebra.number(1, values.shape)), (above - below, triu)]
         elif on == below:
             parts = [(above, algebra.number(1, values.shape)), (below - above, tril)]
@@ -281,11 +283,12 @@ class Reader:
                 return self.algebra.number(float(argument.value))
             return values[argument]
 
+        exact = self._equalities or any(source.dtype.kind in "biu" for source in inputs)  # of labels
         for instruction in function.instructions:
-            values.append(self._instruction(instruction, [load(a) for a in instruction.arguments]))
+            values.append(self._instruction(instruction, [load(a) for a in instruction.arguments], exact))
         return load(function.result)
 
-    def _instruction(self, instruction: Instruction, values: list[Poly]) -> Poly:
+    def _instruction(self, instruction: Instruction, values: list[Poly], exact: bool) -> Poly:
         algebra, name = self.algebra, instruction.operation.name
         match name, values:
             case (("add" | "add_any"), [a, b]):
@@ -308,6 +311,9 @@ class Reader:
                 return algebra.add([algebra.number(1), algebra.scale(-1, algebra.power(a, Fraction(2)))])
             case "integer_pow", [a]:
                 return algebra.power(a, Fraction(dict(instruction.operation.key)["y"]))
+            case "polynomial", [a, constant, *coefficients]:
+                powers = (algebra.power(a, Fraction(k)) for k in range(1, len(coefficients) + 1))
+                return algebra.add([constant, *map(algebra.times, coefficients, powers)])
             case "log1p", [a]:
                 return apply(algebra, "log", [algebra.add([algebra.number(1), a])])
             case "expm1", [a]:
@@ -334,7 +340,7 @@ class Reader:
                 return apply(algebra, "polygamma", [algebra.number(float(order.constant)), a])
             case "eq", [a, b] if (larger := is_larger(algebra, *self._fitted([a, b]))) is not None:
                 return larger
-            case (("eq" | "ne"), [a, b]) if not self._equalities:
+            case (("eq" | "ne"), [a, b]) if not exact:
                 return algebra.number(float((name == "eq") == (a == b)))
             case "lt", [_, b] if b.constant == 28:  # JAX takes exp(-28^2) for the zero that it is in floats
                 return algebra.number(1, values[0].axes)
@@ -355,6 +361,10 @@ class Reader:
             return yes if condition.constant else no
         if no == yes:
             return no
+        if no.constant == -math.inf and yes.constant is None:
+            axes = max((condition.axes, yes.axes), key=len)
+            masked = [algebra.broadcast(p, axes) for p in (condition, yes)]
+            return algebra.atom(Atom(AtomKind.FUNCTION, MASKED, axes, tuple(masked)))
         single = condition.terms[0].factors[0].atom if len(condition.terms) == 1 else None
         guards = single is not None and len(condition.terms[0].factors) == 1 and single.kind is AtomKind.FUNCTION
         if guards and no.constant == 1 and yes.constant == 2:

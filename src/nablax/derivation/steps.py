@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from nablax.derivation.algebra import Algebra
-from nablax.derivation.effort import late
 from nablax.derivation.elementary import elementary
 from nablax.derivation.forms import cost, summed
 from nablax.derivation.from_formula import read
@@ -26,6 +25,7 @@ from nablax.derivation.problem import DTYPE, Problem
 from nablax.derivation.read_nodes import Reader
 from nablax.derivation.tensors import Atom, AtomKind, Poly
 from nablax.derivation.write import contracted
+from nablax.effort import late
 from nablax.errors import NotMatrices, NotShown, UnprintableError
 from nablax.formula import Formula, Kind, Operation, Typed, Variable, to_function
 from nablax.graph.node import Node, NodeTerm
@@ -60,6 +60,7 @@ from nablax.sweeps.second_order import active, reverse
 
 MOST_SUBSTITUTIONS = 40
 LONGEST = 40.0
+MOST_AT_ONCE = 10 * LONGEST  # on the way there: what is longer does not become short
 SUMS = frozenset({Operation.ADD, Operation.SUBTRACT, Operation.NEGATE})
 PRODUCTS = frozenset({Operation.PRODUCT, Operation.MULTIPLY, Operation.OUTER, Operation.TRANSPOSE})
 # What an operation's rule is called: where several operands vary, and where one does.
@@ -245,6 +246,8 @@ def _of_function(problem: Problem, names: Mapping[int, str]) -> Iterator[Step]:
         except (NotMatrices, UnprintableError, TypeError, ValueError):
             continue
         before = _change(shown[node])
+        if isinstance(shown[node], Symbol):
+            continue  # the argument itself, as ½(S + Sᵀ) of a symmetric one
         if node is not output and before not in asked:
             continue  # what a guard stops, or stands inside a function that is one
         rule, after = found
@@ -394,6 +397,8 @@ def substituted(found: Sequence[Step], value: str) -> Step | None:
     known = {step.before: step.after for step in found}
     whole = found[0].after
     for _ in range(MOST_SUBSTITUTIONS):
+        if cost(whole) > MOST_AT_ONCE:
+            return None
         for node in _differentials(whole):
             if node in known:
                 whole = replaced(whole, node, known[node])

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from nablax.contraction.term import connected
-from nablax.derivation.effort import spend
+from nablax.effort import spend
 
 Number = Fraction | float
 MASKS = ("tril", "triu")  # known arrays of ones on and below the diagonal, or above
@@ -172,6 +172,8 @@ class Poly:
 def content(p: Poly) -> Number:
     """The number that all coefficients are integer multiples of, with the sign of the sum."""
     numbers = [term.coefficient for term in p.terms] or [Fraction(1)]
+    if len(p.terms) == 2 and all(factor.atom.kind is AtomKind.SIZE for term in p.terms for factor in term.factors):
+        numbers = numbers[::-1]  # n − 1: the number stands behind the size
     negative = sum(number < 0 for number in numbers)
     sign = -1 if 2 * negative > len(numbers) or (2 * negative == len(numbers) and numbers[0] < 0) else 1
     fractions = [number for number in numbers if isinstance(number, Fraction)]
@@ -317,7 +319,7 @@ def _is_zero(value: Number) -> bool:
     return value == 0 or (isinstance(value, float) and abs(value) < 1e-14)
 
 
-def rational(value: float) -> Number:
+def rational(value: Number) -> Number:
     """The simple fraction that a float is nearest to, where one is equal to it up to rounding."""
     if isinstance(value, Fraction | int):
         return Fraction(value)

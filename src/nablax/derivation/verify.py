@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nablax.derivation.closed_form import ClosedForm, closed_form
-from nablax.derivation.effort import in_time
 from nablax.derivation.problem import Problem
+from nablax.effort import in_time
 from nablax.errors import VerificationError
 from nablax.formula import Kind
 from nablax.printing.expression import Call, Expression, LinearMap, Symbol, walk
@@ -299,7 +299,7 @@ def _shown(form: ClosedForm, point: dict[str, Array]) -> Array:
     with np.errstate(all="ignore"):
         try:
             return form.at(point)
-        except np.linalg.LinAlgError:
+        except (np.linalg.LinAlgError, ValueError):  # singular, or lengths of a wrong form do not fit
             return np.asarray(np.nan)
 
 

@@ -12,13 +12,13 @@ import numpy as np
 from nablax.derivation.closed_form import ClosedForm, closed_form
 from nablax.derivation.derivation import Derivation
 from nablax.derivation.domain import domain
-from nablax.derivation.effort import unbounded
 from nablax.derivation.from_formula import from_formula
 from nablax.derivation.planned import evaluator
 from nablax.derivation.problem import Problem
 from nablax.derivation.problem import from_formula as problem_of
 from nablax.derivation.shown import value_name
 from nablax.derivation.verify import UNCHECKED, Check, in_kind
+from nablax.effort import unbounded
 from nablax.errors import DerivationError, VerificationError
 from nablax.formula import Kind, parse_formula
 from nablax.printing.expression import Call, Expression, Symbol
@@ -124,7 +124,7 @@ class _Engine:
 
     def __call__(self, **values: Any) -> Any:
         problem, known, place = self.problem, self.known, self.place
-        arrays = [np.asarray(values[argument.name], np.float64) for argument in problem.arguments]
+        arrays = [np.asarray(values[argument.name], argument.dtype) for argument in problem.arguments]
         key = tuple(array.shape for array in arrays)
         if key not in known:
             sizes = dict(problem.numeric_sizes)

@@ -13,14 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from nablax.contraction.index import fresh
+from nablax.effort import in_time, spend
 from nablax.graph import contraction_rows, index_map_rows, linear_rows, matrix_rows, selection_rows, windows
 from nablax.graph.batch_axes import SharedAxis, batch_axes_of, keeps
 from nablax.graph.graph import Graph
 from nablax.graph.index_map_rows import reshaped
 from nablax.graph.node import Node, map_of, reachable
-from nablax.graph.plain import found as library_function
+from nablax.graph.plain import Found as LibraryFunction
+from nablax.graph.plain import found as library_functions
 from nablax.graph.recognise import NUMERIC, PLAIN, called, recognise, whole, written_out
-from nablax.graph.rewritten import on_pairs, rewritten
+from nablax.graph.rewritten import RUNNING, on_pairs, rewritten
 from nablax.graph.row import Row
 from nablax.ops.constants import computed
 from nablax.ops.jaxprs import Equation, LinearSolve, Literal, Program, Value, Variable, trace_alone
@@ -80,15 +82,19 @@ class _Reader:
         def load(value: Value) -> Node:
             return self.constant(np.asarray(value.value, value.dtype)) if isinstance(value, Literal) else values[value]
 
-        last = -1
+        taken: dict[int, LibraryFunction] = {}
         for place, equation in enumerate(program.equations):
-            if place <= last:
-                continue
-            plain = library_function(program, place) if PLAIN in self.functions else None
-            if plain is not None:
-                inside = [load(value) for value in plain.inputs]
-                [values[plain.output]] = self.instead(equation, plain.instead, inside)
-                last = place + plain.count - 1
+            spend(1)
+            in_time()
+            if place not in taken and PLAIN in self.functions:
+                for found in library_functions(program, place):
+                    if taken.keys().isdisjoint(found.places):
+                        taken.update(dict.fromkeys(found.places, found))
+            if place in taken:
+                plain = taken[place]
+                if place == max(plain.places):
+                    inside = [load(value) for value in plain.inputs]
+                    [values[plain.output]] = self.instead(equation, plain.instead, inside)
                 continue
             read = [k for k, variable in enumerate(equation.outputs) if variable in program.read]
             results = self.equation(equation, [load(value) for value in equation.inputs], read)
@@ -137,7 +143,8 @@ class _Reader:
                 found = table[equation.name](self.graph, equation, inputs, self.known)
                 if found is not None:
                     return found
-        instead = rewritten(equation)
+        # as trees of slices running products have as many letters as turns: closed forms say that they have none
+        instead = None if PLAIN in self.functions and equation.name in RUNNING else rewritten(equation)
         if instead is not None:
             return self.instead(equation, instead, inputs)
         own = called(self.graph, equation, inputs)

@@ -50,6 +50,7 @@ _RUNNING: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 PRODUCTS = frozenset({"reduce_prod", *_RUNNING})
+RUNNING = frozenset(_RUNNING)
 
 
 def rewritten(equation: Equation) -> Function | None:

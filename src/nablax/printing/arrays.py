@@ -59,12 +59,13 @@ ATOM = frozenset({Level.ATOM})
 Source = tuple[str, Level]
 
 
-def array_source(program: Program, language: Language) -> str:
+def array_source(program: Program, language: Language, *, is_guarded: bool = True) -> str:
     """The source of a function.
 
     Args:
         program: what it computes.
         language: in which language.
+        is_guarded: whether it refuses arguments of other lengths, where lengths are numbers.
 
     Returns:
         Source text, with what it imports.
@@ -72,7 +73,7 @@ def array_source(program: Program, language: Language) -> str:
     Raises:
         DerivationError: the language has no word for a function; the text names it.
     """
-    return _Writer(program, language).function()
+    return _Writer(program, language).function(is_guarded=is_guarded)
 
 
 class _Writer:
@@ -87,7 +88,7 @@ class _Writer:
         self._lines: list[str] = []
         self._imports: dict[str, None] = {}
 
-    def function(self) -> str:
+    def function(self, *, is_guarded: bool) -> str:
         program, language = self._program, self._language
         called = self._names.free(program.called)
         if len(program.outputs) == 1:
@@ -100,6 +101,8 @@ class _Writer:
         if any("**like" in line for line in self._lines):
             first = next(iter(self._arguments.values()))
             self._lines.insert(0, self._template("like").format(first))
+        if is_guarded and program.fixed():
+            self._lines.insert(0, self._guard())
         imports = "".join("\n" + language.special.format(name) for name in sorted(self._imports))
         start = language.start
         if not any("math." in line for line in self._lines):
@@ -107,6 +110,16 @@ class _Writer:
         head, end = language.block
         body = "".join(f"    {line}\n" for line in self._lines)
         return f"{start}{imports}\n\n\n{head.format(called, ', '.join(self._arguments.values()))}\n{body}{end}"
+
+    def _guard(self) -> str:
+        """What refuses arguments of other lengths: for them what follows would be nonsense."""
+        lengths, numbers = [], []
+        for name, axis, length in self._program.fixed():
+            at = axis + self._language.first
+            lengths.append(self._template("length").format(self._arguments[name], axis=at))
+            numbers.append(length)
+        sides = (lengths[0], numbers[0]) if len(lengths) == 1 else (f"({', '.join(s)})" for s in (lengths, numbers))
+        return self._template("guard").format(*sides, self._program.only())
 
     def _output(self, name: str, place: int) -> str:
         """The name that is returned; a value that has another one is given it too."""

@@ -23,6 +23,7 @@ def code(
     *,
     called: str = "closed_form",
     is_weighed: bool = True,
+    is_guarded: bool = True,
 ) -> str:
     """Source of a function that evaluates expressions together.
 
@@ -32,6 +33,7 @@ def code(
         language: "numpy", "jax", "torch", "julia" or "c".
         called: the function's name.
         is_weighed: whether other ways to multiply are tried for what the whole program costs with them.
+        is_guarded: whether it refuses arguments of other lengths, where lengths are numbers; C only says them.
 
     Returns:
         Source text. What the expressions share is computed once, products in the planner's order.
@@ -55,4 +57,6 @@ def code(
         raise DerivationError(f"code is written in one of {listed}, not {language!r}")
     written = {name: defined(one) for name, one in expressions.items()}
     program = lowered(written, arguments, called, is_weighed=is_weighed)
-    return loop_source(program) if language == "c" else array_source(program, LANGUAGES[language])
+    if language == "c":
+        return loop_source(program)
+    return array_source(program, LANGUAGES[language], is_guarded=is_guarded)

@@ -112,6 +112,8 @@ class _Writer:
         unused = [name for name in parameters if not re.search(rf"(?<!\w){name}(?!\w)", body)]
         body = "".join(f"    (void){name};\n" for name in unused) + body
         end = "    free(space);\n" if self._workspace else ""
+        only = program.only()
+        head = f"/* for {only} only */\n{head}" if only else head
         return f"#include <math.h>\n#include <stdlib.h>\n\n{helpers}{head}{body}{end}    return 0;\n}}\n"
 
     def _allocation(self) -> str:

@@ -183,6 +183,20 @@ class Program:
         inside = operands_of(value)
         return isinstance(value, Elementwise) and not value.shape and all(map(self.is_static, inside))
 
+    def fixed(self) -> list[tuple[str, int, str]]:
+        """Axes of arguments whose length is a number: argument, axis, length."""
+        return [
+            (name, axis, size)
+            for name, shape in self.arguments.items()
+            for axis, size in enumerate(shape)
+            if size.isdigit()
+        ]
+
+    def only(self) -> str:
+        """For which arguments the function is, where lengths are numbers; else empty."""
+        names = dict.fromkeys(name for name, _, _ in self.fixed())
+        return ", ".join(f"{name}[{', '.join(self.arguments[name])}]" for name in names)
+
     def axis_of(self, size: str) -> tuple[str, int] | None:
         """An argument and its axis that are as long as a size says."""
         axes = [(name, axis) for name, shape in self.arguments.items() for axis, one in enumerate(shape) if one == size]
