@@ -65,7 +65,7 @@ ROWS: dict[str, Row] = {
         "S: spd(n)",
         "S⁻¹",
     ),
-    "Gaussian by cholesky": (by_cholesky, (S, r, mean), "S: spd(n)", "½(S⁻¹ + S⁻¹(r − mean)(mean − r)ᵀS⁻¹)"),
+    "Gaussian by cholesky": (by_cholesky, (S, r, mean), "S: spd(n)", "½(S⁻¹ − S⁻¹(mean − r)(mean − r)ᵀS⁻¹)"),
     "polyval": (lambda c, x: jnp.sum(jnp.polyval(c, x)), (c, x), None, "‖x‖² e₀ + sum(x) e₁ + 5e₂"),
     "cumlogsumexp": (
         lambda x: jnp.sum(jax.lax.cumlogsumexp(x)),
