@@ -98,6 +98,9 @@ ROWS = (
     Row("t*log(sum(exp(x/t)))", CONVEX, "t", "t: scalar, x: vector(n)", ("t > 0",)),
     Row("(c'*x + 1)*log(sum(exp(A*x/(c'*x + 1))))", CONVEX, domain=("cᵀx + 1 > 0",)),
     Row("x^4 - x^3 + x^2", CONVEX, declare="x: scalar"),
+    Row("max(eig(A'*diag(x)*A))", CONVEX, declare="A: matrix(m,n), x: vector(m)"),
+    Row("-min(eig(A'*diag(x)*A))", CONVEX, declare="A: matrix(m,n), x: vector(m)"),
+    Row("max(eig(A'*X*A))", CONVEX, "X", "X: symmetric(m), A: matrix(m,n)"),
     # -- log-convex --
     Row("exp(x'*x)", LOG_CONVEX, declare=X),
     Row("1/x", LOG_CONVEX, declare="x: scalar", domain=("x > 0",)),
@@ -116,6 +119,7 @@ ROWS = (
     Row("-sum(x.*log(x))", CONCAVE, declare=X, domain=("every entry of x is positive",)),
     Row("logdet(X)", CONCAVE, "X", P),
     Row("log(det(X))", CONCAVE, "X", P),
+    Row("log(det(A+x*B))", CONCAVE, declare="A: spd(n), B: symmetric(n)", domain=("A + xB is positive definite",)),
     Row("min(eig(X))", CONCAVE, "X", S),
     Row("-max(x, x^2)", CONCAVE, declare="x: scalar"),
     Row("-x^4", CONCAVE, declare="x: scalar"),
