@@ -1,4 +1,4 @@
-"""The branch of a function that is meant where it has several: what is divided by, or taken a logarithm of, is positive.
+"""The branch of a function that is meant where it has several: divisors and arguments of logarithms are positive.
 
 A certificate holds there; so it is there that points which refute are looked for. 1/x is convex, and two points on both
 sides of its pole say nothing against it.

@@ -21,6 +21,7 @@ DIRECTIONS = 5  # of the plane in which a Hessian is looked at, at most
 STEPS = (2e-3, 1e-3)  # of its differences
 ROUNDED = (-3, -1, 1, 2, 4)  # units in the last place by which all arguments change where rounding is measured
 ROUNDING = 30.0  # of the largest change seen: how far rounding may move a value
+LAST_DIGITS = 4.0  # of the function's largest value, of which others may be differences
 AGREEING = 1e-3  # how far, relative to the largest, its elements by two steps may differ
 FAULT = "nothing is shown. This is a fault of nablax"
 
@@ -70,7 +71,7 @@ def compare(sampling: Sampling, verdict: Verdict) -> ConvexityCheck:
         count += 1
         found = _violation(segment, verdict)
         if found > TOLERANCE:
-            found = min(_violation(one, verdict) for one in _rounded(sampling, segment))
+            found = _beyond_rounding(sampling, segment, verdict)
         worst = max(worst, found)
         if found > TOLERANCE:
             raise VerificationError(
@@ -213,17 +214,28 @@ def _segments(sampling: Sampling) -> Iterator[Segment]:
             )
 
 
-def _rounded(sampling: Sampling, segment: Segment) -> Iterator[Segment]:
-    """A segment with its values moved as far as rounding may: to below the chord, and to above it.
+def _beyond_rounding(sampling: Sampling, segment: Segment, verdict: Verdict) -> float:
+    """By how much a chord contradicts a verdict with values moved as far as rounding may, below the chord or above.
 
     A value is exactly zero in theory and 1e-16 by rounding, as the largest eigenvalue of AᵀXA with a negative X and
-    fewer rows than columns is; relative to such values any chord is contradicted.
+    fewer rows than columns is, and 1 − sigmoid(35) is a few last digits of 1; relative to such values any chord is
+    contradicted.
     """
     point, places = segment.place
-    errors = [_rounding(sampling, {**point, sampling.leaf.name: place}) for place in places]
-    for sign in (1, -1):
-        first, last, inside = (sign * ROUNDING * error for error in errors)
-        yield replace(segment, first=segment.first + first, last=segment.last + last, inside=segment.inside - inside)
+    largest = max((abs(sampling.value(one)) for _, one in sampling.bases()), default=0.0) * np.finfo(float).eps
+    errors = [
+        ROUNDING * _rounding(sampling, {**point, sampling.leaf.name: place}) + LAST_DIGITS * largest for place in places
+    ]
+    values = (segment.first, segment.last, segment.inside)
+    if verdict in LOGARITHMIC and any(abs(value) <= error for value, error in zip(values, errors, strict=True)):
+        return 0.0  # no digit is left
+    first, last, inside = errors
+    moved = (
+        replace(segment, first=segment.first + sign * first, last=segment.last + sign * last,
+                inside=segment.inside - sign * inside)
+        for sign in (1, -1)
+    )  # fmt: skip
+    return max(0.0, min(_violation(one, verdict) for one in moved))
 
 
 def _rounding(sampling: Sampling, point: Point) -> float:

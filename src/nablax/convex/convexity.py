@@ -30,6 +30,7 @@ PARAMETERS = (
     (Relation.POSITIVE, 0),
     (Relation.NONNEGATIVE, 1),
     (Relation.POSITIVE, 1),
+    (Relation.NONNEGATIVE, 2),
 )
 
 
