@@ -35,6 +35,11 @@ def cross_entropy(w: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(jnp.maximum(z, 0) - z * y + jnp.log1p(jnp.exp(-jnp.abs(z))))
 
 
+def huber(x: jax.Array, A: jax.Array, b: jax.Array, d: float) -> jax.Array:
+    r = A @ x - b
+    return jnp.sum(jnp.where(jnp.abs(r) <= d, r**2 / 2, d * (jnp.abs(r) - d / 2)))
+
+
 def softmax_cross_entropy(w: jax.Array, X: jax.Array, Y: jax.Array) -> jax.Array:
     return -jnp.sum(Y * jax.nn.log_softmax(X @ w, axis=1))
 
@@ -53,6 +58,9 @@ def partial_likelihood(w: jax.Array, X: jax.Array, d: jax.Array) -> jax.Array:
         (lambda x, A: jnp.linalg.norm(A @ x, 3), (THREE, X), Verdict.CONVEX, ()),
         (lambda A: jnp.linalg.norm(A, "nuc"), (X,), Verdict.CONVEX, ()),
         (lambda A: jnp.linalg.norm(A, 2), (X,), Verdict.CONVEX, ()),
+        (lambda x: x[0] ** 2 + x[0] * x[1] + x[1] ** 2, (THREE,), Verdict.CONVEX, ()),
+        (lambda x: jnp.var(x), (THREE,), Verdict.CONVEX, ()),
+        (huber, (THREE, X, LABELS, 0.7), Verdict.CONVEX, ("d > 0",)),
         (cross_entropy, (THREE, X, LABELS), Verdict.CONVEX, ()),
         (softmax_cross_entropy, (W, X, Y), Verdict.CONVEX, ("every entry of Y is nonnegative",)),
         (partial_likelihood, (THREE, X, LABELS), Verdict.CONVEX, ("every entry of d is nonnegative",)),

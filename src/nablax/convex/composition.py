@@ -249,7 +249,7 @@ class Composition(Analysis):
             state = self._state()
             other = rule(self, expression, found)
             if _more(other, found) and not self._is_refused(start):
-                return found.joined(other)
+                return replace(found.joined(other), rule=other.rule, uses=other.uses)
             self._forget(state)
         end = [list(one.items()) for one in self._memories()]
         for rule in INSTEAD:

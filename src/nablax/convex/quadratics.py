@@ -151,7 +151,9 @@ def _read(analysis: Analysis, node: Expression) -> list[tuple[Pair, Fraction]] |
                 factors, inner = [*factors, whole, whole], True
             case Power(base, Number(exponent)) if exponent == 2:
                 factors += [base, base]
-            case Product((Transpose(left), right)) if len(shape_of(left)) == len(shape_of(right)) == 1:
+            case Product((Transpose(left), right)) if len(shape_of(left)) == len(shape_of(right)) == 1 and not (
+                analysis.facts(left).constant or analysis.facts(right).constant
+            ):
                 factors, inner = [*factors, left, right], True
             case _:
                 factors.append(one)
