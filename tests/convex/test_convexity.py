@@ -162,6 +162,8 @@ def test_a_wrong_rule_is_caught_and_no_answer(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(ATOMS, "sin", wrong)
     with pytest.raises(nb.VerificationError, match=r"the certificate that f is convex in x failed its check: a chord"):
         nb.convexity("sin(x)", declare="x: scalar")
+    with pytest.raises(nb.VerificationError, match=r"a chord contradicts it"):  # small values are no rounding
+        nb.convexity("sin(x)/10^12", declare="x: scalar")
     monkeypatch.setitem(
         ATOMS, "log", replace(ATOMS["log"], domain=EVERYTHING, pieces=(Piece(EVERYTHING, concave=True),))
     )

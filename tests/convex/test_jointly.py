@@ -42,6 +42,9 @@ def test_a_proof_in_several_arguments() -> None:
     )
 
 
+POSITIVE, NUMBERS = "x: positive scalar, y: positive scalar", "x: scalar, y: scalar"
+
+
 @pytest.mark.parametrize(
     ("formula", "wrt", "declare", "verdict"),
     [
@@ -52,7 +55,24 @@ def test_a_proof_in_several_arguments() -> None:
         ("a'*x - b'*y", ("x", "y"), "b: vector(m)", Verdict.AFFINE),
         ("x'*y", ("x", "y"), "x: vector(n), y: vector(n)", Verdict.NEITHER),
         ("1/2*norm2(Y - U*V')^2", ("U", "V"), None, Verdict.NEITHER),
-        ("sqrt(x*y)", ("x", "y"), "x: positive scalar, y: positive scalar", None),
+        ("sqrt(x*y)", ("x", "y"), POSITIVE, Verdict.CONCAVE),
+        ("x^(1/2)*y^(1/3)", ("x", "y"), POSITIVE, Verdict.CONCAVE),
+        ("x*y", ("x", "y"), POSITIVE, Verdict.LOG_CONCAVE),
+        ("sqrt(x*y*z)", ("x", "y", "z"), POSITIVE + ", z: positive scalar", Verdict.LOG_CONCAVE),
+        ("x*y/(x + y)", ("x", "y"), POSITIVE, Verdict.CONCAVE),
+        ("x^3/y^2", ("x", "y"), POSITIVE, Verdict.CONVEX),
+        ("x^4/y^3", ("x", "y"), "x: scalar, y: positive scalar", Verdict.CONVEX),
+        ("x^3/(y*z)", ("x", "y", "z"), POSITIVE + ", z: positive scalar", Verdict.CONVEX),
+        ("x^2/(y*z)", ("x", "y", "z"), POSITIVE + ", z: positive scalar", Verdict.NEITHER),
+        ("x^3/y^3", ("x", "y"), POSITIVE, Verdict.NEITHER),
+        ("x^3/y^2", ("x", "y"), "x: scalar, y: positive scalar", Verdict.NEITHER),
+        ("x^2 + x*y + y^2", ("x", "y"), NUMBERS, Verdict.CONVEX),
+        ("x^2 - 2*x*y + y^2", ("x", "y"), NUMBERS, Verdict.CONVEX),
+        ("(x + y)^2 - x*y", ("x", "y"), NUMBERS, Verdict.CONVEX),
+        ("x*y - x^2 - y^2", ("x", "y"), NUMBERS, Verdict.CONCAVE),
+        ("x^2 + 3*x*y + y^2", ("x", "y"), NUMBERS, Verdict.NEITHER),
+        ("x'*x + x'*y + y'*y", ("x", "y"), "x: vector(n), y: vector(n)", Verdict.CONVEX),
+        ("x'*x + 3*x'*y + y'*y", ("x", "y"), "x: vector(n), y: vector(n)", Verdict.NEITHER),
     ],
 )
 def test_verdict(formula: str, wrt: tuple[str, ...], declare: str | None, verdict: Verdict | None) -> None:

@@ -10,7 +10,19 @@ from nablax.convex.elementwise import extremum, known_of, multiplied
 from nablax.convex.facts import UNKNOWN, Analysis, Definite, Facts, Relation
 from nablax.convex.intervals import EVERYTHING, NONNEGATIVE, POSITIVE, Interval
 from nablax.convex.matrices import flat, is_symmetric, product, summed
-from nablax.printing.expression import Call, Expression, Inverse, Product, Transpose, product_of, shape_of, transposed
+from nablax.printing.expression import (
+    Call,
+    Expression,
+    Function,
+    Inverse,
+    Number,
+    Power,
+    Product,
+    Transpose,
+    product_of,
+    shape_of,
+    transposed,
+)
 
 Rule = Callable[[Analysis, Call], Facts]
 # norms that do not decrease where the sizes of entries grow
@@ -131,7 +143,7 @@ def _trace(analysis: Analysis, node: Call) -> Facts:
     inner = analysis.facts(matrix)
     sign = EVERYTHING
     if is_symmetric(matrix) and analysis.definite(matrix):
-        sign = NONNEGATIVE
+        sign = POSITIVE if analysis.definite(matrix) is Definite.POSITIVE else NONNEGATIVE
     found = replace(
         summed(replace(inner, interval=sign if sign.nonnegative else inner.interval)),
         rule="trace, a linear map",
@@ -140,9 +152,25 @@ def _trace(analysis: Analysis, node: Call) -> Facts:
     convex, concave = analysis.loewner(matrix)
     own = Facts(convex=convex, concave=concave, interval=sign, rule="trace, which keeps the order", uses=(matrix,))
     found = found.joined(own.closed())
+    spectrum = _powers_of_eigenvalues(matrix)
+    if spectrum is not None and not found.known:
+        found = found.joined(analysis.facts(spectrum))
     if isinstance(matrix, Product) and not found.known:
         found = found.joined(_rotated(analysis, flat(matrix.factors)))
     return found
+
+
+def _powers_of_eigenvalues(matrix: Expression) -> Expression | None:
+    """What tr(Xᵏ) and tr(exp X) of a symmetric X are sums of."""
+    match matrix:
+        case Product(factors) if len(set(flat(factors))) == 1 and is_symmetric(flat(factors)[0]):
+            inside, count = flat(factors)[0], len(flat(factors))
+            eigenvalues = Call("eigenvalues", (inside,), shape_of(inside)[:1])
+            return Call("sum", (Power(eigenvalues, Number(Fraction(count))),))
+        case Call("expm", (inside,)) if is_symmetric(inside):
+            return Call("sum", (Function("exp", (Call("eigenvalues", (inside,), shape_of(inside)[:1]),)),))
+        case _:
+            return None
 
 
 def _rotated(analysis: Analysis, factors: tuple[Expression, ...]) -> Facts:

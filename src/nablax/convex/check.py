@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,9 @@ TOLERANCE = 1e-7
 MODERATE = 5.0  # entries up to which a value that is no number counts against the domain
 DIRECTIONS = 5  # of the plane in which a Hessian is looked at, at most
 STEPS = (2e-3, 1e-3)  # of its differences
+ROUNDED = (-3, -1, 1, 2, 4)  # units in the last place by which all arguments change where rounding is measured
+ROUNDING = 30.0  # of the largest change seen: how far rounding may move a value
+LAST_DIGITS = 4.0  # of the function's largest value, of which others may be differences
 AGREEING = 1e-3  # how far, relative to the largest, its elements by two steps may differ
 FAULT = "nothing is shown. This is a fault of nablax"
 
@@ -32,12 +35,14 @@ class Segment:
         last: at the other end.
         inside: at the point.
         part: how far that is from the first end, as a part of the whole.
+        place: where these are: the base, and the two ends and the point between them.
     """
 
     first: float
     last: float
     inside: float
     part: float
+    place: tuple[Point, tuple[Array, Array, Array]] = field(compare=False, repr=False)
 
     def excess(self, change: Callable[[float], float] | None = None) -> float:
         """How far the function lies above its chord, relative to the largest of the values."""
@@ -65,6 +70,8 @@ def compare(sampling: Sampling, verdict: Verdict) -> ConvexityCheck:
     for segment in _segments(sampling):
         count += 1
         found = _violation(segment, verdict)
+        if found > TOLERANCE:
+            found = _beyond_rounding(sampling, segment, verdict)
         worst = max(worst, found)
         if found > TOLERANCE:
             raise VerificationError(
@@ -197,7 +204,7 @@ def _segments(sampling: Sampling) -> Iterator[Segment]:
     for point, places, part in segments(sampling):
         first, last, inside = (sampling.value({**point, sampling.leaf.name: place}) for place in places)
         if all(map(math.isfinite, (first, last, inside))):
-            yield Segment(first, last, inside, part)
+            yield Segment(first, last, inside, part, (point, places))
         elif any(map(math.isnan, (first, last, inside))) and all(
             np.max(np.abs(place), initial=0) < MODERATE for place in places
         ):
@@ -205,6 +212,40 @@ def _segments(sampling: Sampling) -> Iterator[Segment]:
                 "the certificate failed its check: the function is no number at a point of the domain that the "
                 f"certificate names; {FAULT}"
             )
+
+
+def _beyond_rounding(sampling: Sampling, segment: Segment, verdict: Verdict) -> float:
+    """By how much a chord contradicts a verdict with values moved as far as rounding may, below the chord or above.
+
+    A value is exactly zero in theory and 1e-16 by rounding, as the largest eigenvalue of AᵀXA with a negative X and
+    fewer rows than columns is, and 1 − sigmoid(35) is a few last digits of 1; relative to such values any chord is
+    contradicted.
+    """
+    point, places = segment.place
+    largest = max((abs(sampling.value(one)) for _, one in sampling.bases()), default=0.0) * np.finfo(float).eps
+    errors = [
+        ROUNDING * _rounding(sampling, {**point, sampling.leaf.name: place}) + LAST_DIGITS * largest for place in places
+    ]
+    values = (segment.first, segment.last, segment.inside)
+    if verdict in LOGARITHMIC and any(abs(value) <= error for value, error in zip(values, errors, strict=True)):
+        return 0.0  # no digit is left
+    first, last, inside = errors
+    moved = (
+        replace(segment, first=segment.first + sign * first, last=segment.last + sign * last,
+                inside=segment.inside - sign * inside)
+        for sign in (1, -1)
+    )  # fmt: skip
+    return max(0.0, min(_violation(one, verdict) for one in moved))
+
+
+def _rounding(sampling: Sampling, point: Point) -> float:
+    """By how much the value changes where all arguments do in their last digits."""
+    value = sampling.value(point)
+    moved = (
+        sampling.value({name: np.asarray(one * (1 + units * np.finfo(float).eps)) for name, one in point.items()})
+        for units in ROUNDED
+    )
+    return max((abs(one - value) for one in moved if math.isfinite(one)), default=0.0)
 
 
 def _violation(segment: Segment, verdict: Verdict) -> float:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
 
+from nablax.convex.atoms import Atom
 from nablax.convex.atoms import composed as atom_composed
 from nablax.convex.calls import call
 from nablax.convex.elementwise import (
@@ -14,15 +17,21 @@ from nablax.convex.elementwise import (
     function,
     known_of,
     kronecker,
+    level,
     multiplied,
     powered,
     without_positive_factors,
 )
 from nablax.convex.facts import UNKNOWN, Analysis, Condition, Definite, Facts, Relation
-from nablax.convex.intervals import EVERYTHING, POSITIVE, UNIT, Interval, point
+from nablax.convex.forms import other_forms
+from nablax.convex.homogeneous import degree_of, homogeneous
+from nablax.convex.intervals import EVERYTHING, NONNEGATIVE, POSITIVE, UNIT, Interval, point
 from nablax.convex.matrices import is_symmetric, loewner, product
+from nablax.convex.monomials import monomial, over_sum
 from nablax.convex.piecewise import piecewise
+from nablax.convex.quadratics import quadratic
 from nablax.convex.semidefinite import definite
+from nablax.convex.spectral import spectral
 from nablax.formula import Kind
 from nablax.printing.expression import (
     Array,
@@ -46,9 +55,10 @@ from nablax.printing.expression import (
     Unit,
     Where,
     children,
+    shape_of,
     walk,
 )
-from nablax.printing.rewrite import without_names
+from nablax.printing.rewrite import replaced, without_names
 from nablax.printing.unicode import unicode
 
 MOST_PASSES = 6
@@ -100,9 +110,10 @@ class Composition(Analysis):
     def facts(self, expression: Expression) -> Facts:
         """What is known of the entries."""
         if expression not in self._facts:
+            start = self._state()
             found = self._computed(expression)
-            if not (found.known or found.constant):
-                found = found.joined(self._piecewise(expression))
+            if not (found.convex or found.concave):
+                found = self._otherwise(expression, found, start)
             if expression in self._intervals:
                 found = replace(found, interval=found.interval.common(self._intervals[expression])).closed()
             self._facts[expression] = found
@@ -136,11 +147,11 @@ class Composition(Analysis):
             case Relation.POSITIVE:
                 if facts.interval.positive:
                     return
-                is_convex = facts.concave or facts.log_concave
+                is_convex = facts.concave or facts.log_concave or level(self, expression)
             case Relation.NONNEGATIVE:
                 if facts.interval.nonnegative:
                     return
-                is_convex = facts.concave or facts.log_concave
+                is_convex = facts.concave or facts.log_concave or level(self, expression)
             case _:
                 if self.definite(expression) is Definite.POSITIVE:
                     return
@@ -150,11 +161,23 @@ class Composition(Analysis):
         else:
             self.refuse(f"the set where {unicode(expression)} is {relation.value} is not known to be convex")
 
-    def apart(self, expression: Expression, names: frozenset[str]) -> tuple[Facts, tuple[Condition, ...]] | None:
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names of what is not constant."""
+        return self._known.variables
+
+    @property
+    def assumed(self) -> tuple[Condition, ...]:
+        """The conditions of the domain, those that were found so far among them."""
+        return (*self._known.assumed, *self.conditions)
+
+    def apart(
+        self, expression: Expression, names: frozenset[str], assumed: tuple[Condition, ...] = ()
+    ) -> tuple[Facts, tuple[Condition, ...]] | None:
         """What is known as a function of other variables, of all together, and where; None if that is no convex set."""
         positive = self._known.positive - self._known.variables
         own = self._known.variables
-        fixed = tuple(one for one in self._known.assumed if not _names(one.expression) & own)
+        fixed = (*(one for one in self._known.assumed if not _names(one.expression) & own), *assumed)
         if _names(expression) & own or not names:
             return None
         one, known = composed(expression, Known(names, self._known.kinds, positive, fixed))
@@ -212,13 +235,41 @@ class Composition(Analysis):
                 self.refuse(f"nothing is known of {unicode(node)}")
                 return UNKNOWN
 
-    def _piecewise(self, expression: Expression) -> Facts:
-        found = piecewise(expression)
-        if found is None:
-            return UNKNOWN
-        atom, base = found
-        rule = "a piecewise polynomial: second derivatives of one sign, and slopes that step the same way at kinks"
-        return replace(atom_composed(atom, self.facts(base)), rule=rule, uses=(base,))
+    def _state(self) -> tuple[int, ...]:
+        """How much is known; what comes later can be forgotten."""
+        return tuple(map(len, self._memories()))
+
+    def _memories(self) -> tuple[dict[Any, Any], ...]:
+        return self._facts, self._definite, self._loewner, self.conditions, self.refusals
+
+    def _otherwise(self, expression: Expression, found: Facts, start: tuple[int, ...]) -> Facts:
+        """What the first of the further rules proves that proves something; what others asked for is forgotten."""
+        self._facts[expression] = found  # for a rule that asks for it
+        for rule in FURTHER:
+            state = self._state()
+            other = rule(self, expression, found)
+            if _more(other, found) and not self._is_refused(start):
+                return replace(found.joined(other), rule=other.rule, uses=other.uses)
+            self._forget(state)
+        end = [list(one.items()) for one in self._memories()]
+        for rule in INSTEAD:
+            self._forget(start)
+            self._facts[expression] = UNKNOWN
+            other = rule(self, expression, found)
+            if _more(other, found) and not self._is_refused(start):
+                return other
+        self._forget(start)
+        for memory, items in zip(self._memories(), end, strict=True):
+            memory.update(items)  # as it was
+        return found
+
+    def _is_refused(self, start: tuple[int, ...]) -> bool:
+        return len(self.refusals) > start[-1]
+
+    def _forget(self, state: tuple[int, ...]) -> None:
+        for memory, count in zip(self._memories(), state, strict=True):
+            for key in list(memory)[count:]:
+                del memory[key]
 
     def _inverse(self, operand: Expression) -> Facts:
         inner = self.facts(operand)
@@ -235,6 +286,55 @@ class Composition(Analysis):
         if isinstance(node, Symbol):
             return node.name not in self._known.variables
         return all(map(self._is_constant, children(node)))
+
+
+def _more(other: Facts, found: Facts) -> bool:
+    """Whether a rule proves what was not known."""
+    return other.convex or other.concave or (other.known and not found.known)
+
+
+def _piecewise(analysis: Analysis, expression: Expression, _: Facts) -> Facts:
+    found = piecewise(expression) or _piecewise_with_scale(analysis, expression)
+    if found is None:
+        return UNKNOWN
+    atom, base = found
+    rule = "a piecewise polynomial: second derivatives of one sign, and slopes that step the same way at kinks"
+    return replace(atom_composed(atom, analysis.facts(base)), rule=rule, uses=(base,))
+
+
+def _piecewise_with_scale(analysis: Analysis, expression: Expression) -> tuple[Atom, Expression] | None:
+    """A piecewise polynomial of a base and a positive parameter d, at d = 1 where both together have a degree."""
+    scales = [
+        one for one in dict.fromkeys(walk(expression))
+        if isinstance(one, Symbol) and not one.shape and analysis.facts(one).constant
+        and analysis.facts(one).interval.positive
+    ]  # fmt: skip
+    for scale in scales:
+        found = piecewise(replaced(expression, scale, Number(Fraction(1))))
+        if found is None or scale in walk(found[1]):
+            continue
+        atom, base = found
+        name = Symbol("_r", shape_of(base))
+        alone = replaced(expression, base, name)
+        if degree_of(alone, frozenset({scale.name, name.name})) is not None:
+            sign = NONNEGATIVE if atom.image.nonnegative else EVERYTHING
+            return replace(atom, image=sign), base
+    return None
+
+
+def _other_form(analysis: Analysis, expression: Expression, _: Facts) -> Facts:
+    for form in other_forms(expression):
+        found = analysis.facts(form)
+        if found.known:
+            return replace(found, rule=f"the same as {unicode(form)}", uses=(form,))
+    return UNKNOWN
+
+
+Rule = Callable[[Analysis, Expression, Facts], Facts]
+# what is tried where an expression is neither known to be convex nor concave: rules that build on what is known of it,
+FURTHER: tuple[Rule, ...] = (_piecewise, monomial, over_sum, homogeneous, quadratic)
+# and those that look at it as something else, so that what the parts ask for does not count
+INSTEAD: tuple[Rule, ...] = (spectral, _other_form)
 
 
 def _names(expression: Expression) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nablax.convex.branch import branch
 from nablax.convex.check import compare, reads
 from nablax.convex.composition import Composition, Known, composed
 from nablax.convex.facts import Condition, Definite, Facts, Relation
@@ -29,6 +30,7 @@ PARAMETERS = (
     (Relation.POSITIVE, 0),
     (Relation.NONNEGATIVE, 1),
     (Relation.POSITIVE, 1),
+    (Relation.NONNEGATIVE, 2),
 )
 
 
@@ -152,8 +154,7 @@ class _Session:
             return self._unknown("derive gives no closed form of the function that could be read")
         if any(leaf.kind is Kind.ORTHOGONAL for leaf in self.leaves):
             return self._unknown("the orthogonal matrices are not a convex set")
-        sampling = Sampling(self.problem, (), self.positive, places=self.places)
-        if not reads(sampling, closed_form(self.expression, self.arguments, "function")):
+        if not reads(self._on_branch(), closed_form(self.expression, self.arguments, "function")):
             return self._unknown("as printed it is another function at other points")
         reason = ""
         for known in self._assumptions():
@@ -240,9 +241,16 @@ class _Session:
         refuted = witnesses(sampling) if verdict is Verdict.LOG_CONCAVE else ()
         return self._result(verdict, tuple(self._domain(known)), proof, refuted, (), verification)
 
+    def _on_branch(self, *, fixed: bool = False) -> Sampling:
+        """Points of the branch on which divisors are positive; of everywhere, where none are found on it."""
+        everywhere = Sampling(self.problem, (), self.positive, fixed=fixed, places=self.places)
+        conditions = () if self.expression is None else branch(self.expression, self.known)
+        found = Sampling(self.problem, conditions, self.positive, fixed=fixed, places=self.places)
+        return found if conditions and next(found.bases(), None) is not None else everywhere
+
     def _unknown(self, reason: str) -> Convexity:
         """What is not proved: refuted by witnesses, or unknown with the reason."""
-        refuted = witnesses(Sampling(self.problem, (), self.positive, fixed=True, places=self.places))
+        refuted = witnesses(self._on_branch(fixed=True))
         verdict = Verdict.NEITHER if len(refuted) == 2 else Verdict.UNKNOWN
         notes = [] if verdict is Verdict.NEITHER else [reason]
         if any(one.others for one in refuted):

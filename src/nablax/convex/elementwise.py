@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from nablax.convex.atoms import ATOMS, composed, power
-from nablax.convex.facts import UNKNOWN, Analysis, Facts, Relation, scaled
+from nablax.convex.facts import UNKNOWN, Analysis, Condition, Facts, Relation, scaled
 from nablax.convex.intervals import NONNEGATIVE, NONPOSITIVE, POSITIVE, UNIT, Interval, point
 from nablax.convex.perspective import perspective
 from nablax.convex.polynomials import polynomial
@@ -44,13 +44,29 @@ def added(analysis: Analysis, terms: Sequence[Expression]) -> Facts:
         all(part.convex for part in parts),
         all(part.concave for part in parts),
         bool(nonzero) and all(part.log_convex for part in nonzero),
-        len(nonzero) == 1 and nonzero[0].log_concave,
+        (len(nonzero) == 1 and nonzero[0].log_concave) or _log_concave_less_constant(analysis, terms),
         all(part.root_convex for part in parts),
         interval,
         "sum",
         tuple(terms),
     )
     return found.closed()
+
+
+def level(analysis: Analysis, node: Expression) -> bool:
+    """Whether it is a log-concave expression and constants: where this is positive is a convex set."""
+    if not isinstance(node, Sum):
+        return False
+    moving = [part for part in map(analysis.facts, node.terms) if not part.constant]
+    return len(moving) == 1 and moving[0].log_concave
+
+
+def _log_concave_less_constant(analysis: Analysis, terms: Sequence[Expression]) -> bool:
+    """log(eᵘ − c) is concave in u and increases, for c ≥ 0, where eᵘ > c."""
+    if Condition(Sum(tuple(terms)), Relation.POSITIVE) not in analysis.assumed:
+        return False
+    fixed = [part for part in map(analysis.facts, terms) if part.constant]
+    return level(analysis, Sum(tuple(terms))) and all((-part.interval).nonnegative for part in fixed)
 
 
 def function(analysis: Analysis, node: Function) -> Facts:
@@ -144,7 +160,16 @@ def powered(analysis: Analysis, base: Expression, exponent: Expression) -> Facts
     above = analysis.facts(exponent)
     analysis.require(base, Relation.POSITIVE)
     if not inner.constant:
-        return Facts(interval=POSITIVE)
+        if not above.constant:
+            return Facts(interval=POSITIVE)
+        up, down = above.interval.nonnegative, (-above.interval).nonnegative
+        return Facts(
+            log_convex=(up and inner.log_convex) or (down and inner.log_concave),
+            log_concave=(up and inner.log_concave) or (down and inner.log_convex),
+            interval=POSITIVE,
+            rule="a power with a constant exponent: a multiple of the logarithm",
+            uses=(base, exponent),
+        ).closed()
     interval = inner.interval.common(POSITIVE)
     grows, falls = interval.low >= 1, interval.high <= 1
     return Facts(
@@ -210,7 +235,7 @@ def multiplied(
     Returns:
         What is known of the quotient of the products.
     """
-    powers = _powers(analysis, [*((one, Fraction(1)) for one in above), *((one, MINUS) for one in below)])
+    powers = powers_of(analysis, [*((one, Fraction(1)) for one in above), *((one, MINUS) for one in below)])
     factor, moving = point(coefficient), dict[Expression, Facts]()
     uses: list[Expression] = []
     for base, exponent in powers.items():
@@ -235,14 +260,14 @@ def without_positive_factors(analysis: Analysis, expression: Expression) -> Expr
     """What has the sign of an expression: its one factor that is no positive constant; itself, where there is none."""
     found = {
         base: exponent
-        for base, exponent in _powers(analysis, [(expression, Fraction(1))]).items()
+        for base, exponent in powers_of(analysis, [(expression, Fraction(1))]).items()
         if not (analysis.facts(base).constant and analysis.facts(base).interval.positive)
     }
     return next(iter(found)) if list(found.values()) == [1] else expression
 
 
-def _powers(analysis: Analysis, factors: Iterable[tuple[Expression, Fraction]]) -> dict[Expression, Fraction]:
-    """Every base with its exponent; where a divisor cancels, it has to be positive."""
+def powers_of(analysis: Analysis, factors: Iterable[tuple[Expression, Fraction]]) -> dict[Expression, Fraction]:
+    """Every base of a product with its exponent; where a divisor cancels, it has to be positive."""
     found: dict[Expression, Fraction] = {}
     for whole, sign in _flat(factors):
         base, exponent = whole, sign
@@ -332,7 +357,7 @@ def _entropy(analysis: Analysis, factors: dict[Expression, Facts]) -> Facts | No
         if not (isinstance(second, Function) and second.name == "log" and factors[first].affine):
             continue
         inside = second.arguments[0]
-        powers = _powers(analysis, [(inside, Fraction(1))])
+        powers = powers_of(analysis, [(inside, Fraction(1))])
         if powers.get(first) != 1:
             continue
         rest = {base: analysis.facts(base) for base in powers if base != first}

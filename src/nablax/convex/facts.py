@@ -177,8 +177,20 @@ class Analysis(Protocol):
         """Whether vᵀMv is convex, and whether it is concave, for every constant v."""
         ...
 
-    def apart(self, expression: Expression, names: frozenset[str]) -> tuple[Facts, tuple[Condition, ...]] | None:
+    def apart(
+        self, expression: Expression, names: frozenset[str], assumed: tuple[Condition, ...] = ()
+    ) -> tuple[Facts, tuple[Condition, ...]] | None:
         """What is known as a function of other variables, of all together, and where; None if that is no convex set."""
+        ...
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names of what is not constant."""
+        ...
+
+    @property
+    def assumed(self) -> tuple[Condition, ...]:
+        """The conditions of the domain, those that were found so far among them."""
         ...
 
     def require(self, expression: Expression, relation: Relation) -> None:

@@ -9,10 +9,14 @@ from fractions import Fraction
 from nablax.convex.elementwise import known_of, multiplied
 from nablax.convex.facts import UNKNOWN, Analysis, Definite, Facts, Relation, scaled
 from nablax.convex.intervals import EVERYTHING, NONNEGATIVE, NONPOSITIVE, POSITIVE, Interval, point
+from nablax.convex.quadratics import is_symmetric_array
 from nablax.printing.expression import (
+    Array,
     Call,
     Expression,
+    Identity,
     Inverse,
+    Ones,
     Product,
     Scale,
     Sum,
@@ -63,6 +67,8 @@ def is_symmetric(expression: Expression) -> bool:
             return symmetric
         case Call(name):
             return name == "diag"
+        case Array():
+            return is_symmetric_array(expression)
         case _:
             return transposed(expression) == expression
 
@@ -141,9 +147,24 @@ def _linear(parts: list[Facts], place: int, factors: tuple[Expression, ...], int
     for part in others:
         sign = sign * _sign(part.interval)
     result = scaled(replace(inner, log_concave=False), sign)
-    logs = result.log_convex and all(part.interval.positive for part in others)
+    rows = all(_has_full_rows(factors[k]) or part.interval.positive for k, part in enumerate(parts) if k < place)
+    logs = inner.log_convex and sign.nonnegative and rows
+    logs = logs and all(part.interval.positive for part in parts[place + 1 :])
+    if logs:
+        interval = interval.common(POSITIVE)
     rule = "a linear map of an affine expression" if inner.affine else "a combination with coefficients of one sign"
     return replace(result, log_convex=logs, interval=interval, rule=rule, uses=(factors[place],)).closed()
+
+
+def _has_full_rows(matrix: Expression) -> bool:
+    """Whether a nonnegative matrix has a positive entry in every row: one with ones on and beside its diagonal."""
+    match matrix:
+        case Call("tril" | "triu", (Ones((rows, columns)),)):
+            return rows == columns
+        case Transpose(operand):
+            return _has_full_rows(operand)
+        case _:
+            return isinstance(matrix, Identity)
 
 
 def _sign(interval: Interval) -> Interval:

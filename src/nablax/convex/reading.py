@@ -74,9 +74,10 @@ def _entries(node: Expression) -> Expression | None:
             return Hadamard((left, right))
         case Power(Call("norm", (inside,)), Number(value)) if value == 2:
             return Power(inside, Number(value))
-        case Scale(number, (one,), (), None):
+        case Scale(number, (*scalars, one), (), None):  # a symbol before a sum, such as the threshold of a loss
             entries = _entries(one)
-            return None if entries is None else Scale(number, (), (), entries)
+            plain = all(isinstance(scalar, Symbol) for scalar in scalars)
+            return Scale(number, tuple(scalars), (), entries) if entries is not None and plain else None
         case Sum(terms):
             found = [one for one in map(_entries, terms) if one is not None]
             return Sum(tuple(found)) if len(found) == len(terms) else None

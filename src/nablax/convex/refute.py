@@ -16,6 +16,7 @@ LEAST = 1e-4  # excess over the chord, relative to the largest of the values; fa
 CLEAR = 0.02  # from which on no better one is looked for
 NICE = tuple(k / 2 for k in range(-8, 9))  # ends for a variable that is a number
 LENGTHS = (1.0, 0.3, 0.1, 0.03)  # of segments along eigenvectors
+PARTS = tuple(k / 64 for k in range(1, 64))  # of a segment, where it is looked at whether it lies in the domain
 DIGITS = (0, 1, 2, 3)
 
 
@@ -74,13 +75,17 @@ def _random(sampling: Sampling) -> Iterator[tuple[Point, Array, Array]]:
 def _excess(sampling: Sampling, point: Point, first: Array, last: Array) -> float:
     """How far the function lies above its chord in the middle, relative to its values; 0 where it has none."""
     name = sampling.leaf.name
-    ats = [{**point, name: place} for place in (first, last, np.asarray((first + last) / 2))]
+    ats = [{**point, name: np.asarray((1 - part) * first + part * last)} for part in (0, 1, 0.5)]
     if not all(map(sampling.holds, ats)):
         return 0.0
     low, high, middle = map(sampling.value, ats)
     if not all(map(math.isfinite, (low, high, middle))):
         return 0.0
-    return (middle - (low + high) / 2) / max(abs(low), abs(high), abs(middle), 1e-6)
+    found = (middle - (low + high) / 2) / max(abs(low), abs(high), abs(middle), 1e-6)
+    if abs(found) <= LEAST:
+        return found
+    path = ({**point, name: np.asarray((1 - part) * first + part * last)} for part in PARTS)
+    return found if all(map(sampling.holds, path)) else 0.0  # elsewhere it leaves the branch and comes back
 
 
 def _witness(sampling: Sampling, against: Verdict, point: Point, first: Array, last: Array) -> Witness:

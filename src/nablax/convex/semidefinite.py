@@ -8,7 +8,9 @@ from fractions import Fraction
 from nablax.convex.elementwise import multiplied
 from nablax.convex.facts import Analysis, Definite
 from nablax.convex.matrices import flat, is_symmetric, palindrome
+from nablax.convex.quadratics import definite_array
 from nablax.printing.expression import (
+    Array,
     Call,
     Expression,
     Hadamard,
@@ -18,6 +20,7 @@ from nablax.printing.expression import (
     Ones,
     Product,
     Scale,
+    SizeOf,
     Sum,
     Transpose,
     product_of,
@@ -44,6 +47,8 @@ def definite(analysis: Analysis, node: Expression) -> Definite:
     match node:
         case Identity():
             return DEFINITE
+        case Array():
+            return definite_array(node)
         case Ones((rows, columns)) if rows == columns:
             return SEMI
         case Sum(terms):
@@ -84,13 +89,15 @@ def _moved_sign(node: Scale) -> Expression:
 
 
 def _sum(analysis: Analysis, terms: tuple[Expression, ...]) -> Definite:
-    """A sum of semidefinite matrices; diag(p) − ppᵀ of probabilities counts as one."""
+    """A sum of semidefinite matrices; diag(p) − ppᵀ of probabilities counts as one, as I − 𝟏𝟏ᵀ/n does."""
     left = list(terms)
     found = [term for term in left if _covariance(term, left)]
     for term in found:
         match term:
             case Call("diag", (vector,)):
                 left = [one for one in left if one != term and one != _minus_outer(vector)]
+            case Identity(size):
+                left = [one for one in left if one != term and one not in _minus_means(size)]
             case _:
                 pass
     # a scalar s among matrices is s11ᵀ
@@ -100,12 +107,22 @@ def _sum(analysis: Analysis, terms: tuple[Expression, ...]) -> Definite:
 
 
 def _covariance(term: Expression, terms: list[Expression]) -> bool:
-    """Whether it is diag(p) beside −ppᵀ for the entries p of a softmax: a covariance matrix."""
+    """Whether it is diag(p) beside −ppᵀ for the entries p of a softmax, or I beside −𝟏𝟏ᵀ/n: covariance matrices."""
     match term:
+        case Identity(size):
+            return any(one in terms for one in _minus_means(size))
         case Call("diag", (Call("softmax") as vector,)):
             return _minus_outer(vector) in terms
         case _:
             return False
+
+
+def _minus_means(size: str) -> tuple[Expression, ...]:
+    """What takes the mean off every entry of a vector, as it is written."""
+    ones = Product((Ones((size,)), Transpose(Ones((size,)))))
+    if size.isdigit():
+        return tuple(Scale(Fraction(-1, int(size)), (), (), one) for one in (ones, Ones((size, size))))
+    return tuple(Scale(Fraction(-1), (), (SizeOf(size),), one) for one in (ones, Ones((size, size))))
 
 
 def _minus_outer(vector: Expression) -> Expression:

@@ -37,6 +37,8 @@ FACTORS = {
     "eigh": {0: ("eigenvectors", False), 1: ("eigenvalues", False)},
     "svd": {0: ("singular_values", False), 1: ("left_vectors", False), 2: ("right_vectors", True)},
 }
+# functions of JAX's libraries with a derivative of their own, which are read by their names
+LIBRARY = frozenset({"relu", "softplus", "logaddexp", "silu", "xlogy", "xlog1py", "_xlogx"})
 SORTED = {  # where the largest and the smallest one are
     ("eigenvalues", "max"): "-1", ("eigenvalues", "min"): "0",
     ("singular_values", "max"): "0", ("singular_values", "min"): "-1",
@@ -346,7 +348,7 @@ class Reader:
                 return algebra.number(1, values[0].axes)
             case _ if name in COMPARED:
                 return apply(algebra, COMPARED[name], self._fitted(values))
-            case _ if name in ("relu", "softplus", "logaddexp", "silu"):
+            case _ if name in LIBRARY:
                 return self._library(name, values)
             case _:
                 raise UnprintableError(name, "")
@@ -388,6 +390,10 @@ class Reader:
             return apply(algebra, "max", self._fitted([x, algebra.number(0)]))
         if name == "silu":
             return algebra.times(x, apply(algebra, "sigmoid", [x]))
+        if name in ("xlogy", "xlog1py", "_xlogx"):  # with the limit 0 where x is, of which the formula says nothing
+            x, inside = self._fitted([x, values[-1]])
+            one = algebra.number(float(name == "xlog1py"))
+            return algebra.times(x, apply(algebra, "log", [algebra.add(self._fitted([inside, one]))]))
         y = values[1] if len(values) > 1 else algebra.number(0)
         both = algebra.add([apply(algebra, "exp", [x]), apply(algebra, "exp", [y])])
         return apply(algebra, "log", [both])
