@@ -97,7 +97,7 @@ def test_forms_at_orthogonal_matrices(formula: str, gradient: str, hessian: str)
             ("the derivatives are written with 1/‖x − sum(x)/n‖ and hold where x − sum(x)/n ≠ 0",),
         ),
         (
-            "sum(eig(S).^3)",
+            "logsumexp(eig(S))",
             "S",
             "S: symmetric(n)",
             ("the Hessian is written with the gaps between the eigenvalues of S and holds where these differ",),
@@ -149,3 +149,45 @@ def test_wrong_questions_are_refused_in_words() -> None:
     with pytest.raises(FormulaError, match="S need not be symmetric, and cholesky factors A = LLᵀ") as caught:
         derive("cholesky(S)", "S")
     assert "declare it: 'S: spd(n)'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("formula", "declare", "gradient", "hessian"),
+    [
+        ("sum(abs(x).*x)", "", "2|x|", "2 diag(sign(x))"),
+        ("sum(abs(x).^3)", "", "3(|x| ⊙ x)", "6 diag(|x|)"),
+        ("sum(abs(x).^4)", "", "4x^⊙3", "12 diag(x^⊙2)"),
+        ("abs(x)^3", "x: scalar", "3x |x|", "6|x|"),
+        ("sum(log(abs(A*x-b)))", "", "Aᵀ(1 ⊘ (Ax − b))", "−Aᵀ diag(1 ⊘ (Ax − b)^⊙2) A"),
+        ("logdet(diag(x))", "", "1 ⊘ x", "−diag(1 ⊘ x^⊙2)"),
+        ("det(diag(x))", "", "prod(x) (1 ⊘ x)", "prod(x) ((1 ⊘ x)(1 ⊘ x)ᵀ − diag(1 ⊘ x^⊙2))"),
+        ("sum(x./(1+abs(x)))", "", "1 ⊘ (1 + |x|)^⊙2", "2 diag(x ⊘ (1 + |x|)^⊙3 − sign(x) ⊘ (1 + |x|)^⊙2)"),
+    ],
+)
+def test_sizes_and_their_signs_become_short(formula: str, declare: str, gradient: str, hessian: str) -> None:
+    found = derive(formula, "x", declare=declare or None)
+    assert (found.gradient.unicode(), found.hessian and found.hessian.unicode()) == (gradient, hessian)
+    assert found.verification.passed
+
+
+@pytest.mark.parametrize(
+    ("formula", "gradient"), [("sum(eig(S).^2)", "2S"), ("sum(eig(S).^3)", "3S²"), ("sum(log(eig(S)))", "S⁻¹")]
+)
+def test_sums_over_eigenvalues_are_traces(formula: str, gradient: str) -> None:
+    assert derive(formula, "S", declare="S: spd(n)").gradient.unicode() == gradient
+
+
+@pytest.mark.parametrize(
+    ("formula", "wrt", "differential"),
+    [
+        ("x'*dx", "x", "⟨dx, Dx⟩"),
+        ("tr(dX'*X*X)", "X", "⟨dX Xᵀ + Xᵀ dX, DX⟩"),
+        ("dx*x'", "x", "dx Dxᵀ"),
+        ("inv(X)*dX", "X", "−X⁻¹ DX X⁻¹ dX"),
+    ],
+)
+def test_a_variable_may_be_called_like_a_differential(formula: str, wrt: str, differential: str) -> None:
+    found = derive(formula, wrt, declare="dX: matrix(n,n)" if formula.startswith("tr") else None)
+    assert found.differential.unicode() == differential
+    assert all(f"d({wrt})" not in str(step) for step in found.steps)
+    compile(found.code(), "code", "exec")

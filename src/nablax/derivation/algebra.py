@@ -421,6 +421,8 @@ def merged(factors: Sequence[Factor]) -> list[Factor]:
         mask = factor.atom.kind is AtomKind.CONSTANT and factor.atom.name in MASKS
         if relation or mask or factor.atom.kind in (AtomKind.DELTA, AtomKind.UNIT):
             exponent = Fraction(1)  # zeros and ones
+        if factor.atom.kind is AtomKind.FUNCTION and factor.atom.name == "sign" and exponent.denominator == 1:
+            exponent %= 2  # its square is one where |u| has a slope
         found[key] = Factor(factor.atom, factor.labels, exponent)
     return [factor for factor in found.values() if factor.exponent != 0]
 

@@ -302,8 +302,10 @@ def _steps(session: Session, gradient: ClosedForm, hessian: ClosedForm | None) -
         session.called,
     )
     found: list[Step] = []
+    leaf = session.problem.arguments[session.problem.wrt]
     with suppress(LateError):
-        found.extend(steps(session.problem, session.algebras[0].sizes))
+        if direction.name == f"d{leaf.name}":  # else steps would call two things by one name
+            found.extend(steps(session.problem, session.algebras[0].sizes))
     first = found[0] if found else None
     found = [step for step in found if check.step(step.before, step.after, session.arguments)]
     whole = substituted(found, called) if found and found[0] is first and session.is_whole(found[0].before) else None

@@ -280,6 +280,8 @@ def _is_one_plus_square(node: Typed) -> bool:
                 return left.operation is Operation.TRANSPOSE and left.operands[0] == right
             if square.operation is Operation.POWER and square.operands[1].value in (2, 4, 6):
                 return True
+            if square.operation is Operation.CALL and square.label in ("abs", "norm1", "norm2"):
+                return True
             if square.label == "inner":
                 return square.operands[0] == square.operands[1]
     return False

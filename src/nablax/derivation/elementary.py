@@ -78,6 +78,10 @@ class _Match:
             return len(axes[0]) == len(axes[1]) and all(
                 self._sizes.setdefault(str(own), found) == found for own, found in zip(*axes, strict=True)
             )
+        if pattern.operation is Operation.NUMBER and pattern.value == WHOLE:
+            is_whole = node.operation is Operation.NUMBER and node.value is not None and float(node.value).is_integer()
+            self._wholes += [int(node.value)] if is_whole and node.value is not None else []
+            return is_whole and (node.value or 0) > 0
         if pattern.operation is Operation.NUMBER:
             return node.value == pattern.value
         same = pattern.operation is node.operation and pattern.label == node.label
@@ -99,4 +103,6 @@ class _Match:
             return replace(pattern, value=self._wholes[0], options=(self._wholes[0],), syntax=at.syntax)
         shape = Shape(tuple(self._sizes.get(str(size), size) for size in pattern.shape.axes), pattern.shape.is_row)
         operands = tuple(self.built(one, at) for one in pattern.operands)
-        return _rewritten(replace(pattern, operands=operands, shape=shape, syntax=at.syntax), self._stage)
+        options = (self._wholes[0],) if pattern.options == (WHOLE,) else pattern.options
+        made = replace(pattern, operands=operands, shape=shape, syntax=at.syntax, options=options)
+        return _rewritten(made, self._stage)

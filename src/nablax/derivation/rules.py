@@ -293,6 +293,22 @@ def _instances(
                     yield found, (factor, *chosen)
 
 
+def _even_powers_of_sizes(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
+    """|u|² = u², |u|⁻² = u⁻²."""
+    for factor in factors:
+        if not is_function(factor.atom, "abs") or factor.exponent % 2:
+            continue
+        number, group = algebra.group(factor.atom.arguments[0])
+        made = [Factor(group, factor.labels, factor.exponent)]
+        [inside] = group.arguments
+        if len(inside.terms) == 1 and all(x < inside.rank for f in inside.terms[0].factors for x in f.labels):
+            names = dict(enumerate(factor.labels))
+            whole = [Factor(f.atom, f.labels, f.exponent * factor.exponent) for f in inside.terms[0].factors]
+            made = [f.relabelled(names) for f in whole]
+        return Rewritten([*_without(factors, factor), *made], number ** int(factor.exponent))
+    return None
+
+
 def _sums_of_sums(algebra: Algebra, factors: list[Factor], rank: int) -> Rewritten | None:
     """Σᵢ (xᵢ − x̄) = 0: a sum of a kept sum, where its terms add up to fewer."""
     for factor in factors:
@@ -356,4 +372,5 @@ RULES: tuple[Rule, ...] = (
     _identities_across,
     _powers_of_products,
     _sums_of_sums,
+    _even_powers_of_sizes,
 )

@@ -19,7 +19,7 @@ from nablax.derivation.steps import paired
 from nablax.derivation.verify import Check, Verification
 from nablax.derivation.write import (
     contracted,
-    direction_of,
+    differential_of,
     map_or_array,
     shortest,
     with_columns,
@@ -64,10 +64,11 @@ class Session:
         self.writer = Writer(problem.lengths)
         self.arguments = {a.name: a.shape for a in problem.arguments if a.name not in problem.units}
         self.checks = {place: Check(replace(problem, wrt=place)) for place in places}
-        self.directions = {}
-        for place in places:
-            leaf = polys[0].leaves[place]
-            self.directions[place] = Symbol(f"d{leaf.name}", self.writer.shape(leaf.axes), leaf.symmetric)
+        taken = [argument.name for argument in problem.arguments]
+        self._along = {place: differential_of(polys[0].leaves[place], taken) for place in places}
+        self.directions = {
+            place: Symbol(one.name, self.writer.shape(one.axes), one.symmetric) for place, one in self._along.items()
+        }
         self._written = None if problem.formula is None else from_formula(problem.formula)
 
     @classmethod
@@ -154,10 +155,10 @@ class Session:
         Raises:
             VerificationError: none passed.
         """
-        first, leaves = self._polys[0], self._polys[0].leaves
-        options = [([one.gradients[place] for one in self._polys], [leaves[place]]) for place in first.gradients]
+        first, along = self._polys[0], self._along
+        options = [([one.gradients[place] for one in self._polys], [along[place]]) for place in first.gradients]
         options += [
-            ([one.blocks[pair] for one in self._polys], [leaves[place] for place in pair]) for pair in first.blocks
+            ([one.blocks[pair] for one in self._polys], [along[place] for place in pair]) for pair in first.blocks
         ]
         plain = [oriented(map_or_array(self.writer, self.algebras, polys, by), self._written) for polys, by in options]
         taken = {a.name for a in self.problem.arguments} | {one.name for one in self.directions.values()}
@@ -208,7 +209,7 @@ class Session:
             arguments[direction.name] = direction.shape
             body = gradient.expression
             if self.value_rank:
-                along = direction_of(self._polys[0].leaves[place])
+                along = self._along[place]
                 options = [contracted(one.algebra, one.gradients[place], [along]) for one in self._polys]
                 body = shortest(self.writer, self.algebras, options)
                 own = {**self.arguments, direction.name: direction.shape}

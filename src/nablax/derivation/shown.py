@@ -186,7 +186,9 @@ class Shown(ABC):
 
     def with_fixed_arrays(self) -> Self:
         """The same with a name for each fixed array of a function."""
-        change, sentences = fixed_arrays(list(_forms(self)), [*self.shapes, *(f"d{name}" for name in self.variables)])
+        change, sentences = fixed_arrays(
+            list(_forms(self)), [*self.shapes, *(f"{letter}{name}" for name in self.variables for letter in "dD")]
+        )
 
         def changed(value: Any) -> Any:
             match value:
@@ -203,6 +205,10 @@ class Shown(ABC):
 
         forms = {one.name: changed(getattr(self, one.name)) for one in fields(self)}
         return replace(self, **forms | {"fixed": sentences})
+
+    def _differentials(self) -> Sequence[str]:
+        """Names that the differentials of the variables may have."""
+        return [f"{letter}{name}" for name in self.variables for letter in "dD"]
 
     def _repr_latex_(self) -> str:
         return f"$${_aligned(self._displayed(), chr(10))}$$"

@@ -77,7 +77,7 @@ def without_notation(problem: Problem, order: int, reason: str, *, checked: bool
         raise VerificationError(
             f"the engine's derivatives differ from central differences ({verification}); nothing is shown. {reason}"
         )
-    direction = Symbol(f"d{leaf.name}", leaf.shape)
+    direction = Symbol(f"d{leaf.name}" if f"d{leaf.name}" not in arguments else f"D{leaf.name}", leaf.shape)
     applied = not value and leaf.shape
     differential: Expression = Call("inner", (names[1], direction)) if applied else Symbol(f"d{called}", own)
     return Derivation(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from nablax.derivation.algebra import Algebra, Part
@@ -50,7 +51,7 @@ def shortest(writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly
 
 
 def map_or_array(
-    writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], leaves: Sequence[Atom]
+    writer: Writer, algebras: Sequence[Algebra], options: Sequence[Poly], along: Sequence[Atom]
 ) -> Expression:
     """A derivative: a matrix expression up to two axes, above the linear map of as few directions as that takes.
 
@@ -58,7 +59,7 @@ def map_or_array(
         writer: writes polys.
         algebras: the algebra of each option.
         options: equal polys.
-        leaves: the arguments by which; their axes are the last ones.
+        along: the differentials of the arguments by which; their axes are the last ones.
 
     Returns:
         The expression.
@@ -66,9 +67,9 @@ def map_or_array(
     rank = options[0].rank
     if rank <= 2:
         return shortest(writer, algebras, options)
-    taken = leaves[-1:] if rank - len(leaves[-1].axes) <= 2 else leaves
-    twice = len(taken) == 2 and taken[0].name == taken[1].name
-    directions = [direction_of(leaf, k if twice else 0) for k, leaf in enumerate(taken, 1)]
+    directions = along[-1:] if rank - len(along[-1].axes) <= 2 else along
+    if len({one.name for one in directions}) < len(directions):
+        directions = [replace(one, name=f"{one.name}_{k}") for k, one in enumerate(directions, 1)]
     values = [contracted(algebra, p, directions) for algebra, p in zip(algebras, options, strict=True)]
     body = shortest(writer, algebras, values)
     tensor = writer.indexed(min(options, key=lambda p: len(p.terms)))
@@ -76,9 +77,10 @@ def map_or_array(
     return LinearMap(tuple(symbols), body, tensor)
 
 
-def direction_of(leaf: Atom, number: int = 0) -> Atom:
-    """The differential of the argument, as an atom; a numbered one where there are several."""
-    name = f"d{leaf.name}_{number}" if number else f"d{leaf.name}"
+def differential_of(leaf: Atom, taken: Collection[str]) -> Atom:
+    """The differential of an argument, as an atom: dx, or Dx where something else is called that."""
+    names = (f"{letter}{leaf.name}" for letter in ("d", "D", "d_", "D_", "differential_of_"))
+    name = next(name for name in names if not {name, f"{name}_1", f"{name}_2"} & set(taken))
     return Atom(AtomKind.LEAF, name, leaf.axes, (), leaf.symmetric, _linear(leaf.trait))
 
 
