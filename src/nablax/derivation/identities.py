@@ -85,6 +85,8 @@ IDENTITIES = (
     Identity(FUNCTION, "prod(eig(A))", "det(A)", {"A": "symmetric(n)"}),
     Identity(FUNCTION, "sum(eig(A).^7)", "tr(A^7)", {"A": "symmetric(n)"}),
     Identity(FUNCTION, "sum(log(eig(A)))", "logdet(A)", {"A": "spd(n)"}),
+    Identity(FUNCTION, "det(expm(A))", "exp(tr(A))"),
+    Identity(FUNCTION, "logdet(expm(A))", "tr(A)"),
     Identity(FUNCTION, "det(diag(v))", "prod(v)"),
     Identity(FUNCTION, "logdet(diag(v))", "sum(log(abs(v)))"),
     Identity(FUNCTION, "inv(diag(v))", "diag(1 ./ v)"),
