@@ -298,14 +298,8 @@ def _even_powers_of_sizes(algebra: Algebra, factors: list[Factor], rank: int) ->
     for factor in factors:
         if not is_function(factor.atom, "abs") or factor.exponent % 2:
             continue
-        number, group = algebra.group(factor.atom.arguments[0])
-        made = [Factor(group, factor.labels, factor.exponent)]
-        [inside] = group.arguments
-        if len(inside.terms) == 1 and all(x < inside.rank for f in inside.terms[0].factors for x in f.labels):
-            names = dict(enumerate(factor.labels))
-            whole = [Factor(f.atom, f.labels, f.exponent * factor.exponent) for f in inside.terms[0].factors]
-            made = [f.relabelled(names) for f in whole]
-        return Rewritten([*_without(factors, factor), *made], number ** int(factor.exponent))
+        content, made = _powered(algebra, factor.atom.arguments[0], factor.labels, factor.exponent, factors)
+        return Rewritten([*_without(factors, factor), *made], content ** int(factor.exponent))
     return None
 
 
@@ -343,20 +337,27 @@ def _replaced(algebra: Algebra, pattern: Pattern, match: Match, factors: list[Fa
     chosen = {id(factor): own.exponent for factor, own in match.chosen}
     kept = [Factor(f.atom, f.labels, f.exponent - match.turns * chosen.get(id(f), 0)) for f in factors]
     kept = [f for f in kept if f.exponent]
-    places = {k: match.labels[k] for k in range(pattern.right.rank)}
-    if len(value.terms) != 1:
-        content, group = algebra.group(value)
-        made = [Factor(group, tuple(places.values()), turns)]
-    else:
-        [term] = value.terms
-        content = term.coefficient
-        top = 1 + max((x for f in factors for x in f.labels), default=0)
-        names = {x: top + x for f in term.factors for x in f.labels} | places
-        made = [Factor(f.atom, f.labels, f.exponent * turns).relabelled(names) for f in term.factors]
+    labels = tuple(match.labels[k] for k in range(pattern.right.rank))
+    content, made = _powered(algebra, value, labels, turns, factors)
     if content != 1 and turns.denominator != 1:
         return None
     gone = tuple(match.labels[k] for k in pattern.summed)
     return Rewritten([*kept, *made], content ** int(turns) if content != 1 else Fraction(1), gone)
+
+
+def _powered(
+    algebra: Algebra, p: Poly, labels: Sequence[int], exponent: Fraction, beside: Sequence[Factor]
+) -> tuple[Number, list[Factor]]:
+    """A sum to a power, elementwise, as a number to that power and factors that stand beside others."""
+    is_summed = any(x >= p.rank for term in p.terms for f in term.factors for x in f.labels)
+    if len(p.terms) != 1 or (is_summed and exponent != 1):
+        content, group = algebra.group(p)
+        return content, [Factor(group, tuple(labels), exponent)]
+    [term] = p.terms
+    top = 1 + max((x for f in beside for x in f.labels), default=0)
+    names = {x: top + x for f in term.factors for x in f.labels} | dict(enumerate(labels))
+    whole = (Factor(f.atom, f.labels, f.exponent * exponent) for f in term.factors)
+    return term.coefficient, [f.relabelled(names) for f in whole]
 
 
 RULES: tuple[Rule, ...] = (

@@ -184,18 +184,12 @@ def _with_powers(factors: Sequence[Expression]) -> list[Expression]:
     found: list[Expression] = []
     k = 0
     while k < len(factors):
-        factor = factors[k]
-        pair = tuple(factors[k : k + 2])
-        turns = 1
-        while tuple(factors[k + 2 * turns : k + 2 * turns + 2]) == pair:
-            turns += 1
-        if len(pair) == 2 and turns > 2 and pair[0] != pair[1] and len(shape_of(factor)) == 2:
-            found.append(Call("matrix_power", (Product(pair), Number(Fraction(turns))), shape_of(factor)[:1] * 2))
-            k += 2 * turns
+        factor, turns, pairs = factors[k], _turns(factors[k:], 1), _turns(factors[k:], 2)
+        if turns == 1 and pairs > 2 and len(shape_of(factor)) == 2:
+            pair = Product(tuple(factors[k : k + 2]))
+            found.append(Call("matrix_power", (pair, Number(Fraction(pairs))), shape_of(factor)[:1] * 2))
+            k += 2 * pairs
             continue
-        turns = 1
-        while k + turns < len(factors) and factors[k + turns] == factor:
-            turns += 1
         k += turns
         if isinstance(factor, Transpose) and turns > 2 and len(shape_of(factor)) == 2:
             power = Call("matrix_power", (factor.operand, Number(Fraction(turns))), shape_of(factor.operand))
@@ -207,6 +201,14 @@ def _with_powers(factors: Sequence[Expression]) -> list[Expression]:
         else:
             found += [factor] * turns
     return found
+
+
+def _turns(factors: Sequence[Expression], period: int) -> int:
+    """How often the first factors stand one after the other."""
+    turns = 1
+    while len(factors) >= (turns + 1) * period and factors[turns * period :][:period] == factors[:period]:
+        turns += 1
+    return turns
 
 
 def _sum(terms: Sequence[Expression]) -> Layout:
